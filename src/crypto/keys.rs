@@ -1,0 +1,156 @@
+//! Keys and signatures of two schemes behind one type.
+//!
+//! Source: RFC 8032 keys, ZIP-215 verification. In: seeds and bytes. Out: [`PublicKey`], [`SecretKey`], [`Signature`].
+//! Holds: a secret is wiped when dropped and never printed.
+//! Elsewhere: checking (`verified`), files (`node`). The simulated scheme is for `sim` and tests alone.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::{Digest, Domain, Hasher, ParseDigestError, SignBytes};
+
+/// A public key: 32 bytes, hex in text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PublicKey(pub Digest);
+
+impl PublicKey {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0.0
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {:?}", self.0)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = ParseDigestError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// A signature: 64 bytes, hex in text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signature(pub [u8; 64]);
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sig {}", hex::encode(&self.0[..4]))
+    }
+}
+
+impl Serialize for Signature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&hex::encode(self.0))
+        } else {
+            let (low, high) = self.0.split_at(32);
+            (half(low), half(high)).serialize(serializer)
+        }
+    }
+}
+
+fn half(bytes: &[u8]) -> [u8; 32] {
+    bytes
+        .try_into()
+        .expect("a signature splits into two halves of 32 bytes")
+}
+
+impl<'de> Deserialize<'de> for Signature {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut bytes = [0; 64];
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            hex::decode_to_slice(&text, &mut bytes).map_err(serde::de::Error::custom)?;
+        } else {
+            let (low, high) = <([u8; 32], [u8; 32])>::deserialize(deserializer)?;
+            bytes[..32].copy_from_slice(&low);
+            bytes[32..].copy_from_slice(&high);
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A secret key, wiped when dropped. It has no `Debug`, no `Display` and no serde.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct SecretKey {
+    seed: [u8; 32],
+    /// The world's secret where the simulated scheme is in use.
+    #[zeroize(skip)]
+    world: Option<Digest>,
+}
+
+impl SecretKey {
+    /// An ed25519 key from its 32-byte seed, which the caller draws from the operating system.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self { seed, world: None }
+    }
+
+    /// A key of the simulated scheme: a keyed hash that only holders of `world` can make or check.
+    pub(crate) fn simulated(seed: [u8; 32], world: Digest) -> Self {
+        Self {
+            seed,
+            world: Some(world),
+        }
+    }
+
+    /// The seed, for the key file and the transport.
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        match self.world {
+            None => {
+                let key = ed25519_zebra::SigningKey::from_bytes(&self.seed);
+                PublicKey(Digest(
+                    ed25519_zebra::VerificationKeyBytes::from(&key).into(),
+                ))
+            }
+            Some(_) => PublicKey(Digest::of(Domain::Audit, &self.seed)),
+        }
+    }
+
+    /// Signs a statement.
+    pub fn sign(&self, statement: &SignBytes) -> Signature {
+        match self.world {
+            None => {
+                let key = ed25519_zebra::SigningKey::from_bytes(&self.seed);
+                Signature(key.sign(statement.as_slice()).to_bytes())
+            }
+            Some(world) => simulated_signature(&world, &self.public(), statement.as_slice()),
+        }
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("secret")
+    }
+}
+
+pub(super) fn simulated_signature(world: &Digest, key: &PublicKey, bytes: &[u8]) -> Signature {
+    let mut hasher = Hasher::new(Domain::Audit);
+    hasher
+        .update(world.as_bytes())
+        .update(key.as_bytes())
+        .update(bytes);
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(hasher.finish().as_bytes());
+    Signature(signature)
+}

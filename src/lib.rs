@@ -1,0 +1,14 @@
+//! A ledger that several organisations run together without trusting any one of them.
+//!
+//! Start with `machine`, then the three state pictures in `fsm`. Imports point down only:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 4 processes | `node`, `client`, `sim`, `cli` |
+//! | 3 adapters | `storage`, `net`, `api`, `application` |
+//! | 2 replica | `consortium` |
+//! | 1 protocols | `fsm`, `consensus`, `membership`, `checkpoint`, `bootstrap` |
+//! | 0 vocabulary | `machine`, `crypto`, `committee`, `blocks` |
+
+pub mod crypto;
+pub mod machine;
