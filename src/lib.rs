@@ -10,5 +10,6 @@
 //! | 1 protocols | `fsm`, `consensus`, `membership`, `checkpoint`, `bootstrap` |
 //! | 0 vocabulary | `machine`, `crypto`, `committee`, `blocks` |
 
+pub mod committee;
 pub mod crypto;
 pub mod machine;
