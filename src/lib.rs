@@ -12,5 +12,7 @@
 
 pub mod blocks;
 pub mod committee;
+pub mod consortium;
 pub mod crypto;
+pub mod fsm;
 pub mod machine;

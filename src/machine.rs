@@ -58,8 +58,8 @@ pub enum Input<M: Machine + ?Sized> {
     Message {
         /// Who sent it; authenticated by the link.
         from: M::Peer,
-        /// What it says.
-        message: M::Message,
+        /// What it says, checked.
+        message: M::Heard,
     },
     /// A timer that was armed has run out; a machine ignores one that guards nothing any more.
     Timer(M::Timer),
@@ -109,6 +109,8 @@ pub trait Machine {
     type Peer: Clone + fmt::Debug + PartialEq + Eq;
     /// What peers say to each other.
     type Message: Clone + fmt::Debug + PartialEq + Eq;
+    /// What peers said once its signatures and bounds are checked.
+    type Heard: Clone + fmt::Debug + PartialEq + Eq;
     /// What a timer guards.
     type Timer: Clone + fmt::Debug + PartialEq + Eq + Ord;
     /// What the host asks.

@@ -56,6 +56,8 @@ pub struct StopData {
     pub base: Height,
     /// The certified header's digest; zero where none is held.
     pub base_digest: Digest,
+    /// The claimant's progress timeout in microseconds.
+    pub timeout_us: u64,
     /// One claim per height above the base that has a decision or a lock, by height.
     pub claims: Vec<Claim>,
     /// Who claims.
@@ -72,6 +74,7 @@ impl StopData {
             .u64(self.regency.0)
             .u64(self.base.0)
             .digest(&self.base_digest)
+            .u64(self.timeout_us)
             .u32(count);
         self.claims.iter().fold(head, |bytes, claim| {
             bytes
@@ -366,8 +369,8 @@ impl Voter {
     pub fn stop(
         &mut self,
         regency: Regency,
-        base: Height,
-        base_digest: Digest,
+        base: (Height, Digest),
+        timeout_us: u64,
         claims: Vec<Claim>,
     ) -> Result<(Vec<VoterRecord>, StopData), Refused> {
         if let Some(data) = self.stopped.as_ref().filter(|data| data.regency == regency) {
@@ -382,8 +385,9 @@ impl Voter {
         let mut data = StopData {
             view: self.view,
             regency,
-            base,
-            base_digest,
+            base: base.0,
+            base_digest: base.1,
+            timeout_us,
             claims,
             seat: self.seat,
             signature: Signature([0; 64]),

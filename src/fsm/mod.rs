@@ -1,0 +1,9 @@
+//! The three state machines: normal operation, regency change, view generation.
+//!
+//! Source: Mod-SMaRt; the Consortium's state maps. In: messages between seats, timers, payloads. Out: decisions.
+//! Holds: heights in a bounded window are independent instances; a decided height is decided for ever.
+//! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs (`committee::voter`).
+
+mod message;
+
+pub use message::{Heard, Message, MessageError, Payload, Status, Stop, Sync};
