@@ -9,6 +9,7 @@ pub mod codec;
 mod genesis;
 mod header;
 mod proposal;
+pub mod receipts;
 mod transaction;
 
 pub use body::{BatchRef, BlockCertificate, Body};

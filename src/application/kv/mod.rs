@@ -1,0 +1,375 @@
+//! The key-value machine: put, get, delete, compare-and-set over an authenticated map.
+//!
+//! Source: this file is the specification of its results. In: operations, requests. Out: outcomes,
+//! roots, proofs, changes.
+//! Holds: an operation whose code is not `Done` changed nothing; the root is that of [`Map`].
+//! Elsewhere: encodings (`operation`, `snapshot`), the map (`map`), the tables (`storage`).
+//!
+//! The whole state is in memory, values included; the map's root is computed at sealed heights.
+
+mod operation;
+mod snapshot;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use self::operation::Operation;
+pub use self::snapshot::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_VERSION};
+use super::map::{KEY, Map, MapProof, VALUE, value_digest};
+pub use super::map::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::{
+    Application, Block, Change, CheckError, Chunks, Executed, Outcome, Plugin, QueryError, Reader,
+    Registration, RestoreError, Snapshot, TableEntries, VerifyError,
+};
+use crate::crypto::{Digest, Domain, Hasher};
+
+/// Bytes of keys, values and [`ENTRY_BYTES`] each that a state may hold; a put beyond is `Full`.
+/// Part of the rules of the chain: outcomes depend on it.
+pub const STATE_BYTES_MAX: u64 = 4 << 30;
+
+/// What an entry counts besides its key and value: about what its nodes take in memory.
+pub const ENTRY_BYTES: u64 = 256;
+
+/// Sealed roots that stay provable; when full the lowest height goes first.
+pub const ROOTS_MAX: usize = 256;
+
+/// How a genesis document names this machine.
+pub static PLUGIN: Plugin = Plugin {
+    name: "kv",
+    about: "keys and values with certified reads: put, get, delete, compare-and-set",
+    make: || Box::new(Kv::new()),
+};
+
+inventory::submit!(Registration(&PLUGIN));
+
+/// What an operation's outcome says. The bytes that go with a code are stated at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum Code {
+    /// It was done. Put: `01` where the key was there before, else `00`. Get: the value. Delete and
+    /// compare-and-set: nothing.
+    Done = 0,
+    /// Get, delete: the key is absent. Nothing.
+    Absent = 1,
+    /// Compare-and-set: the value is another. The [`value_digest`] of the present value, 32 bytes;
+    /// nothing where the key is absent.
+    Mismatch = 2,
+    /// The state would exceed [`STATE_BYTES_MAX`]. Nothing.
+    Full = 3,
+    /// The bytes are no operation. Nothing.
+    Malformed = 4,
+    /// Raw bytes mean nothing here. Nothing.
+    Raw = 5,
+}
+
+impl TryFrom<u16> for Code {
+    type Error = u16;
+    fn try_from(code: u16) -> Result<Self, u16> {
+        let all = [
+            Self::Done,
+            Self::Absent,
+            Self::Mismatch,
+            Self::Full,
+            Self::Malformed,
+            Self::Raw,
+        ];
+        all.into_iter()
+            .find(|known| *known as u16 == code)
+            .ok_or(code)
+    }
+}
+
+/// The answer to a request for a key: an encoded [`Operation::Get`].
+///
+/// Bytes: `00` absent, or `01` and the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer(pub Option<Vec<u8>>);
+
+impl Answer {
+    /// Reads what [`Reader::query`] gave.
+    ///
+    /// Errors: [`QueryError::Malformed`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, QueryError> {
+        match bytes.split_first() {
+            Some((0, [])) => Ok(Self(None)),
+            Some((1, value)) => Ok(Self(Some(value.to_vec()))),
+            _ => Err(QueryError::Malformed {
+                reason: "not an answer".to_owned(),
+            }),
+        }
+    }
+}
+
+/// One state and the sealed states before it that must stay provable. A clone costs one count per
+/// retained root.
+#[derive(Clone, Debug, Default)]
+struct View {
+    height: u64,
+    map: Map,
+    sealed: BTreeMap<u64, (Digest, Map)>,
+}
+
+impl Reader for View {
+    fn height(&self) -> u64 {
+        self.height
+    }
+
+    fn query(&self, request: &[u8]) -> Result<Vec<u8>, QueryError> {
+        let malformed = |reason| QueryError::Malformed { reason };
+        match Operation::from_bytes(request) {
+            Ok(Operation::Get { key }) => Ok(match self.map.get(key) {
+                None => vec![0],
+                Some(value) => [&[1], &value[..]].concat(),
+            }),
+            Ok(_) => Err(malformed("only get is a request".to_owned())),
+            Err(error) => Err(malformed(error.to_string())),
+        }
+    }
+
+    fn prove(&self, key: &[u8], root: &Digest) -> Result<Vec<u8>, QueryError> {
+        let malformed = |reason: String| QueryError::Malformed { reason };
+        KEY.check(key.len())
+            .map_err(|error| malformed(error.to_string()))?;
+        let mut newest_first = self.sealed.values().rev();
+        let (_, map) = newest_first
+            .find(|(sealed, _)| sealed == root)
+            .ok_or(QueryError::Root { root: *root })?;
+        let proof = map.prove(key);
+        Ok(proof
+            .to_bytes()
+            .expect("every value in the map is within its bound"))
+    }
+}
+
+/// The key-value machine.
+#[derive(Clone, Debug, Default)]
+pub struct Kv {
+    view: View,
+    /// What the tables do not hold yet; grows until it is drained, at most one entry per key.
+    changes: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+impl Kv {
+    /// An empty machine at height 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The authenticated map as it is now.
+    pub fn map(&self) -> &Map {
+        &self.view.map
+    }
+
+    fn apply(&mut self, operation: &[u8]) -> Outcome {
+        match Operation::from_bytes(operation) {
+            Err(_) => outcome(Code::Malformed, Bytes::new()),
+            Ok(Operation::Raw { .. }) => outcome(Code::Raw, Bytes::new()),
+            Ok(Operation::Get { key }) => match self.view.map.get(key) {
+                Some(value) => outcome(Code::Done, value.clone()),
+                None => outcome(Code::Absent, Bytes::new()),
+            },
+            Ok(Operation::Delete { key }) => self.delete(key),
+            Ok(Operation::Put { key, value }) => match self.set(key, value) {
+                Some(false) => outcome(Code::Done, Bytes::from_static(&[0])),
+                Some(true) => outcome(Code::Done, Bytes::from_static(&[1])),
+                None => outcome(Code::Full, Bytes::new()),
+            },
+            Ok(Operation::CompareAndSet { key, old, new }) => {
+                let present = self.view.map.get(key);
+                if present.map(|value| &value[..]) != old {
+                    let digest = present.map(|value| value_digest(value).0.to_vec());
+                    return outcome(Code::Mismatch, digest.unwrap_or_default().into());
+                }
+                match self.set(key, new) {
+                    Some(_) => outcome(Code::Done, Bytes::new()),
+                    None => outcome(Code::Full, Bytes::new()),
+                }
+            }
+        }
+    }
+
+    /// Sets a value and says whether there was one, or gives `None` where the state is full.
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Option<bool> {
+        let map = &mut self.view.map;
+        let grows = value.len() as u64 + key.len() as u64 + ENTRY_BYTES;
+        // What an overwritten value frees is counted only where the short sum is at the bound.
+        if state_bytes(map) + grows > STATE_BYTES_MAX {
+            let present = map.get(key)?.len() as u64 + key.len() as u64 + ENTRY_BYTES;
+            if state_bytes(map) + grows - present > STATE_BYTES_MAX {
+                return None;
+            }
+        }
+        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        self.changes.insert(key.clone(), Some(value.clone()));
+        Some(map.insert(key, value).is_some())
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Outcome {
+        if self.view.map.remove(key).is_none() {
+            return outcome(Code::Absent, Bytes::new());
+        }
+        self.changes.insert(Bytes::copy_from_slice(key), None);
+        outcome(Code::Done, Bytes::new())
+    }
+
+    /// Keeps the present state under its root.
+    fn seal(&mut self) -> Digest {
+        let root = self.view.map.root();
+        let sealed = &mut self.view.sealed;
+        sealed.insert(self.view.height, (root, self.view.map.clone()));
+        while sealed.len() > ROOTS_MAX {
+            sealed.pop_first();
+        }
+        root
+    }
+
+    fn replace(&mut self, map: Map, height: u64) {
+        self.view = View {
+            height,
+            map,
+            sealed: BTreeMap::new(),
+        };
+        self.changes.clear();
+    }
+}
+
+fn outcome(code: Code, bytes: Bytes) -> Outcome {
+    Outcome {
+        code: code as u16,
+        bytes,
+    }
+}
+
+fn state_bytes(map: &Map) -> u64 {
+    map.bytes() + map.len() * ENTRY_BYTES
+}
+
+/// The digest of a whole state: the machine's name, the number of keys, the map's root.
+fn state_digest(map: &Map) -> Digest {
+    let mut hasher = Hasher::new(Domain::State);
+    hasher
+        .update(b"kv\0")
+        .update(&map.len().to_le_bytes())
+        .update(map.root().as_bytes());
+    hasher.finish()
+}
+
+impl Application for Kv {
+    fn check(&self, operation: &[u8]) -> Result<(), CheckError> {
+        let checked = Operation::from_bytes(operation);
+        checked.map(|_| ()).map_err(|error| CheckError {
+            reason: error.to_string(),
+        })
+    }
+
+    fn execute(&mut self, block: &Block<'_>) -> Executed {
+        assert!(
+            block.height > self.view.height,
+            "a height is executed once, in order"
+        );
+        let apply = |operation: &&[u8]| self.apply(operation);
+        let results = block.operations.iter().map(apply).collect();
+        self.view.height = block.height;
+        let state_root = block.sealed.then(|| self.seal());
+        Executed {
+            results,
+            state_root,
+        }
+    }
+
+    fn height(&self) -> u64 {
+        self.view.height
+    }
+
+    fn state_digest(&self) -> Digest {
+        state_digest(&self.view.map)
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::new(self.view.clone())
+    }
+
+    fn query(&self, request: &[u8]) -> Result<Vec<u8>, QueryError> {
+        self.view.query(request)
+    }
+
+    fn prove(&self, key: &[u8], root: &Digest) -> Result<Vec<u8>, QueryError> {
+        self.view.prove(key, root)
+    }
+
+    fn verify(
+        &self,
+        root: &Digest,
+        key: &[u8],
+        proof: &[u8],
+    ) -> Result<Option<Bytes>, VerifyError> {
+        let proof = MapProof::from_bytes(proof);
+        let shown = proof.and_then(|proof| Ok(proof.verify(root, key)?.cloned()));
+        shown.map_err(|error| VerifyError {
+            reason: error.to_string(),
+        })
+    }
+
+    fn retain(&mut self, height: u64, root: &Digest) -> bool {
+        if let Some((sealed, _)) = self.view.sealed.get(&height) {
+            return sealed == root;
+        }
+        height == self.view.height && self.view.map.root() == *root && self.seal() == *root
+    }
+
+    fn release(&mut self, below: u64) {
+        self.view.sealed = self.view.sealed.split_off(&below);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            height: self.view.height,
+            digest: self.state_digest(),
+            chunks: Box::new(snapshot::write(&self.view.map, self.view.height)),
+        }
+    }
+
+    fn restore(&mut self, chunks: Chunks<'_>) -> Result<(), RestoreError> {
+        let (map, height) = snapshot::read(chunks)?;
+        self.replace(map, height);
+        Ok(())
+    }
+
+    fn drain_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes).into_iter().collect()
+    }
+
+    fn entries(&self) -> Box<dyn Iterator<Item = (Bytes, Bytes)> + Send> {
+        Box::new(self.view.map.entries())
+    }
+
+    fn load(&mut self, entries: TableEntries<'_>, height: u64) -> Result<(), RestoreError> {
+        let mut map = Map::new();
+        for (index, entry) in entries.enumerate() {
+            let (key, value) = entry?;
+            admit(&mut map, key, value, index as u64)?;
+        }
+        self.replace(map, height);
+        Ok(())
+    }
+}
+
+/// Adds one entry of a stored state, within every bound and not there yet.
+fn admit(map: &mut Map, key: Bytes, value: Bytes, index: u64) -> Result<(), RestoreError> {
+    KEY.check(key.len())?;
+    VALUE.check(value.len())?;
+    if map.insert(key, value).is_some() {
+        return Err(RestoreError::Order { index });
+    }
+    if state_bytes(map) > STATE_BYTES_MAX {
+        return Err(RestoreError::Size {
+            max: STATE_BYTES_MAX,
+        });
+    }
+    Ok(())
+}
