@@ -92,11 +92,11 @@ const VOTER: &str = "src/committee/voter.rs";
 const SIGNERS: &[(&str, &str)] = &[
     ("src/crypto/keys.rs", "the schemes themselves"),
     (
-        "src/committee/possession.rs",
+        "src/committee/view.rs",
         "proofs that a consensus key is held",
     ),
-    ("src/blocks/group.rs", "groups of a client"),
-    ("src/blocks/reply.rs", "replies to clients"),
+    ("src/blocks/transaction.rs", "groups of a client"),
+    ("src/node/reply.rs", "replies to clients"),
     ("src/net/tls.rs", "certificates of transport connections"),
 ];
 
@@ -416,7 +416,7 @@ fn folders_named(text: &str) -> Vec<(usize, String)> {
 fn foreign(path: &str, text: &str) -> Vec<String> {
     // In pieces, so that this file does not name them. The lock file names the public index: there
     // only another source is foreign.
-    let index = concat!("registry+https://github.com/rust-lang/", "crates.io-index");
+    let index = concat!("registry+https://github.com/rust-lang/crates", ".io-index");
     let words = [
         concat!("/wo", "rk/"),
         concat!("crates", ".io"),

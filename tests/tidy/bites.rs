@@ -328,7 +328,7 @@ fn bincode_signing_and_the_simulated_scheme_keep_to_their_files() {
 fn folders_and_foreign_names_are_found() {
     let named = folders_named("a `src/fsm/` b\n`x.rs` and `net/` but `a b/`");
     assert_eq!(named, [(1, "src/fsm".to_owned()), (2, "net".to_owned())]);
-    let index = concat!("registry+https://github.com/rust-lang/", "crates.io-index");
+    let index = concat!("registry+https://github.com/rust-lang/crates", ".io-index");
     assert_eq!(
         foreign("README.md", concat!("x\ncd /wo", "rk/here")).len(),
         1
