@@ -1,8 +1,10 @@
 //! Block bodies: transactions and the five control bodies.
 //!
 //! Source: `docs/formats.md`. In: batches, keys, votes. Out: a body and its root.
-//! Holds: the root binds the kind and every byte; a batch enters by its digest whether it rides inline or not.
-//! Elsewhere: who proposes which (`fsm`), what a control body must satisfy (`fsm::view`, `checkpoint`).
+//! Holds: the root binds the kind and every byte; a batch enters by its digest whether it rides
+//! inline or not.
+//! Elsewhere: who proposes which (`fsm`), what a control body must satisfy (`fsm::view`,
+//! `checkpoint`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
