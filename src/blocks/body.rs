@@ -158,7 +158,11 @@ impl Body {
     pub fn batches(&self) -> impl Iterator<Item = &BatchRef> {
         match self {
             Body::Transactions(batches) => batches.iter(),
-            _ => [].iter(),
+            Body::Genesis(_)
+            | Body::Freeze(_)
+            | Body::Assemble(_)
+            | Body::Reconfiguration(_)
+            | Body::Checkpoint(_) => [].iter(),
         }
     }
 
