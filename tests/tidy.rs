@@ -248,11 +248,8 @@ fn imports(s: &Source) -> Vec<String> {
 }
 
 fn purity(s: &Source) -> Vec<String> {
-    if !s
-        .home()
-        .and_then(|home| floor(&home))
-        .is_some_and(|floor| floor <= PURE)
-    {
+    let floor = s.home().and_then(|home| floor(&home));
+    if floor.is_none_or(|floor| floor > PURE) {
         return Vec::new();
     }
     let mut found = BTreeSet::new();

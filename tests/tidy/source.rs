@@ -5,37 +5,37 @@
 //! Elsewhere: the rules (`tidy.rs`). Not seen: what a macro makes, `#[path]`, `include!`.
 
 /// One file: as written, and as tokens without comments and strings.
-pub struct Source {
-    pub path: String,
-    pub text: String,
-    pub tokens: Vec<Token>,
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
+    pub(crate) tokens: Vec<Token>,
     /// First and last lines of what is compiled for tests alone.
     tests: Vec<(usize, usize)>,
 }
 
-pub struct Token {
-    pub text: String,
-    pub line: usize,
+pub(crate) struct Token {
+    pub(crate) text: String,
+    pub(crate) line: usize,
 }
 
 /// A path as code names it, `use` trees expanded; of the crate it is absolute.
 #[derive(Debug, PartialEq)]
-pub struct Named {
-    pub names: Vec<String>,
-    pub line: usize,
+pub(crate) struct Named {
+    pub(crate) names: Vec<String>,
+    pub(crate) line: usize,
 }
 
-pub struct Function {
-    pub name: String,
-    pub line: usize,
-    pub lines: usize,
+pub(crate) struct Function {
+    pub(crate) name: String,
+    pub(crate) line: usize,
+    pub(crate) lines: usize,
 }
 
 /// Stands for a path that names the crate as a stranger would.
-pub const CRATE_BY_NAME: &str = "consortium::";
+pub(crate) const CRATE_BY_NAME: &str = "consortium::";
 
 impl Source {
-    pub fn new(path: &str, text: &str) -> Self {
+    pub(crate) fn new(path: &str, text: &str) -> Self {
         let tokens = tokens(&code_of(text));
         let name = path.rsplit('/').next().unwrap_or(path);
         let whole = path.starts_with("tests/") || path.starts_with("benches/");
@@ -53,34 +53,34 @@ impl Source {
         }
     }
 
-    pub fn is_test(&self, line: usize) -> bool {
+    pub(crate) fn is_test(&self, line: usize) -> bool {
         self.tests
             .iter()
             .any(|(first, last)| (*first..=*last).contains(&line))
     }
 
     /// The module on a floor that this file is part of.
-    pub fn home(&self) -> Option<String> {
+    pub(crate) fn home(&self) -> Option<String> {
         let below = self.path.starts_with("src/") && !is_root(&self.path);
         below.then(|| module_of(&self.path).swap_remove(0))
     }
 
     /// Lines on which these tokens follow each other.
-    pub fn sequences(&self, wanted: &[&str]) -> Vec<usize> {
+    pub(crate) fn sequences(&self, wanted: &[&str]) -> Vec<usize> {
         let windows = self.tokens.windows(wanted.len());
         let same = |w: &&[Token]| w.iter().map(|t| &t.text).eq(wanted.iter());
         windows.filter(same).map(|w| w[0].line).collect()
     }
 
     /// The same, tests aside.
-    pub fn sequences_outside_tests(&self, wanted: &[&str]) -> Vec<usize> {
+    pub(crate) fn sequences_outside_tests(&self, wanted: &[&str]) -> Vec<usize> {
         let mut lines = self.sequences(wanted);
         lines.retain(|line| !self.is_test(*line));
         lines
     }
 
     /// Every path of this crate that is named, absolute. An empty one is the crate itself.
-    pub fn crate_paths(&self) -> Vec<Named> {
+    pub(crate) fn crate_paths(&self) -> Vec<Named> {
         let mut found = Vec::new();
         let mut inline: Vec<(String, usize)> = Vec::new(); // inline modules and their depths
         let mut depth = 0;
@@ -123,7 +123,7 @@ impl Source {
     }
 
     /// Every other path and name, `use` trees expanded.
-    pub fn outside_paths(&self) -> Vec<Named> {
+    pub(crate) fn outside_paths(&self) -> Vec<Named> {
         let mut found = Vec::new();
         let mut i = 0;
         while i < self.tokens.len() {
@@ -217,7 +217,7 @@ fn item_end(tokens: &[Token], i: usize) -> usize {
     tokens.len() - 1
 }
 
-pub fn functions(s: &Source) -> Vec<Function> {
+pub(crate) fn functions(s: &Source) -> Vec<Function> {
     let mut found = Vec::new();
     for (i, pair) in s.tokens.windows(2).enumerate() {
         let named = pair[1]
@@ -323,12 +323,12 @@ fn tokens(code: &str) -> Vec<Token> {
     found
 }
 
-pub fn is_root(path: &str) -> bool {
+pub(crate) fn is_root(path: &str) -> bool {
     ["src/lib.rs", "src/main.rs"].contains(&path)
 }
 
 /// The module that a file is: `src/fsm/normal/tests.rs` is `fsm::normal::tests`.
-pub fn module_of(path: &str) -> Vec<String> {
+pub(crate) fn module_of(path: &str) -> Vec<String> {
     let inner = path.trim_start_matches("src/").trim_end_matches(".rs");
     let mut names: Vec<_> = inner.split('/').map(str::to_owned).collect();
     if is_root(path) || names.last().is_some_and(|name| name == "mod") {
