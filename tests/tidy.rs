@@ -88,7 +88,7 @@ const CODEC: &str = "src/blocks/codec.rs";
 /// The one file that signs votes.
 const VOTER: &str = "src/committee/voter.rs";
 
-/// Who else signs, tests aside, and what. None of them names a vote's tag.
+/// Who else signs, tests aside, and what. None of them names a ballot or a vote's tag.
 const SIGNERS: &[(&str, &str)] = &[
     ("src/crypto/keys.rs", "the schemes themselves"),
     (
@@ -375,12 +375,10 @@ fn signing(s: &Source) -> Vec<String> {
         return at(s, signs, "signs, and is not in SIGNERS of tests/tidy.rs");
     }
     let tag = |name: &&str| s.sequences_outside_tests(&["Tag", "::", name]);
-    let tags = VOTE_TAGS.iter().flat_map(tag).collect();
-    at(
-        s,
-        tags,
-        "the tag of a vote in a file that signs; only the voter signs votes",
-    )
+    let mut votes: Vec<_> = VOTE_TAGS.iter().flat_map(tag).collect();
+    votes.extend(s.sequences_outside_tests(&["Ballot"]));
+    let what = "names a vote in a file that signs; only the voter signs votes";
+    at(s, votes, what)
 }
 
 fn simulated(s: &Source) -> Vec<String> {

@@ -319,6 +319,8 @@ fn bincode_signing_and_the_simulated_scheme_keep_to_their_files() {
     assert!(!bites(signing, VOTER, vote));
     assert!(!bites(signing, SIGNERS[0].0, sign));
     assert!(bites(signing, SIGNERS[0].0, vote));
+    let ballot = "fn f(b: Ballot) { key.sign(&b.statement()) }";
+    assert!(bites(signing, SIGNERS[0].0, ballot));
     assert!(bites(simulated, "src/node/mod.rs", fake));
     assert!(!bites(simulated, "src/sim/world.rs", fake));
     assert!(!bites(simulated, "src/fsm/tests.rs", fake));
