@@ -1,8 +1,10 @@
 //! Block bodies: transactions and the five control bodies.
 //!
 //! Source: `docs/formats.md`. In: batches, keys, votes. Out: a body and its root.
-//! Holds: the root binds the kind and every byte; a batch enters by its digest whether it rides inline or not.
-//! Elsewhere: who proposes which (`fsm`), what a control body must satisfy (`fsm::view`, `checkpoint`).
+//! Holds: the root binds the kind and every byte; a batch enters by its digest whether it rides
+//! inline or not.
+//! Elsewhere: who proposes which (`fsm`), what a control body must satisfy (`fsm::view`,
+//! `checkpoint`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -156,7 +158,11 @@ impl Body {
     pub fn batches(&self) -> impl Iterator<Item = &BatchRef> {
         match self {
             Body::Transactions(batches) => batches.iter(),
-            _ => [].iter(),
+            Body::Genesis(_)
+            | Body::Freeze(_)
+            | Body::Assemble(_)
+            | Body::Reconfiguration(_)
+            | Body::Checkpoint(_) => [].iter(),
         }
     }
 

@@ -1,8 +1,10 @@
 //! The one codec: the only file that calls bincode.
 //!
-//! Source: bincode 2.0.1, fixed-width integers, little-endian. In: values with serde. Out: bytes, and back.
-//! Holds: decode refuses trailing bytes, forms that do not encode back to the same bytes, and anything over its
-//! bound before it allocates. Elsewhere: signed and hashed bytes (`crypto::SignBytes`), which never come from here.
+//! Source: bincode 2.0.1, fixed-width integers, little-endian. In: values with serde. Out: bytes,
+//! and back.
+//! Holds: decode refuses trailing bytes, forms that do not encode back to the same bytes, and
+//! anything over its bound before it allocates. Elsewhere: signed and hashed bytes
+//! (`crypto::SignBytes`), which never come from here.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::Serialize;

@@ -1,8 +1,9 @@
-//! Proposals: what is voted. A proposal names no parent, regency or result, so it keeps its bytes when a later
-//! regency proposes it again.
+//! Proposals: what is voted. A proposal names no parent, regency or result, so it keeps its bytes
+//! when a later regency proposes it again.
 //!
 //! Source: `docs/formats.md`. In: batches or a control body. Out: a digest to vote on.
-//! Holds: the digest binds every field, batches by their digest, the carried certificate by its own.
+//! Holds: the digest binds every field, batches by their digest, the carried certificate by its
+//! own.
 //! Elsewhere: the header that follows from decided proposals (`header`).
 
 use bytes::Bytes;
@@ -15,7 +16,8 @@ use crate::crypto::{Digest, Domain, Hasher};
 
 /// The version byte of proposals, headers and bodies.
 pub const FORMAT_VERSION: u8 = 1;
-/// The encoded bytes of a proposal, at most: one frame of the votes' lane with room for its envelope.
+/// The encoded bytes of a proposal, at most: one frame of the votes' lane with room for its
+/// envelope.
 pub const PROPOSAL_BYTES_MAX: usize = 960 << 10;
 
 /// What a leader proposes for one height.

@@ -72,7 +72,8 @@ pub struct Vote {
 }
 
 impl Vote {
-    /// The signature to check, or nothing when the seat does not exist, is dead, or the view is another.
+    /// The signature to check, or nothing when the seat does not exist, is dead, or the view is
+    /// another.
     pub fn check(&self, view: &View) -> Option<Check> {
         if self.ballot.view != view.id() {
             return None;

@@ -1,6 +1,7 @@
 //! Certificates: the signatures of a quorum of one view over one ballot.
 //!
-//! Source: SmartChain block certificates. In: verified votes. Out: [`Certificate`], checked against a view.
+//! Source: SmartChain block certificates. In: verified votes. Out: [`Certificate`], checked against
+//! a view.
 //! Holds: signers are distinct by construction; as many signatures as signers, in seat order.
 //! Elsewhere: what the digest names (`blocks`).
 
@@ -49,7 +50,8 @@ impl SeatSet {
         &self.0
     }
 
-    /// Whether one set has one form only: no trailing zero byte, no seat beyond the largest committee.
+    /// Whether one set has one form only: no trailing zero byte, no seat beyond the largest
+    /// committee.
     pub fn is_canonical(&self) -> bool {
         self.0.last() != Some(&0) && self.0.len() <= SEATS_MAX.div_ceil(8)
     }

@@ -1,10 +1,12 @@
 //! The voter: the only code that signs votes.
 //!
-//! Source: design of the ordering rules; safety rules kept apart as in DiemBFT. In: what the protocols want signed.
+//! Source: design of the ordering rules; safety rules kept apart as in DiemBFT. In: what the
+//! protocols want signed.
 //! Out: signed votes, each with the records that must be durable before it leaves.
-//! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per (view, height);
-//! ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by one of a higher regency; nothing
-//! of a regency below the installed one is signed; the installed regency never decreases.
+//! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per
+//! (view, height); ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by
+//! one of a higher regency; nothing of a regency below the installed one is signed; the installed
+//! regency never decreases.
 //! Elsewhere: when to vote (`fsm`), making records durable (the driver).
 
 use std::collections::BTreeMap;
@@ -156,7 +158,8 @@ pub struct Voter {
 type Signed = (Vec<VoterRecord>, Verified<Vote>);
 
 impl Voter {
-    /// The voter of `secret` in `view`, which has promised nothing; nothing when the key has no seat there.
+    /// The voter of `secret` in `view`, which has promised nothing; nothing when the key has no
+    /// seat there.
     pub fn new(view: &View, secret: SecretKey) -> Option<Self> {
         let public = secret.public();
         let index = view
@@ -238,7 +241,8 @@ impl Voter {
         }
     }
 
-    /// Forgets what was promised below `height`: a block certificate there makes contradiction impossible.
+    /// Forgets what was promised below `height`: a block certificate there makes contradiction
+    /// impossible.
     pub fn forget_below(&mut self, height: Height) {
         self.heights = self.heights.split_off(&height);
         self.sealed = self.sealed.split_off(&height);
@@ -346,7 +350,8 @@ impl Voter {
         ))
     }
 
-    /// Signs PERSIST for the header of a sealed height, which must be durable before the vote leaves.
+    /// Signs PERSIST for the header of a sealed height, which must be durable before the vote
+    /// leaves.
     ///
     /// A refusal means that execution gave another header than before: the caller halts.
     pub fn persist(&mut self, height: Height, header: Digest) -> Result<Signed, Refused> {
@@ -365,7 +370,8 @@ impl Voter {
         records
     }
 
-    /// Signs STOP-DATA for `regency` and installs it. Asked again for the same regency it gives the same bytes.
+    /// Signs STOP-DATA for `regency` and installs it. Asked again for the same regency it gives the
+    /// same bytes.
     pub fn stop(
         &mut self,
         regency: Regency,
