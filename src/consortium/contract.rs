@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::message::Block;
 use crate::blocks::receipts::Receipt;
-use crate::blocks::{Header, SignedGroup, Group};
+use crate::blocks::{Group, Header, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, ViewId, Vote, VoterRecord};
 use crate::crypto::{Digest, PublicKey, Verified};
 use crate::fsm;

@@ -200,9 +200,8 @@ impl Ears {
         }
         let mut parent: Option<(&Header, Digest)> = None;
         for Block { header, body } in &extent.blocks {
-            let is_linked = parent.is_none_or(|(before, digest)| {
-                header.follows(before, &digest).is_ok()
-            });
+            let is_linked =
+                parent.is_none_or(|(before, digest)| header.follows(before, &digest).is_ok());
             if !is_linked || header.body != body.root() || header.chain != *self.view.chain() {
                 return malformed;
             }
@@ -223,7 +222,11 @@ impl Ears {
     }
 
     fn all_valid(&self, checks: &[Check]) -> Result<(), HearError> {
-        if self.verifier.all_valid(checks) { Ok(()) } else { Err(HearError::BadSignature) }
+        if self.verifier.all_valid(checks) {
+            Ok(())
+        } else {
+            Err(HearError::BadSignature)
+        }
     }
 }
 

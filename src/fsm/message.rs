@@ -174,11 +174,19 @@ impl Sync {
 }
 
 fn is_of(got: ViewId, view: &View) -> Result<(), MessageError> {
-    if got == view.id() { Ok(()) } else { Err(MessageError::OtherView { got }) }
+    if got == view.id() {
+        Ok(())
+    } else {
+        Err(MessageError::OtherView { got })
+    }
 }
 
 fn is_from(named: Seat, from: Seat) -> Result<(), MessageError> {
-    if named == from { Ok(()) } else { Err(MessageError::NotSender { named }) }
+    if named == from {
+        Ok(())
+    } else {
+        Err(MessageError::NotSender { named })
+    }
 }
 
 fn vote_checks(
@@ -197,15 +205,24 @@ fn vote_checks(
 
 fn stop_data_checks(data: &StopData, view: &View) -> Result<Vec<Check>, MessageError> {
     is_of(data.view, view)?;
-    let is_ordered = data.claims.windows(2).all(|pair| pair[0].height < pair[1].height);
-    let is_above = data.claims.first().is_none_or(|claim| claim.height > data.base);
+    let is_ordered = data
+        .claims
+        .windows(2)
+        .all(|pair| pair[0].height < pair[1].height);
+    let is_above = data
+        .claims
+        .first()
+        .is_none_or(|claim| claim.height > data.base);
     let is_below = data.claims.iter().all(|claim| {
-        claim.lock.regency < data.regency && claim.height.0.saturating_sub(data.base.0) <= CLAIMS_MAX as u64
+        claim.lock.regency < data.regency
+            && claim.height.0.saturating_sub(data.base.0) <= CLAIMS_MAX as u64
     });
     if data.claims.len() > CLAIMS_MAX || !is_ordered || !is_above || !is_below {
         return Err(MessageError::Malformed { what: "stop-data" });
     }
-    let check = data.check(view).ok_or(MessageError::Malformed { what: "stop-data" })?;
+    let check = data
+        .check(view)
+        .ok_or(MessageError::Malformed { what: "stop-data" })?;
     Ok(vec![check])
 }
 

@@ -7,3 +7,12 @@
 mod message;
 
 pub use message::{Heard, Message, MessageError, Payload, Status, Stop, Sync};
+
+/// What a timer of the ordering machines guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Progress in this regency: without it the leader is replaced.
+    Progress(crate::committee::Regency),
+    /// What was sent may be lost: ask where the others stand.
+    Resend,
+}
