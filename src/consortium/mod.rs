@@ -6,6 +6,8 @@
 
 mod contract;
 mod message;
+mod replica;
+pub mod serve;
 
 pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
@@ -15,6 +17,8 @@ pub use message::{
     Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message,
     VOTES_BYTES_MAX,
 };
+
+pub use replica::{Consortium, Options, Overview, Restored};
 
 /// Bytes of a result that are remembered for repeats, at most.
 pub const OUTCOME_BYTES_MAX: usize = 256;
