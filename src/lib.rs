@@ -12,3 +12,4 @@
 
 pub mod crypto;
 pub mod machine;
+pub mod storage;
