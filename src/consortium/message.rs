@@ -154,8 +154,9 @@ impl Ears {
             Message::Order(order) => {
                 let seat = seat.ok_or(HearError::NoSeat)?;
                 let checks = order.checks(&self.view, seat)?;
-                if let fsm::Message::Propose(_, payload) | fsm::Message::Decision(_, payload) =
-                    &order
+                if let fsm::Message::Propose(_, payload)
+                | fsm::Message::Decision(_, payload)
+                | fsm::Message::Payload(_, payload) = &order
                 {
                     self.check_payload(payload)?;
                 }
