@@ -147,17 +147,29 @@ impl Reader for View {
 }
 
 /// The key-value machine.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Kv {
     view: View,
+    /// [`STATE_BYTES_MAX`] but in tests.
+    state_bytes_max: u64,
     /// What the tables do not hold yet; grows until it is drained, at most one entry per key.
     changes: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+impl Default for Kv {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Kv {
     /// An empty machine at height 0.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            view: View::default(),
+            state_bytes_max: STATE_BYTES_MAX,
+            changes: BTreeMap::new(),
+        }
     }
 
     /// The authenticated map as it is now.
@@ -198,9 +210,9 @@ impl Kv {
         let map = &mut self.view.map;
         let grows = value.len() as u64 + key.len() as u64 + ENTRY_BYTES;
         // What an overwritten value frees is counted only where the short sum is at the bound.
-        if state_bytes(map) + grows > STATE_BYTES_MAX {
+        if state_bytes(map) + grows > self.state_bytes_max {
             let present = map.get(key)?.len() as u64 + key.len() as u64 + ENTRY_BYTES;
-            if state_bytes(map) + grows - present > STATE_BYTES_MAX {
+            if state_bytes(map) + grows - present > self.state_bytes_max {
                 return None;
             }
         }
@@ -319,7 +331,11 @@ impl Application for Kv {
         if let Some((sealed, _)) = self.view.sealed.get(&height) {
             return sealed == root;
         }
-        height == self.view.height && self.view.map.root() == *root && self.seal() == *root
+        let is_here = height == self.view.height && self.view.map.root() == *root;
+        if is_here {
+            self.seal();
+        }
+        is_here
     }
 
     fn release(&mut self, below: u64) {
@@ -335,7 +351,7 @@ impl Application for Kv {
     }
 
     fn restore(&mut self, chunks: Chunks<'_>) -> Result<(), RestoreError> {
-        let (map, height) = snapshot::read(chunks)?;
+        let (map, height) = snapshot::read(chunks, self.state_bytes_max)?;
         self.replace(map, height);
         Ok(())
     }
@@ -349,27 +365,41 @@ impl Application for Kv {
     }
 
     fn load(&mut self, entries: TableEntries<'_>, height: u64) -> Result<(), RestoreError> {
-        let mut map = Map::new();
-        for (index, entry) in entries.enumerate() {
+        let mut filling = Filling::new(self.state_bytes_max);
+        for entry in entries {
             let (key, value) = entry?;
-            admit(&mut map, key, value, index as u64)?;
+            filling.add(key, value)?;
         }
-        self.replace(map, height);
+        self.replace(filling.map, height);
         Ok(())
     }
 }
 
-/// Adds one entry of a stored state, within every bound and not there yet.
-fn admit(map: &mut Map, key: Bytes, value: Bytes, index: u64) -> Result<(), RestoreError> {
-    KEY.check(key.len())?;
-    VALUE.check(value.len())?;
-    if map.insert(key, value).is_some() {
-        return Err(RestoreError::Order { index });
+/// A map that is filled from stored entries, each within every bound and there once.
+struct Filling {
+    map: Map,
+    state_bytes_max: u64,
+}
+
+impl Filling {
+    fn new(state_bytes_max: u64) -> Self {
+        Self {
+            map: Map::new(),
+            state_bytes_max,
+        }
     }
-    if state_bytes(map) > STATE_BYTES_MAX {
-        return Err(RestoreError::Size {
-            max: STATE_BYTES_MAX,
-        });
+
+    fn add(&mut self, key: Bytes, value: Bytes) -> Result<(), RestoreError> {
+        KEY.check(key.len())?;
+        VALUE.check(value.len())?;
+        let index = self.map.len();
+        if self.map.insert(key, value).is_some() {
+            return Err(RestoreError::Order { index });
+        }
+        let max = self.state_bytes_max;
+        if state_bytes(&self.map) > max {
+            return Err(RestoreError::Size { max });
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::super::map::{KEY, KEY_BYTES_MAX, Map, VALUE, VALUE_BYTES_MAX, key_path};
 use super::super::read::{ReadError, Reader};
 use super::super::{Chunks, RestoreError};
-use super::admit;
+use super::Filling;
 
 /// The first byte of a snapshot.
 pub const SNAPSHOT_VERSION: u8 = 1;
@@ -49,7 +49,7 @@ pub(super) fn write(map: &Map, height: u64) -> impl Iterator<Item = Bytes> + Sen
     std::iter::once(Bytes::from(head)).chain(body)
 }
 
-pub(super) fn read(chunks: Chunks<'_>) -> Result<(Map, u64), RestoreError> {
+pub(super) fn read(chunks: Chunks<'_>, state_bytes_max: u64) -> Result<(Map, u64), RestoreError> {
     let mut stream = Stream {
         chunks,
         held: BytesMut::new(),
@@ -66,7 +66,7 @@ pub(super) fn read(chunks: Chunks<'_>) -> Result<(Map, u64), RestoreError> {
     }
     let (height, count) = (head.u64()?, head.u64()?);
     stream.held.advance(HEAD_BYTES);
-    let mut map = Map::new();
+    let mut filling = Filling::new(state_bytes_max);
     let mut last = None;
     for index in 0..count {
         let (key, value) = stream.entry()?;
@@ -75,11 +75,11 @@ pub(super) fn read(chunks: Chunks<'_>) -> Result<(Map, u64), RestoreError> {
             return Err(RestoreError::Order { index });
         }
         last = path;
-        admit(&mut map, key, value, index)?;
+        filling.add(key, value)?;
     }
     stream.fill(1)?;
     Reader(&stream.held).end()?;
-    Ok((map, height))
+    Ok((filling.map, height))
 }
 
 /// Chunks on the way in.
