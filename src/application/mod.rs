@@ -19,6 +19,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
 pub use self::read::ReadError;
 pub use self::registry::{Plugin, Registration, Registry, RegistryError};
@@ -127,6 +128,29 @@ pub trait Application: Send + Sync {
     /// Errors: [`VerifyError`] where it shows nothing.
     fn verify(&self, root: &Digest, key: &[u8], proof: &[u8])
     -> Result<Option<Bytes>, VerifyError>;
+
+    /// An operation for people and programs to read.
+    fn operation_to_json(&self, operation: &[u8]) -> Value {
+        hex::encode(operation).into()
+    }
+
+    /// The operation that people and programs write as `operation`.
+    ///
+    /// Errors: where it is none, or not one that [`Application::check`] lets pass.
+    fn operation_from_json(&self, operation: &Value) -> Result<Vec<u8>, CheckError> {
+        let bytes = operation.as_str().and_then(|text| hex::decode(text).ok());
+        let bytes = bytes.ok_or_else(|| CheckError {
+            reason: "an operation is written as a string of hex digits".to_owned(),
+        })?;
+        self.check(&bytes)?;
+        Ok(bytes)
+    }
+
+    /// The outcome of `operation` for people and programs to read.
+    fn outcome_to_json(&self, operation: &[u8], outcome: &Outcome) -> Value {
+        let _ = operation;
+        serde_json::json!({ "code": outcome.code, "bytes": hex::encode(&outcome.bytes) })
+    }
 
     /// Keeps the sealed root of `height` provable, and says whether it is. A sealed block's root is
     /// kept from its execution on; this brings back that of a state that was loaded or restored.

@@ -3,10 +3,11 @@
 //! Source: this file is the specification of its results. In: operations, requests. Out: outcomes,
 //! roots, proofs, changes.
 //! Holds: an operation whose code is not `Done` changed nothing; the root is that of [`Map`].
-//! Elsewhere: encodings (`operation`, `snapshot`), the map (`map`), the tables (`storage`).
+//! Elsewhere: encodings (`operation`, `snapshot`, `json`), the map (`map`), the tables (`storage`).
 //!
 //! The whole state is in memory, values included; the map's root is computed at sealed heights.
 
+mod json;
 mod operation;
 mod snapshot;
 
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
 pub use self::operation::Operation;
 pub use self::snapshot::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_VERSION};
@@ -33,7 +35,7 @@ use crate::crypto::{Digest, Domain, Hasher};
 pub const STATE_BYTES_MAX: u64 = 4 << 30;
 
 /// What an entry counts besides its key and value: about what its nodes take in memory.
-pub const ENTRY_BYTES: u64 = 256;
+pub const ENTRY_BYTES: u64 = 320;
 
 /// Sealed roots that stay provable; when full the lowest height goes first.
 pub const ROOTS_MAX: usize = 256;
@@ -65,6 +67,20 @@ pub enum Code {
     Malformed = 4,
     /// Raw bytes mean nothing here. Nothing.
     Raw = 5,
+}
+
+impl Code {
+    /// Its name in output, in snake case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Absent => "absent",
+            Self::Mismatch => "mismatch",
+            Self::Full => "full",
+            Self::Malformed => "malformed",
+            Self::Raw => "raw",
+        }
+    }
 }
 
 impl TryFrom<u16> for Code {
@@ -216,7 +232,9 @@ impl Kv {
                 return None;
             }
         }
-        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        // One allocation for both.
+        let entry = Bytes::from([key, value].concat());
+        let (key, value) = (entry.slice(..key.len()), entry.slice(key.len()..));
         self.changes.insert(key.clone(), Some(value.clone()));
         Some(map.insert(key, value).is_some())
     }
@@ -325,6 +343,18 @@ impl Application for Kv {
         shown.map_err(|error| VerifyError {
             reason: error.to_string(),
         })
+    }
+
+    fn operation_to_json(&self, operation: &[u8]) -> Value {
+        json::operation(operation)
+    }
+
+    fn operation_from_json(&self, operation: &Value) -> Result<Vec<u8>, CheckError> {
+        json::parse(operation)
+    }
+
+    fn outcome_to_json(&self, operation: &[u8], outcome: &Outcome) -> Value {
+        json::outcome(operation, outcome)
     }
 
     fn retain(&mut self, height: u64, root: &Digest) -> bool {

@@ -456,6 +456,86 @@ fn two_machines_fed_the_same_blocks_agree_on_everything() {
     assert_eq!(stream(&one), stream(&other));
 }
 
+#[test]
+fn operations_and_outcomes_are_written_as_json() {
+    let mut kv = Kv::new();
+    let hex = bytes(Operation::Put {
+        key: b"k",
+        value: &[255],
+    });
+    let cases = [
+        (
+            put("k", "v"),
+            r#"{"put":{"key":"k","value":"v"}}"#,
+            r#"{"existed":false}"#,
+        ),
+        (
+            get("k"),
+            r#"{"get":{"key":"k"}}"#,
+            r#"{"value":"v","encoding":"utf8"}"#,
+        ),
+        (
+            hex,
+            r#"{"put":{"encoding":"hex","key":"6b","value":"ff"}}"#,
+            r#"{"existed":true}"#,
+        ),
+        (
+            get("k"),
+            r#"{"get":{"key":"k"}}"#,
+            r#"{"value":"ff","encoding":"hex"}"#,
+        ),
+        (
+            swap("z", Some("a"), "b"),
+            r#"{"cas":{"key":"z","new":"b","old":"a"}}"#,
+            r#"{"present":null}"#,
+        ),
+        (
+            swap("z", None, "b"),
+            r#"{"cas":{"key":"z","new":"b","old":null}}"#,
+            "{}",
+        ),
+        (delete("z"), r#"{"del":{"key":"z"}}"#, "{}"),
+        (
+            bytes(Operation::Raw { bytes: b"?" }),
+            r#"{"raw":{"bytes":"3f"}}"#,
+            "{}",
+        ),
+        (vec![7], r#""07""#, "{}"),
+    ];
+    let operations: Vec<_> = cases.iter().map(|case| case.0.clone()).collect();
+    let results = run(&mut kv, false, &operations).results;
+    for ((operation, written, gives), outcome) in cases.iter().zip(&results) {
+        let json = kv.operation_to_json(operation);
+        assert_eq!(json.to_string(), *written);
+        let is_one = kv.check(operation).is_ok();
+        assert_eq!(
+            kv.operation_from_json(&json).ok().as_ref(),
+            is_one.then_some(operation)
+        );
+        let mut shown = kv.outcome_to_json(operation, outcome);
+        let shown = shown.as_object_mut().expect("an outcome is an object");
+        let code = Code::try_from(outcome.code).expect("a code of ours");
+        assert_eq!(shown.remove("code"), Some(outcome.code.into()));
+        assert_eq!(shown.remove("status"), Some(code.name().into()));
+        let gives: Value = serde_json::from_str(gives).expect("a test case is JSON");
+        assert_eq!(Value::from(shown.clone()), gives);
+    }
+    for wrong in [
+        r#"{"put":{"key":"k"}}"#,
+        r#"{"put":{"key":"","value":""}}"#,
+        r#"{"put":{"key":"k","value":"v","more":1}}"#,
+        r#"{"put":{"key":"zz","value":"","encoding":"hex"}}"#,
+        r#"{"get":{"key":"k"},"del":{"key":"k"}}"#,
+        r#"{"cas":{"key":"k","new":"v"}}"#,
+        r#"{"incr":{"key":"k"}}"#,
+        "[]",
+        "null",
+    ] {
+        let json = serde_json::from_str(wrong).expect("a test case is JSON");
+        assert!(kv.operation_from_json(&json).is_err(), "{wrong}");
+    }
+}
+
 static THIRD: Plugin = Plugin {
     name: "a-third-party",
     about: "",

@@ -13,12 +13,9 @@ use bytes::Bytes;
 
 use crate::crypto::{Digest, Domain, Hasher};
 
-fn hash(kind: u8, parts: &[&[u8]]) -> Digest {
+fn hash(kind: u8, bytes: &[u8]) -> Digest {
     let mut hasher = Hasher::new(Domain::Map);
-    hasher.update(&[kind]);
-    for part in parts {
-        hasher.update(part);
-    }
+    hasher.update(&[kind]).update(bytes);
     hasher.finish()
 }
 
@@ -26,22 +23,31 @@ pub(super) fn empty_hash() -> Digest {
     hash(0, &[])
 }
 
+// Leaves and branches are hashed in one piece: they are most of the work at a sealed height.
 pub(super) fn leaf_hash(path: &Digest, value: &Digest) -> Digest {
-    hash(1, &[path.as_bytes(), value.as_bytes()])
+    let mut bytes = [0; 65];
+    bytes[0] = 1;
+    bytes[1..33].copy_from_slice(path.as_bytes());
+    bytes[33..].copy_from_slice(value.as_bytes());
+    Digest::of(Domain::Map, &bytes)
 }
 
 pub(super) fn branch_hash(bit: u8, [low, high]: [&Digest; 2]) -> Digest {
-    hash(2, &[&[bit], low.as_bytes(), high.as_bytes()])
+    let mut bytes = [0; 66];
+    bytes[..2].copy_from_slice(&[2, bit]);
+    bytes[2..34].copy_from_slice(low.as_bytes());
+    bytes[34..].copy_from_slice(high.as_bytes());
+    Digest::of(Domain::Map, &bytes)
 }
 
 /// The digest of a value, as leaves bind it.
 pub fn value_digest(value: &[u8]) -> Digest {
-    hash(3, &[value])
+    hash(3, value)
 }
 
 /// The path of a key.
 pub(crate) fn key_path(key: &[u8]) -> Digest {
-    hash(4, &[key])
+    hash(4, key)
 }
 
 /// Which child `path` leads to at `bit`, counted from the highest bit of the first byte.
