@@ -1,12 +1,13 @@
 //! Operations and outcomes as JSON.
 //!
-//! Source: `POST /v1/transactions` and the output of `block` and `tail`. In: bytes, or JSON. Out: the
-//! other. Holds: an operation that is written out reads back to the same bytes.
+//! Source: `POST /v1/transactions` and the output of `block` and `tail`. In: bytes, or JSON. Out:
+//! the other.
+//! Holds: an operation that is written out reads back to the same bytes.
 //! Elsewhere: the bytes (`operation`), who prints them (`cli`, `api`).
 //!
-//! `{"put": {"key", "value"}}`, `{"get": {"key"}}`, `{"del": {"key"}}`, `{"cas": {"key", "old", "new"}}`
-//! with `null` for an absent key, `{"raw": {"bytes": hex}}`. Text is UTF-8; where some is not, all of
-//! that operation is hex and `"encoding": "hex"` says so.
+//! `{"put": {"key", "value"}}`, `{"get": {"key"}}`, `{"del": {"key"}}`, `{"cas": {"key", "old",
+//! "new"}}` with `null` for an absent key, `{"raw": {"bytes": hex}}`. Text is UTF-8; where some is
+//! not, all of that operation is hex and `"encoding": "hex"` says so.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -170,8 +171,9 @@ pub(super) fn parse(value: &Value) -> Result<Vec<u8>, CheckError> {
     encoded.map_err(refused)
 }
 
-/// An outcome as JSON: `code`, its name as `status`, and what the operation gives: `existed` of put,
-/// `value` and `encoding` of get, `present` of compare-and-set, the digest of the value there is.
+/// An outcome as JSON: `code`, its name as `status`, and what the operation gives: `existed` of
+/// put, `value` and `encoding` of get, `present` of compare-and-set, the digest of the value there
+/// is.
 pub(super) fn outcome(operation: &[u8], outcome: &Outcome) -> Value {
     let bytes = &outcome.bytes[..];
     let Ok(code) = Code::try_from(outcome.code) else {

@@ -3,13 +3,15 @@
 //! Source: this file is the specification of its results. In: operations, requests. Out: outcomes,
 //! roots, proofs, changes.
 //! Holds: an operation whose code is not `Done` changed nothing; the root is that of [`Map`].
-//! Elsewhere: encodings (`operation`, `snapshot`, `json`), the map (`map`), the tables (`storage`).
+//! Elsewhere: encodings (`operation`, `snapshot`, `json`), the map (`map`), the tables
+//! (`storage`).
 //!
 //! The whole state is in memory, values included; the map's root is computed at sealed heights.
 
 mod json;
 mod operation;
 mod snapshot;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -20,8 +22,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-pub use self::operation::Operation;
+pub use self::operation::{Code, Operation};
 pub use self::snapshot::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_VERSION};
+pub use self::view::Answer;
+use self::view::View;
 use super::map::{KEY, Map, MapProof, VALUE, value_digest};
 pub use super::map::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use super::{
@@ -48,119 +52,6 @@ pub static PLUGIN: Plugin = Plugin {
 };
 
 inventory::submit!(Registration(&PLUGIN));
-
-/// What an operation's outcome says. The bytes that go with a code are stated at each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u16)]
-pub enum Code {
-    /// It was done. Put: `01` where the key was there before, else `00`. Get: the value. Delete and
-    /// compare-and-set: nothing.
-    Done = 0,
-    /// Get, delete: the key is absent. Nothing.
-    Absent = 1,
-    /// Compare-and-set: the value is another. The [`value_digest`] of the present value, 32 bytes;
-    /// nothing where the key is absent.
-    Mismatch = 2,
-    /// The state would exceed [`STATE_BYTES_MAX`]. Nothing.
-    Full = 3,
-    /// The bytes are no operation. Nothing.
-    Malformed = 4,
-    /// Raw bytes mean nothing here. Nothing.
-    Raw = 5,
-}
-
-impl Code {
-    /// Its name in output, in snake case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Absent => "absent",
-            Self::Mismatch => "mismatch",
-            Self::Full => "full",
-            Self::Malformed => "malformed",
-            Self::Raw => "raw",
-        }
-    }
-}
-
-impl TryFrom<u16> for Code {
-    type Error = u16;
-    fn try_from(code: u16) -> Result<Self, u16> {
-        let all = [
-            Self::Done,
-            Self::Absent,
-            Self::Mismatch,
-            Self::Full,
-            Self::Malformed,
-            Self::Raw,
-        ];
-        all.into_iter()
-            .find(|known| *known as u16 == code)
-            .ok_or(code)
-    }
-}
-
-/// The answer to a request for a key: an encoded [`Operation::Get`].
-///
-/// Bytes: `00` absent, or `01` and the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer(pub Option<Vec<u8>>);
-
-impl Answer {
-    /// Reads what [`Reader::query`] gave.
-    ///
-    /// Errors: [`QueryError::Malformed`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, QueryError> {
-        match bytes.split_first() {
-            Some((0, [])) => Ok(Self(None)),
-            Some((1, value)) => Ok(Self(Some(value.to_vec()))),
-            _ => Err(QueryError::Malformed {
-                reason: "not an answer".to_owned(),
-            }),
-        }
-    }
-}
-
-/// One state and the sealed states before it that must stay provable. A clone costs one count per
-/// retained root.
-#[derive(Clone, Debug, Default)]
-struct View {
-    height: u64,
-    map: Map,
-    sealed: BTreeMap<u64, (Digest, Map)>,
-}
-
-impl Reader for View {
-    fn height(&self) -> u64 {
-        self.height
-    }
-
-    fn query(&self, request: &[u8]) -> Result<Vec<u8>, QueryError> {
-        let malformed = |reason| QueryError::Malformed { reason };
-        match Operation::from_bytes(request) {
-            Ok(Operation::Get { key }) => Ok(match self.map.get(key) {
-                None => vec![0],
-                Some(value) => [&[1], &value[..]].concat(),
-            }),
-            Ok(_) => Err(malformed("only get is a request".to_owned())),
-            Err(error) => Err(malformed(error.to_string())),
-        }
-    }
-
-    fn prove(&self, key: &[u8], root: &Digest) -> Result<Vec<u8>, QueryError> {
-        let malformed = |reason: String| QueryError::Malformed { reason };
-        KEY.check(key.len())
-            .map_err(|error| malformed(error.to_string()))?;
-        let mut newest_first = self.sealed.values().rev();
-        let (_, map) = newest_first
-            .find(|(sealed, _)| sealed == root)
-            .ok_or(QueryError::Root { root: *root })?;
-        let proof = map.prove(key);
-        Ok(proof
-            .to_bytes()
-            .expect("every value in the map is within its bound"))
-    }
-}
 
 /// The key-value machine.
 #[derive(Clone, Debug)]

@@ -520,6 +520,11 @@ fn operations_and_outcomes_are_written_as_json() {
         let gives: Value = serde_json::from_str(gives).expect("a test case is JSON");
         assert_eq!(Value::from(shown.clone()), gives);
     }
+}
+
+#[test]
+fn json_that_is_no_operation_is_refused() {
+    let kv = Kv::new();
     for wrong in [
         r#"{"put":{"key":"k"}}"#,
         r#"{"put":{"key":"","value":""}}"#,
@@ -617,7 +622,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(operations in vec(vec(0..5u8, 0..20), 0..30), chunk in vec(any::<u8>(), 0..60)) {
+    fn no_bytes_make_it_panic(
+        operations in vec(vec(0..5u8, 0..20), 0..30),
+        chunk in vec(any::<u8>(), 0..60),
+    ) {
         let mut kv = Kv::new();
         let executed = run(&mut kv, true, &operations);
         prop_assert_eq!(executed.results.len(), operations.len());

@@ -1,8 +1,8 @@
 //! Nodes of the trie: their hashes, and the two acts that change its shape.
 //!
 //! Source: this file is the specification of the hashes, all BLAKE3 under `Domain::Map` of a first
-//! byte and: `00` nothing (the empty map); `01` path, value digest (a leaf); `02` bit, low, high (a
-//! branch); `03` value; `04` key. In: keys, values. Out: links.
+//! byte and: `00` nothing (the empty map); `01` path, value digest (a leaf); `02` bit, low, high
+//! (a branch); `03` value; `04` key. In: keys, values. Out: links.
 //! Holds: a branch has two children, whose paths agree below its bit and differ in it.
 //! Elsewhere: the map's accounts (`map`), the same hashes folded from a proof (`proof`).
 
@@ -124,8 +124,9 @@ impl Link {
     }
 }
 
-/// Puts `leaf` below `link`: in place of the leaf of its path, or, where the path is new and differs
-/// from its nearest first at bit `at`, under a branch of its own. Nodes that others hold are copied.
+/// Puts `leaf` below `link`: in place of the leaf of its path, or, where the path is new and
+/// differs from its nearest first at bit `at`, under a branch of its own. Nodes that others hold
+/// are copied.
 pub(super) fn graft(link: &mut Link, leaf: Arc<Leaf>, at: Option<u8>) {
     if let Link::Branch(branch) = link
         && at.is_none_or(|bit| branch.bit < bit)

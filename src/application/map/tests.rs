@@ -1,4 +1,5 @@
-//! The map agrees with a plain one, its root with a definition, and its proofs hold for nothing else.
+//! The map agrees with a plain one, its root with a definition, and its proofs hold for nothing
+//! else.
 
 use std::collections::BTreeMap;
 
@@ -242,7 +243,10 @@ proptest! {
     }
 
     #[test]
-    fn bytes_are_refused_or_are_the_one_encoding(bytes in vec(any::<u8>(), 0..200), kind in 0..3u8) {
+    fn bytes_are_refused_or_are_the_one_encoding(
+        bytes in vec(any::<u8>(), 0..200),
+        kind in 0..3u8,
+    ) {
         let bytes = [&[1, kind], &bytes[..]].concat();
         if let Ok(proof) = MapProof::from_bytes(&bytes) {
             prop_assert_eq!(proof.to_bytes(), Ok(bytes));

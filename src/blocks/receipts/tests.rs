@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::tree::split;
 use super::*;
 
 const LEAVES: [&str; 8] = [
