@@ -16,6 +16,9 @@ pub mod map;
 mod read;
 mod registry;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 

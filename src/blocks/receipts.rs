@@ -158,4 +158,12 @@ pub enum ReceiptError {
         /// Its index in the level.
         index: u64,
     },
+    /// Whoever sent the two nodes is at fault.
+    #[error("these are not the children of the node at level {level}, index {index}")]
+    Children {
+        /// The level of the node.
+        level: u8,
+        /// Its index in the level.
+        index: u64,
+    },
 }

@@ -141,8 +141,8 @@ pub struct ReceiptTree<N> {
 impl<N: Nodes> ReceiptTree<N> {
     /// Goes on from `frontier` over the nodes kept so far, and keeps the edge itself.
     ///
-    /// What lies left of the edge and is not in `nodes` can be given later through
-    /// [`ReceiptTree::nodes_mut`]; until then proofs that need it fail.
+    /// What lies left of the edge and is not in `nodes` can be fetched and given to
+    /// [`ReceiptTree::fill`]; until then proofs that need it fail.
     pub fn resume(frontier: Frontier, mut nodes: N) -> Self {
         for (level, index, node) in frontier.placed() {
             nodes.put(level, index, node);
@@ -160,9 +160,29 @@ impl<N: Nodes> ReceiptTree<N> {
         &self.nodes
     }
 
-    /// The nodes kept, to add fetched ones or to flush.
+    /// The nodes kept, for what their store offers besides.
     pub fn nodes_mut(&mut self) -> &mut N {
         &mut self.nodes
+    }
+
+    /// Keeps two fetched nodes, the children of the kept node at (`level`, `index`), so that a
+    /// tree is filled from its edge down and believes nobody.
+    ///
+    /// Errors: [`ReceiptError::Missing`] where that node is not kept or is a leaf,
+    /// [`ReceiptError::Children`] where the two do not make it.
+    pub fn fill(
+        &mut self,
+        (level, index): (u8, u64),
+        [left, right]: [Digest; 2],
+    ) -> Result<(), ReceiptError> {
+        let node = self.nodes.get(level, index).filter(|_| level > 0);
+        let node = node.ok_or(ReceiptError::Missing { level, index })?;
+        if node_hash(&left, &right) != node {
+            return Err(ReceiptError::Children { level, index });
+        }
+        self.nodes.put(level - 1, index * 2, left);
+        self.nodes.put(level - 1, index * 2 + 1, right);
+        Ok(())
     }
 
     /// Appends one leaf by its hash and gives its index.
