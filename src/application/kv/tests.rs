@@ -361,6 +361,22 @@ fn a_table_that_fails_or_holds_no_state_changes_nothing() {
 }
 
 #[test]
+fn a_snapshot_and_a_state_digest_have_these_bytes() {
+    let mut kv = Kv::new();
+    run(&mut kv, false, &[put("k", "v")]);
+    let expected = "0101000000000000000100000000000000010000006b0100000076";
+    assert_eq!(hex::encode(stream(&kv)), expected);
+    assert_eq!(
+        kv.state_digest().to_string(),
+        "e9931138e66e01c23cf7196ce807aa5a0417f316667848186af188e2fc36a111"
+    );
+    assert_eq!(
+        outcome_digest(0, b"v").to_string(),
+        "fe62d889413a961ac398265aac86cc4fb5768ab7d30d2e561514fab20ed78a72"
+    );
+}
+
+#[test]
 fn a_snapshot_is_of_one_height_while_execution_goes_on() {
     let mut kv = filled(2000);
     let (expected, digest) = (stream(&kv), kv.state_digest());
