@@ -12,5 +12,8 @@
 
 pub mod application;
 pub mod blocks;
+pub mod committee;
+pub mod consortium;
 pub mod crypto;
+pub mod fsm;
 pub mod machine;

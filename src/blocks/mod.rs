@@ -1,7 +1,23 @@
-//! Blocks: what the chain is made of and how to check it.
+//! Blocks: proposals, bodies, headers, the link rule, and the one canonical codec.
 //!
-//! Source: `ARCHITECTURE.md`. In: bytes. Out: values and verdicts.
-//! Holds: every check is a pure function of what it is given.
-//! Elsewhere: disk (`storage`), execution (`application`).
+//! Source: `docs/formats.md`. In: client groups, batches, control bodies. Out: digests, headers,
+//! proofs.
+//! Holds: what is voted is a proposal, what is certified is a header, and the header follows from
+//! the decided prefix alone. Elsewhere: disk (`storage`), execution (`application`), votes
+//! (`committee`).
 
+pub mod body;
+pub mod codec;
+mod genesis;
+mod header;
+mod proposal;
 pub mod receipts;
+mod transaction;
+
+pub use body::{BatchRef, BlockCertificate, Body};
+pub use genesis::{Bounds, Clients, Founder, Genesis, GenesisError, NAME_BYTES_MAX, Parameters};
+pub use header::{Header, Link, LinkError, ReceiptRoot};
+pub use proposal::{FORMAT_VERSION, PROPOSAL_BYTES_MAX, Proposal};
+pub use transaction::{
+    Batch, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, GroupError, SignedGroup, Transaction,
+};

@@ -1,0 +1,73 @@
+//! The one codec: the only file that calls bincode.
+//!
+//! Source: bincode 2.0.1, fixed-width integers, little-endian. In: values with serde. Out: bytes,
+//! and back.
+//! Holds: decode refuses trailing bytes, forms that do not encode back to the same bytes, and
+//! anything over its bound before it allocates. Elsewhere: signed and hashed bytes
+//! (`crypto::SignBytes`), which never come from here.
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The largest encoded value: one bulk frame.
+pub const ENCODED_BYTES_MAX: usize = 4 << 20;
+
+/// Why bytes are no value of the type. Their maker is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// More bytes than the type may have.
+    #[error("{got} bytes, at most {most} are allowed")]
+    TooLong {
+        /// How many there are.
+        got: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// The bytes do not follow the format.
+    #[error("not in the format: {reason}")]
+    Malformed {
+        /// What the decoder says.
+        reason: String,
+    },
+    /// Bytes are left over, or the value has another encoding: one value, one form.
+    #[error("not the canonical form of its value")]
+    NotCanonical,
+}
+
+fn config() -> Configuration<LittleEndian, Fixint, Limit<ENCODED_BYTES_MAX>> {
+    bincode::config::standard()
+        .with_fixed_int_encoding()
+        .with_limit::<ENCODED_BYTES_MAX>()
+}
+
+/// The bytes of `value`.
+///
+/// Values of the vocabulary always have an encoding; their sizes are bounded where they are made.
+pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let config = bincode::config::standard().with_fixed_int_encoding();
+    bincode::serde::encode_to_vec(value, config).expect("vocabulary types always encode")
+}
+
+/// The value of `bytes`, at most `most` of them.
+pub fn decode<T: Serialize + DeserializeOwned>(
+    bytes: &[u8],
+    most: usize,
+) -> Result<T, DecodeError> {
+    if bytes.len() > most.min(ENCODED_BYTES_MAX) {
+        return Err(DecodeError::TooLong {
+            got: bytes.len(),
+            most,
+        });
+    }
+    let (value, used): (T, usize) =
+        bincode::serde::decode_from_slice(bytes, config()).map_err(|error| {
+            DecodeError::Malformed {
+                reason: error.to_string(),
+            }
+        })?;
+    if used != bytes.len() || encode(&value) != bytes {
+        return Err(DecodeError::NotCanonical);
+    }
+    Ok(value)
+}
