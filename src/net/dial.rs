@@ -257,7 +257,7 @@ async fn flush(stream: &mut TlsStream<TcpStream>, silence_max: Duration) -> Resu
 }
 
 /// The waits between attempts: doubling, jittered, capped.
-struct Backoff {
+pub(super) struct Backoff {
     seed: Digest,
     min: Duration,
     max: Duration,
@@ -268,7 +268,7 @@ struct Backoff {
 }
 
 impl Backoff {
-    fn new(shared: &Shared, peer: Digest, lane: Lane) -> Self {
+    pub(super) fn new(shared: &Shared, peer: Digest, lane: Lane) -> Self {
         let mut hasher = Hasher::new(Domain::Audit);
         hasher
             .update(&shared.seed.to_le_bytes())
@@ -284,12 +284,12 @@ impl Backoff {
         }
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// Between half of the present step and all of it.
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let step = self
             .min
             .saturating_mul(1 << self.failures.min(16))
