@@ -124,6 +124,9 @@ pub enum Sent {
     Stranger,
 }
 
+/// Two of the largest frames with all that is counted for them, 8 MiB and a little.
+const LANE_BYTES_MAX: usize = 2 * (BULK_FRAME_BYTES_MAX + FRAME_CHARGE_BYTES);
+
 /// The bounds; the defaults suit a committee.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -157,8 +160,8 @@ impl Default for Limits {
             handshakes_max: 32,
             handshake_timeout: Duration::from_secs(3),
             queue_messages_max: 1_000,
-            queue_bytes_max: 8 << 20,
-            inbound_bytes_max: 8 << 20,
+            queue_bytes_max: LANE_BYTES_MAX,
+            inbound_bytes_max: LANE_BYTES_MAX,
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
             ping_interval: Duration::from_secs(2),
