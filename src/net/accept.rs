@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -142,11 +142,7 @@ impl Reader {
         match kind {
             Kind::Payload => {
                 let at = self.link.lane(self.lane);
-                // Room before memory: an unread frame stays with its sender.
-                let charge = u32::try_from(length + FRAME_CHARGE_BYTES)
-                    .expect("a payload within its lane's bound fits 32 bits");
-                let credit = at.credits.clone().acquire_many_owned(charge).await;
-                let credit = credit.expect("the credits of a peer are never closed");
+                let credit = self.room(frames, length).await?;
                 let payload = frames.payload(length).await?;
                 add(&at.counters.received, 1);
                 add(&at.counters.received_bytes, length as u64);
@@ -163,6 +159,25 @@ impl Reader {
             Kind::Pong | Kind::Welcome => Err(FrameError::Kind {
                 kind: header(kind, self.lane, 0)[4],
             }),
+        }
+    }
+
+    /// Waits until the host has room for `length` bytes. Room comes before memory: an unread frame
+    /// stays with its sender, who is told meanwhile that we live.
+    async fn room(
+        &self,
+        frames: &mut FrameReader<TlsStream<TcpStream>>,
+        length: usize,
+    ) -> Result<OwnedSemaphorePermit, FrameError> {
+        let charge = u32::try_from(length + FRAME_CHARGE_BYTES)
+            .expect("a payload within its lane's bound fits 32 bits");
+        let credits = self.link.lane(self.lane).credits.clone();
+        let mut asked = std::pin::pin!(credits.acquire_many_owned(charge));
+        loop {
+            if let Ok(given) = timeout(self.shared.limits.ping_interval, &mut asked).await {
+                return Ok(given.expect("the credits of a peer are never closed"));
+            }
+            self.answer(frames, Kind::Pong).await?;
         }
     }
 

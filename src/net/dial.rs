@@ -26,6 +26,9 @@ const GATHER_BYTES: usize = 64 << 10;
 /// Payloads up to here are copied to be written with their neighbours; larger ones go by themselves.
 const COPY_BYTES_MAX: usize = 16 << 10;
 
+/// Bytes of heartbeats that are read at once.
+const BACK_BYTES: usize = 64;
+
 /// Keeps the connection to `link` open and carries its queue over, until the network stops.
 pub(super) async fn keep_open(shared: Arc<Shared>, link: Arc<Link>, lane: Lane) {
     let connector = TlsConnector::from(shared.identity.client(link.key, lane));
@@ -129,7 +132,7 @@ impl<'a> Writer<'a> {
             ping_interval: limits.ping_interval,
             silence_max: limits.silence_max,
             asked: None,
-            gathered: Vec::with_capacity(GATHER_BYTES),
+            gathered: Vec::new(),
         }
     }
 
@@ -143,7 +146,7 @@ impl<'a> Writer<'a> {
     async fn carry(&mut self, stop: &mut watch::Receiver<bool>) -> Closed {
         let mut ticks = interval(self.ping_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut back = [0; 64];
+        let mut back = [0; BACK_BYTES];
         loop {
             loop {
                 match self.write_waiting().await {
@@ -229,7 +232,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Writes all of `bytes`; gives up when nothing is taken for `silence_max`.
+/// Writes all of `bytes`; gives up when the other end neither takes nor says anything for
+/// `silence_max`.
 async fn write(
     stream: &mut TlsStream<TcpStream>,
     bytes: &[u8],
@@ -240,19 +244,35 @@ async fn write(
         while !rest.is_empty() {
             match timeout(silence_max, stream.write(rest)).await {
                 Ok(Ok(count)) if count > 0 => rest = &rest[count..],
-                Ok(_) | Err(_) => return Err(Lost),
+                Ok(_) => return Err(Lost),
+                Err(_) => hear(stream).await?,
             }
         }
         // Sealing a large payload must not keep a vote of another connection off this thread.
-        tokio::task::yield_now().await;
+        if piece.len() == GATHER_BYTES {
+            tokio::task::yield_now().await;
+        }
     }
     Ok(())
 }
 
+/// Writes out what TLS holds back; gives up when the other end is silent for `silence_max`.
 async fn flush(stream: &mut TlsStream<TcpStream>, silence_max: Duration) -> Result<(), Lost> {
-    match timeout(silence_max, stream.flush()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Lost),
+    loop {
+        match timeout(silence_max, stream.flush()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(_)) => return Err(Lost),
+            Err(_) => hear(stream).await?,
+        }
+    }
+}
+
+/// Whether signs of life lie unread: the other end takes nothing now, but it is there.
+async fn hear(stream: &mut TlsStream<TcpStream>) -> Result<(), Lost> {
+    let mut back = [0; BACK_BYTES];
+    match timeout(Duration::ZERO, stream.read(&mut back)).await {
+        Ok(Ok(count)) if count > 0 => Ok(()),
+        Ok(_) | Err(_) => Err(Lost),
     }
 }
 

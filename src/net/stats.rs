@@ -26,11 +26,13 @@ pub enum Refusal {
     Unreachable,
     /// The other end does not know our key.
     Denied,
+    /// The other end hung up during the handshake.
+    HungUp,
 }
 
 impl Refusal {
     /// All reasons.
-    pub const ALL: [Refusal; 7] = [
+    pub const ALL: [Refusal; 8] = [
         Refusal::StrangerKey,
         Refusal::WrongChain,
         Refusal::Malformed,
@@ -38,12 +40,13 @@ impl Refusal {
         Refusal::Crowded,
         Refusal::Unreachable,
         Refusal::Denied,
+        Refusal::HungUp,
     ];
 }
 
 /// One counter per reason.
 #[derive(Debug, Default)]
-pub(super) struct Refusals([AtomicU64; 7]);
+pub(super) struct Refusals([AtomicU64; 8]);
 
 impl Refusals {
     pub(super) fn count(&self, reason: Refusal) {

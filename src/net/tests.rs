@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, channel};
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -304,6 +306,31 @@ fn a_reader_gives_frames_whatever_the_pieces_they_come_in() {
     });
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_bytes_are_frames_within_bounds_or_an_end(bytes in vec(any::<u8>(), 0..600)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        for lane in Lane::ALL {
+            runtime.block_on(async {
+                let mut frames = FrameReader::new(bytes.as_slice(), lane, PATIENCE);
+                while let Ok((_, length)) = frames.header().await {
+                    match frames.payload(length).await {
+                        Ok(payload) => assert_eq!(payload.len(), length),
+                        Err(error) => assert_eq!(error, FrameError::Ended),
+                    }
+                }
+            });
+        }
+        let shown = CertificateDer::from(bytes);
+        assert!(tls::shown_key(Some(&[shown.clone(), shown])).is_none());
+    }
+}
+
 #[test]
 fn a_faulty_frame_closes_the_connection_and_is_counted() {
     let (a, at_a) = socket();
@@ -427,6 +454,36 @@ fn a_host_that_takes_nothing_holds_a_bounded_amount() {
     for _ in room..sent {
         b.next();
     }
+}
+
+#[test]
+fn a_slow_host_is_not_taken_for_a_dead_peer() {
+    let ((a, at_a), (b, at_b)) = (socket(), socket());
+    let quick = |mut options: Options| {
+        options.limits.ping_interval = Duration::from_millis(20);
+        options.limits.silence_max = Duration::from_millis(200);
+        options.limits.handshake_timeout = Duration::from_millis(300);
+        options.limits.queue_bytes_max = 64 << 20;
+        options
+    };
+    let a = Member::start(quick(options(1, a, vec![peer(2, at_b)])));
+    let b = Member::start(quick(options(2, b, vec![peer(1, at_a)])));
+    let big = Bytes::from(vec![0; BULK_FRAME_BYTES_MAX]);
+    let sent = 12;
+    for _ in 0..sent {
+        a.net.send(id(2), Lane::Bulk, big.clone());
+    }
+    let held = [b.next(), b.next()];
+    // Time passes, as told by handshakes that run out: several times the silence allowed.
+    for _ in 0..3 {
+        read_out(&mut TcpStream::connect(at_b).expect("a member listens there"));
+    }
+    drop(held);
+    for _ in 2..sent {
+        b.next();
+    }
+    let stats = a.net.stats().peers[&id(2)].bulk.clone();
+    assert_eq!((stats.connects, stats.dropped), (1, 0));
 }
 
 #[test]

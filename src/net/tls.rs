@@ -151,8 +151,9 @@ pub(super) fn shown_key(shown: Option<&[CertificateDer<'_>]>) -> Option<PublicKe
 /// Why a handshake failed.
 pub(super) fn reason(error: &std::io::Error) -> Refusal {
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
+    // What the TLS library did not object to, the socket did.
     let Some(inner) = inner else {
-        return Refusal::Malformed;
+        return Refusal::HungUp;
     };
     let stranger = CertificateError::ApplicationVerificationFailure;
     if *inner == Error::InvalidCertificate(stranger) {
