@@ -23,7 +23,7 @@ use crate::crypto::{Digest, Domain, Hasher};
 
 /// Bytes that are gathered for one write.
 const GATHER_BYTES: usize = 64 << 10;
-/// Payloads up to here are copied to be written with their neighbours; larger ones go by themselves.
+/// Payloads up to here are copied to be written with their neighbours; larger ones go alone.
 const COPY_BYTES_MAX: usize = 16 << 10;
 
 /// Bytes of heartbeats that are read at once.

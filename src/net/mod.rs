@@ -1,7 +1,7 @@
 //! Authenticated framed bytes between members.
 //!
-//! Source: RFC 8446 (TLS 1.3), RFC 7250 (raw public keys). In: payloads for peers, the list of peers.
-//! Out: payloads of peers with their sender, peers coming and going, counters.
+//! Source: RFC 8446 (TLS 1.3), RFC 7250 (raw public keys). In: payloads for peers, the list of
+//! peers. Out: payloads of peers with their sender, peers coming and going, counters.
 //! Holds: who is not on the list gets no further than the handshake; every queue is bounded; bulk
 //! never stands before a vote.
 //! Elsewhere: what a payload means (`node`), who belongs on the list (`membership`).
@@ -15,12 +15,13 @@ mod accept;
 mod dial;
 mod frame;
 mod link;
+mod options;
 mod queue;
 mod stats;
 mod tls;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -29,13 +30,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::AbortHandle;
 
-use crate::crypto::{Digest, PublicKey, SecretKey};
+use crate::crypto::{Digest, PublicKey};
 
 pub use frame::{BULK_FRAME_BYTES_MAX, VOTES_FRAME_BYTES_MAX};
+pub use options::{Limits, Listen, NetError, Options};
 pub use stats::{LaneStats, PeerStats, Refusal, Stats};
 
-use frame::{FRAME_CHARGE_BYTES, HEADER_BYTES};
 use link::Link;
+use options::{check, listen};
 use stats::Refusals;
 
 /// How a peer is named: its member id.
@@ -124,111 +126,6 @@ pub enum Sent {
     Stranger,
 }
 
-/// Two of the largest frames with all that is counted for them, 8 MiB and a little.
-const LANE_BYTES_MAX: usize = 2 * (BULK_FRAME_BYTES_MAX + FRAME_CHARGE_BYTES);
-
-/// The bounds; the defaults suit a committee.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Handshakes under way from outside; when full the oldest is cut off for the newest, so that
-    /// silent strangers cannot keep members out.
-    pub handshakes_max: usize,
-    /// How long a handshake may take, on either side.
-    pub handshake_timeout: Duration,
-    /// Payloads that wait for one peer on one lane.
-    pub queue_messages_max: usize,
-    /// Bytes that wait for one peer on one lane.
-    pub queue_bytes_max: usize,
-    /// Bytes of [`Inbound`] of one peer and lane that the host holds; when full its connection is
-    /// not read.
-    pub inbound_bytes_max: usize,
-    /// The first wait between two attempts to reach a peer.
-    pub backoff_min: Duration,
-    /// The longest wait between two attempts to reach a peer.
-    pub backoff_max: Duration,
-    /// How often an idle connection is asked for a sign of life.
-    pub ping_interval: Duration,
-    /// How long the other end may be silent, or take nothing, before the connection is given up.
-    pub silence_max: Duration,
-    /// Threads that carry all connections.
-    pub threads: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            handshakes_max: 32,
-            handshake_timeout: Duration::from_secs(3),
-            queue_messages_max: 1_000,
-            queue_bytes_max: LANE_BYTES_MAX,
-            inbound_bytes_max: LANE_BYTES_MAX,
-            backoff_min: Duration::from_millis(50),
-            backoff_max: Duration::from_secs(2),
-            ping_interval: Duration::from_secs(2),
-            silence_max: Duration::from_secs(10),
-            threads: 2,
-        }
-    }
-}
-
-/// Where to listen.
-#[derive(Debug)]
-pub enum Listen {
-    /// Bind this address; port 0 takes a free one.
-    Address(SocketAddr),
-    /// A socket that is bound already.
-    Bound(TcpListener),
-}
-
-/// What a [`Net`] is made of.
-pub struct Options {
-    /// Our identity key; it signs the handshakes.
-    pub identity: SecretKey,
-    /// The chain id; members of another chain are refused.
-    pub chain: Digest,
-    /// Where we listen.
-    pub listen: Listen,
-    /// Whom we speak with; our own entry is ignored.
-    pub peers: Vec<Peer>,
-    /// The bounds.
-    pub limits: Limits,
-    /// Seeds the jitter of the waits between attempts.
-    pub seed: u64,
-}
-
-/// Why the network did not start. Nothing was left behind.
-#[derive(Debug, thiserror::Error)]
-pub enum NetError {
-    /// The port is taken or not ours to take.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Where we wanted to listen.
-        address: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The identity key is not an ed25519 key; the simulated scheme has no place here.
-    #[error("the identity key does not make TLS signatures: {reason}")]
-    Identity {
-        /// What the TLS library said.
-        reason: String,
-    },
-    /// A queue could not hold one frame, or a count is zero.
-    #[error("limit {name} is below {least}")]
-    Limit {
-        /// Which limit.
-        name: &'static str,
-        /// The least that works.
-        least: usize,
-    },
-    /// The system gave no threads.
-    #[error("cannot start the network's threads: {source}")]
-    Threads {
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
 /// How long [`Net::shutdown`] lets connections finish what is queued.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 
@@ -245,8 +142,9 @@ pub struct Net {
 impl Net {
     /// Listens, and starts to dial every peer.
     ///
-    /// `deliver` gets every payload, in order per peer and lane; `notice` gets peers coming and
-    /// going. Both run on the network's threads: they hand over and return.
+    /// `deliver` gets every payload, in order per connection; `notice` gets peers coming and
+    /// going. Both run on the network's threads: they hand over and return, and may call any
+    /// method but [`Net::shutdown`].
     /// Errors: [`NetError`]; a taken port names its address.
     pub fn start(
         options: Options,
@@ -387,8 +285,9 @@ impl Net {
         self.local
     }
 
-    /// Lets every connection send what is queued, for a second at most, and ends all threads. Waits for
-    /// that; later sends go nowhere. Dropping a [`Net`] ends it without waiting.
+    /// Lets every connection send what is queued, for a second at most, and ends all threads.
+    /// Waits for that, so not to be called by `deliver` or `notice`; later sends go nowhere.
+    /// Dropping a [`Net`] ends it without waiting.
     pub fn shutdown(&self) {
         self.shared.stop.send_replace(true);
         let Some(runtime) = lock(&self.runtime).take() else {
@@ -498,42 +397,6 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn check(limits: &Limits) -> Result<(), NetError> {
-    let frame = BULK_FRAME_BYTES_MAX + HEADER_BYTES;
-    let rules = [
-        ("handshakes_max", limits.handshakes_max, 1),
-        ("queue_messages_max", limits.queue_messages_max, 1),
-        ("queue_bytes_max", limits.queue_bytes_max, frame),
-        (
-            "inbound_bytes_max",
-            limits.inbound_bytes_max,
-            frame + FRAME_CHARGE_BYTES,
-        ),
-        ("threads", limits.threads, 1),
-    ];
-    match rules.into_iter().find(|(_, given, least)| given < least) {
-        Some((name, _, least)) => Err(NetError::Limit { name, least }),
-        None => Ok(()),
-    }
-}
-
-fn listen(listen: Listen) -> Result<(TcpListener, SocketAddr), NetError> {
-    let named = |address: String| move |source| NetError::Listen { address, source };
-    let listener = match listen {
-        Listen::Address(address) => {
-            TcpListener::bind(address).map_err(named(address.to_string()))?
-        }
-        Listen::Bound(listener) => listener,
-    };
-    let local = listener
-        .local_addr()
-        .map_err(named("an unbound socket".into()))?;
-    listener
-        .set_nonblocking(true)
-        .map_err(named(local.to_string()))?;
-    Ok((listener, local))
 }
 
 #[cfg(test)]

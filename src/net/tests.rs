@@ -1,7 +1,7 @@
 //! Tests of the network over loopback sockets.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 
 use proptest::collection::vec;
@@ -14,9 +14,11 @@ use rustls::{
     SignatureScheme, StreamOwned,
 };
 
-use super::frame::{FrameError, FrameReader, Kind, header, parse};
+use super::frame::{
+    FRAME_CHARGE_BYTES, FrameError, FrameReader, HEADER_BYTES, Kind, header, parse,
+};
 use super::*;
-use crate::crypto::Domain;
+use crate::crypto::{Domain, SecretKey};
 
 /// How long a test waits for what must come; reached only when it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
