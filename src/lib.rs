@@ -17,3 +17,4 @@ pub mod consortium;
 pub mod crypto;
 pub mod fsm;
 pub mod machine;
+pub mod net;
