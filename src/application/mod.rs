@@ -2,8 +2,9 @@
 //!
 //! Source: `ARCHITECTURE.md`. In: operations in block order, requests, chunks of a snapshot. Out:
 //! outcomes, state roots, proofs, changes to store.
-//! Holds: the same blocks give the same outcomes, roots and snapshot bytes at every member; a failing
-//! operation changes nothing and stays in its block with a code; nothing in an operation panics.
+//! Holds: the same blocks give the same outcomes, roots and snapshot bytes at every member; a
+//! failing operation changes nothing and stays in its block with a code; nothing in an operation
+//! panics.
 //! Elsewhere: order and signatures (`consortium`), tables (`storage`), who calls this (`node`).
 //!
 //! A host drives one [`Application`] from one thread: `execute` for each block, at sealed heights
@@ -122,7 +123,8 @@ pub trait Application: Send + Sync {
         self.reader().prove(key, root)
     }
 
-    /// What `proof` shows of `key` under `root`: its value or, as `None`, its absence. Uses no state.
+    /// What `proof` shows of `key` under `root`: its value or, as `None`, its absence. Uses no
+    /// state.
     ///
     /// Errors: [`VerifyError`] where it shows nothing.
     fn verify(&self, root: &Digest, key: &[u8], proof: &[u8])
@@ -138,8 +140,8 @@ pub trait Application: Send + Sync {
     /// The state as it is now, as a stream.
     fn snapshot(&self) -> Snapshot;
 
-    /// Takes over the state of a snapshot. Changes nothing on error. Afterwards no change is pending:
-    /// the host clears its tables and fills them from [`Application::entries`].
+    /// Takes over the state of a snapshot. Changes nothing on error. Afterwards no change is
+    /// pending: the host clears its tables and fills them from [`Application::entries`].
     fn restore(&mut self, chunks: Chunks<'_>) -> Result<(), RestoreError>;
 
     /// What changed since the last call, one entry per key, in the order of keys.
@@ -148,7 +150,8 @@ pub trait Application: Send + Sync {
     /// Every entry of the state as it is now, as the tables should hold them.
     fn entries(&self) -> Box<dyn Iterator<Item = (Bytes, Bytes)> + Send>;
 
-    /// Takes over the entries that a table held at `height`, in any order. Changes nothing on error.
+    /// Takes over the entries that a table held at `height`, in any order. Changes nothing on
+    /// error.
     fn load(&mut self, entries: TableEntries<'_>, height: u64) -> Result<(), RestoreError>;
 }
 

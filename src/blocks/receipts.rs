@@ -1,6 +1,7 @@
 //! The receipt log: one Merkle tree over a fixed-size receipt per executed transaction.
 //!
-//! Source: RFC 6962 §2.1 and RFC 9162 §2.1, SHA-256. In: receipts, in order. Out: roots, proofs, verdicts.
+//! Source: RFC 6962 §2.1 and RFC 9162 §2.1, SHA-256. In: receipts, in order. Out: roots, proofs,
+//! verdicts.
 //! Holds: an appended leaf is never moved or changed; only complete nodes are stored, each once.
 //! Elsewhere: where nodes are kept on disk (`storage`), the certificate over a root (`committee`).
 

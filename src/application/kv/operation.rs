@@ -4,9 +4,9 @@
 //! Holds: one operation has one encoding; what decodes is within every bound.
 //! Elsewhere: what operations do (`kv`).
 //!
-//! Bytes, lengths u32 little-endian, nothing follows: `01` put: key length, key, value length, value.
-//! `02` get: key length, key. `03` delete: key length, key. `04` compare and set: key length, key,
-//! `00` or `01` with old length, old; new length, new. `05` raw: length, bytes.
+//! Bytes, lengths u32 little-endian, nothing follows: `01` put: key length, key, value length,
+//! value. `02` get: key length, key. `03` delete: key length, key. `04` compare and set: key
+//! length, key, `00` or `01` with old length, old; new length, new. `05` raw: length, bytes.
 
 use super::super::map::{KEY, VALUE, VALUE_BYTES_MAX};
 use super::super::read::{Bound, ReadError, Reader};

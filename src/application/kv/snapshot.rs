@@ -1,12 +1,14 @@
 //! The stream that a state travels in.
 //!
-//! Source: this file is the specification. In: a map, or chunks cut anywhere. Out: chunks, or a map.
-//! Holds: one state has one stream, so members cut equal segments; reading one back needs the memory
-//! of one entry besides the map.
+//! Source: this file is the specification. In: a map, or chunks cut anywhere. Out: chunks, or a
+//! map.
+//! Holds: one state has one stream, so members cut equal segments; reading one back needs the
+//! memory of one entry besides the map.
 //! Elsewhere: segments and their digests (`checkpoint`).
 //!
-//! Bytes, integers little-endian: version u8, height u64, number of entries u64, then the entries in
-//! the order of their keys' digests: key length u32, key, value length u32, value. Nothing follows.
+//! Bytes, integers little-endian: version u8, height u64, number of entries u64, then the entries
+//! in the order of their keys' digests: key length u32, key, value length u32, value. Nothing
+//! follows.
 
 use bytes::{Buf, Bytes, BytesMut};
 

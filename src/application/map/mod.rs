@@ -1,7 +1,7 @@
 //! The authenticated map: keys and values in memory under one root digest.
 //!
-//! Source: binary Patricia (crit-bit) tries after Morrison, with BLAKE3 over each node. In: keys and
-//! values. Out: roots, [`MapProof`]s, entries in path order.
+//! Source: binary Patricia (crit-bit) tries after Morrison, with BLAKE3 over each node. In: keys
+//! and values. Out: roots, [`MapProof`]s, entries in path order.
 //! Holds: the shape is a function of the set of keys alone, so the root is one of the contents;
 //! bits grow on the way down; a clone costs one count and shares everything.
 //! Elsewhere: what keys mean (`kv`), which roots stay provable (`kv`).

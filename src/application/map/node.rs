@@ -118,8 +118,9 @@ impl Link {
     }
 }
 
-/// Puts `leaf` below `link`: in place of the leaf of its path, or, where the path is new and differs
-/// from its nearest first at bit `at`, under a branch of its own. Nodes that others hold are copied.
+/// Puts `leaf` below `link`: in place of the leaf of its path, or, where the path is new and
+/// differs from its nearest first at bit `at`, under a branch of its own. Nodes that others hold
+/// are copied.
 pub(super) fn graft(link: &mut Link, leaf: Arc<Leaf>, at: Option<u8>) {
     if let Link::Branch(branch) = link
         && at.is_none_or(|bit| branch.bit < bit)

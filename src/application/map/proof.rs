@@ -1,6 +1,7 @@
 //! Proofs that a key has a value, or that it is absent, under a root of the map.
 //!
-//! Source: this file is the specification. In: a root and a key, or bytes. Out: a verdict, or bytes.
+//! Source: this file is the specification. In: a root and a key, or bytes. Out: a verdict, or
+//! bytes.
 //! Holds: one proof has one encoding; a proof that verifies was made for this key and this root.
 //! Elsewhere: the hashes (`node`), who certified the root (`committee`).
 //!
@@ -75,8 +76,8 @@ impl MapProof {
 
     /// The value of `key` under `root`, or `None` where the proof shows that it is absent.
     ///
-    /// Errors: [`ProofError::Key`] where the proof is for another key, [`ProofError::Root`] where it
-    /// does not lead to `root`, [`ProofError::Walk`] where it is none.
+    /// Errors: [`ProofError::Key`] where the proof is for another key, [`ProofError::Root`] where
+    /// it does not lead to `root`, [`ProofError::Walk`] where it is none.
     pub fn verify(&self, root: &Digest, key: &[u8]) -> Result<Option<&Bytes>, ProofError> {
         let asked = key_path(key);
         self.check_shape()?;
@@ -88,7 +89,8 @@ impl MapProof {
             End::Present { value } => (leaf_hash(&asked, &value_digest(value)), Some(value)),
             End::Other { leaf, value, .. } => (leaf_hash(leaf, value), None),
         };
-        // Which side was taken follows from the key alone, so a walk cannot be bent to another leaf.
+        // Which side was taken follows from the key alone, so a walk cannot be bent to another
+        // leaf.
         let folded = self.steps.iter().rev().fold(leaf, |node, (bit, sibling)| {
             let pair = [&node, sibling];
             let high = side(&asked, *bit);
