@@ -22,8 +22,6 @@ pub enum Command {
     Submit(Verified<(SignedGroup, Group)>),
     /// Answers [`Event::Execute`].
     Executed(Execution),
-    /// Answers [`Event::Load`]: the batches that the disk had.
-    Loaded(Vec<Verified<crate::blocks::CheckedBatch>>),
     /// A link to this member stands; what was sent before may be lost.
     Connected(MemberId),
     /// A link to this member fell.
@@ -57,6 +55,8 @@ pub enum Record {
     Voter(ViewId, VoterRecord),
     /// A proposal that a WRITE names.
     Payload(Height, fsm::Payload),
+    /// q ACCEPTs for a height, until a block certificate covers it.
+    Decision(Certificate),
     /// The encoded batch.
     Batch(Bytes),
     /// An applied block.
@@ -216,8 +216,6 @@ pub enum Event {
     Applied(Box<Applied>),
     /// Everything up to this certificate's height is durable and can be proved.
     Certified(Certificate),
-    /// Read these batches from the disk; answer with [`Command::Loaded`].
-    Load(Vec<Digest>),
     /// A member lacks something that the disk has: read it and send it.
     Serve(MemberId, Wanted),
     /// Something that operators see changed.
