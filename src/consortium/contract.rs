@@ -130,6 +130,8 @@ pub enum Verdict {
     Expired,
     /// Too many executed transactions are remembered; try again later.
     Busy,
+    /// Only listed clients may submit, and this one is not.
+    NotListed,
 }
 
 /// Where a transaction executed and what it gave.
