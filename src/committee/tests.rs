@@ -145,7 +145,7 @@ fn promises_survive_a_restart() {
         .expect("a vote");
     voter.persist(Height(1), digest(5)).expect("a vote");
     let (_, data) = voter
-        .stop(Regency(4), Height(0), Digest::ZERO, vec![])
+        .stop(Regency(4), (Height(0), Digest::ZERO), 1_000, vec![])
         .expect("claims");
     let mut restarted = Voter::new(&view, SecretKey::from_seed([1; 32])).expect("a seat");
     voter
@@ -164,7 +164,7 @@ fn promises_survive_a_restart() {
         },
     };
     let again = restarted
-        .stop(Regency(4), Height(9), Digest::ZERO, vec![claim])
+        .stop(Regency(4), (Height(9), Digest::ZERO), 2_000, vec![claim])
         .expect("again");
     assert_eq!(again, (vec![], data), "the same bytes for the same regency");
 }

@@ -5,7 +5,10 @@
 //! Elsewhere: decisions (`fsm`), disk and execution (answered through events).
 
 mod contract;
+pub mod ledger;
+mod lookup;
 mod message;
+pub mod pool;
 mod replica;
 pub mod serve;
 
@@ -13,10 +16,13 @@ pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
     FaultKind, Outcome, Record, Timer, Verdict, Wanted,
 };
+pub use ledger::{Decided, Ledger};
+pub use lookup::Lookup;
 pub use message::{
     Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message,
     VOTES_BYTES_MAX,
 };
+pub use pool::Pool;
 
 pub use replica::{Consortium, Options, Overview, Restored};
 

@@ -25,6 +25,8 @@ pub struct Options {
 /// What the disk had.
 #[derive(Debug)]
 pub struct Restored {
+    /// The ledger at the newest applied block.
+    pub ledger: super::Ledger,
     /// The voter, its records applied; none without a seat.
     pub voter: Option<Voter>,
     /// The newest block certificate.

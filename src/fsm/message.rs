@@ -12,9 +12,9 @@ use crate::committee::{
 use crate::crypto::{Check, Digest, Verified};
 
 /// Claims in one STOP-DATA, at most: every height that may be open or decided above a base.
-pub const CLAIMS_MAX: usize = 4608;
+pub(super) const CLAIMS_MAX: usize = 4608;
 /// Certificates beside a STOP-DATA or a SYNC, at most.
-pub const PROOFS_MAX: usize = 2 * CLAIMS_MAX;
+pub(super) const PROOFS_MAX: usize = 2 * CLAIMS_MAX;
 
 /// An opaque value to order, with the digest that is voted on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,8 @@ pub enum Message {
     Decision(Certificate, Payload),
     /// A seat lacks the payload of a digest at a height.
     Fetch(Height, Digest),
+    /// The answer where no proposal of this regency brings it: a payload that a SYNC bound.
+    Payload(Height, Payload),
     /// See [`Status`].
     Status(Status),
 }
@@ -148,7 +150,7 @@ impl Message {
                 }
                 Ok(certificate.checks(view)?)
             }
-            Message::Fetch(..) => Ok(Vec::new()),
+            Message::Fetch(..) | Message::Payload(..) => Ok(Vec::new()),
             Message::Status(status) => is_of(status.view, view).map(|()| Vec::new()),
         }
     }

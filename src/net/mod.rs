@@ -181,7 +181,6 @@ impl Net {
                 source,
             })?
         };
-        runtime.spawn(accept::accept(shared.clone(), listener));
         let net = Net {
             shared,
             handle: runtime.handle().clone(),
@@ -189,6 +188,9 @@ impl Net {
             local,
         };
         net.set_peers(options.peers);
+        // After the list is there, or its members would be taken for strangers.
+        net.handle
+            .spawn(accept::accept(net.shared.clone(), listener));
         Ok(net)
     }
 

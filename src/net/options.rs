@@ -100,7 +100,8 @@ pub enum NetError {
         /// What the TLS library said.
         reason: String,
     },
-    /// A queue could not hold one frame, or a count is zero.
+    /// A queue could not hold one frame, a count or a time is zero, or a pause outlasts what it is
+    /// measured against; times are in milliseconds.
     #[error("limit {name} is below {least}")]
     Limit {
         /// Which limit.
@@ -119,6 +120,8 @@ pub enum NetError {
 /// Refuses bounds that nothing could pass. Errors: [`NetError::Limit`].
 pub(super) fn check(limits: &Limits) -> Result<(), NetError> {
     let frame = BULK_FRAME_BYTES_MAX + HEADER_BYTES;
+    let ms = |span: Duration| usize::try_from(span.as_millis()).unwrap_or(usize::MAX);
+    let (ping, backoff_min) = (ms(limits.ping_interval), ms(limits.backoff_min));
     let rules = [
         ("handshakes_max", limits.handshakes_max, 1),
         ("queue_messages_max", limits.queue_messages_max, 1),
@@ -129,6 +132,15 @@ pub(super) fn check(limits: &Limits) -> Result<(), NetError> {
             frame + FRAME_CHARGE_BYTES,
         ),
         ("threads", limits.threads, 1),
+        ("handshake_timeout", ms(limits.handshake_timeout), 1),
+        ("ping_interval", ping, 1),
+        (
+            "silence_max",
+            ms(limits.silence_max),
+            ping.saturating_mul(2),
+        ),
+        ("backoff_min", backoff_min, 1),
+        ("backoff_max", ms(limits.backoff_max), backoff_min),
     ];
     match rules.into_iter().find(|(_, given, least)| given < least) {
         Some((name, _, least)) => Err(NetError::Limit { name, least }),

@@ -463,8 +463,8 @@ fn a_slow_host_is_not_taken_for_a_dead_peer() {
     let ((a, at_a), (b, at_b)) = (socket(), socket());
     let quick = |mut options: Options| {
         options.limits.ping_interval = Duration::from_millis(20);
-        options.limits.silence_max = Duration::from_millis(200);
-        options.limits.handshake_timeout = Duration::from_millis(300);
+        options.limits.silence_max = Duration::from_millis(400);
+        options.limits.handshake_timeout = Duration::from_millis(500);
         options.limits.queue_bytes_max = 64 << 20;
         options
     };
@@ -476,8 +476,8 @@ fn a_slow_host_is_not_taken_for_a_dead_peer() {
         a.net.send(id(2), Lane::Bulk, big.clone());
     }
     let held = [b.next(), b.next()];
-    // Time passes, as told by handshakes that run out: several times the silence allowed.
-    for _ in 0..3 {
+    // Time passes, as told by handshakes that run out: more than twice the silence allowed.
+    for _ in 0..2 {
         read_out(&mut TcpStream::connect(at_b).expect("a member listens there"));
     }
     drop(held);
@@ -614,6 +614,7 @@ fn our_own_entry_is_ignored() {
 fn a_dialer_that_falls_silent_is_let_go() {
     let (a, at_a) = socket();
     let mut options = options(1, a, vec![peer(2, nowhere())]);
+    options.limits.ping_interval = Duration::from_millis(10);
     options.limits.silence_max = Duration::from_millis(30);
     let _a = Member::start(options);
     read_out(&mut raw_member(2, 1, at_a, Lane::Votes));
@@ -680,13 +681,27 @@ fn a_key_of_the_simulated_scheme_is_refused() {
     assert!(matches!(error, NetError::Identity { .. }), "{error}");
 }
 
+type Spoil = fn(&mut Limits);
+
 #[test]
-fn a_queue_too_small_for_a_frame_is_refused() {
-    let (a, _) = socket();
-    let mut small = options(1, a, vec![]);
-    small.limits.queue_bytes_max = BULK_FRAME_BYTES_MAX;
-    let error = Net::start(small, |_| {}, |_| {}).expect_err("a frame would never fit");
-    assert!(error.to_string().contains("queue_bytes_max"), "{error}");
+fn bounds_that_nothing_could_pass_are_refused() {
+    let bounds: [(&str, Spoil); 5] = [
+        ("queue_bytes_max", |l| {
+            l.queue_bytes_max = BULK_FRAME_BYTES_MAX
+        }),
+        ("inbound_bytes_max", |l| {
+            l.inbound_bytes_max = BULK_FRAME_BYTES_MAX
+        }),
+        ("ping_interval", |l| l.ping_interval = Duration::ZERO),
+        ("silence_max", |l| l.silence_max = l.ping_interval),
+        ("backoff_max", |l| l.backoff_max = Duration::ZERO),
+    ];
+    for (name, spoil) in bounds {
+        let mut options = options(1, socket().0, vec![]);
+        spoil(&mut options.limits);
+        let error = Net::start(options, |_| {}, |_| {}).expect_err(name);
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }
 
 #[test]
