@@ -196,8 +196,11 @@ impl Index {
         let stored = stored.first().and_then(|(key, value)| {
             Some((Height(u64::from_be_bytes(key[..].try_into().ok()?)), place(value)?))
         });
-        let recent = self.read().certificates.range(height..).next();
-        let recent = recent.map(|(height, position)| (*height, *position));
+        let recent = {
+            let recent = self.read();
+            let first = recent.certificates.range(height..).next();
+            first.map(|(height, position)| (*height, *position))
+        };
         let first = [stored, recent].into_iter().flatten().min();
         match first.map(|(_, position)| self.record(position)).transpose()? {
             None => Ok(None),
@@ -236,9 +239,13 @@ impl Index {
     /// The height of the block that holds the transaction at `sequence`; the caller knows that it
     /// executed.
     pub(crate) fn height_of(&self, sequence: u64) -> Result<Option<Height>, IndexError> {
-        let recent = self.read().sequences.range(..=sequence).next_back();
-        if let Some((_, height)) = recent {
-            return Ok(Some(*height));
+        let recent = {
+            let recent = self.read();
+            let last = recent.sequences.range(..=sequence).next_back();
+            last.map(|(_, height)| *height)
+        };
+        if recent.is_some() {
+            return Ok(recent);
         }
         let below = Range::between(&[], &sequence.saturating_add(1).to_be_bytes());
         let rows = self

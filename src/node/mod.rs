@@ -4,8 +4,15 @@
 //! Holds: the replica is owned by one thread; nothing behind a save leaves before it is durable.
 //! Elsewhere: decisions (`consortium`), what is asked over HTTP (`api`).
 
+mod barrier;
+mod clock;
 pub mod config;
+mod index;
+mod keeper;
 pub mod keys;
+mod records;
+mod tiles;
+mod timers;
 
 #[cfg(test)]
 mod tests;

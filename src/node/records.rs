@@ -17,6 +17,7 @@ const PAYLOAD: u8 = 2;
 const BATCH: u8 = 3;
 const BLOCK: u8 = 4;
 const CERTIFICATE: u8 = 5;
+const DECISION: u8 = 6;
 
 /// Why a record of the log is none of ours. The disk is at fault, or a newer program wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +52,7 @@ pub(crate) fn name(record: &Record) -> Name {
         Record::Batch(bytes) => Name::Batch(Digest::of(Domain::Batch, bytes)),
         Record::Block(block) => Name::Block(block.header.height),
         Record::Certificate(certificate) => Name::Certificate(certificate.ballot.height),
-        Record::Voter(..) | Record::Payload(..) => Name::Nameless,
+        Record::Voter(..) | Record::Payload(..) | Record::Decision(_) => Name::Nameless,
     }
 }
 
@@ -63,6 +64,7 @@ pub(crate) fn encode(record: Record) -> (u8, Bytes) {
         Record::Batch(bytes) => (BATCH, bytes),
         Record::Block(block) => (BLOCK, codec::encode(&block).into()),
         Record::Certificate(certificate) => (CERTIFICATE, codec::encode(&certificate).into()),
+        Record::Decision(certificate) => (DECISION, codec::encode(&certificate).into()),
     }
 }
 
@@ -83,6 +85,7 @@ pub(crate) fn decode(kind: u8, bytes: &[u8]) -> Result<Record, RecordError> {
         BATCH => Record::Batch(Bytes::copy_from_slice(bytes)),
         BLOCK => Record::Block(codec::decode::<Block>(bytes, most)?),
         CERTIFICATE => Record::Certificate(codec::decode::<Certificate>(bytes, most)?),
+        DECISION => Record::Decision(codec::decode::<Certificate>(bytes, most)?),
         kind => return Err(RecordError::Kind { kind }),
     })
 }
