@@ -227,6 +227,7 @@ impl Writer {
     fn assemble(&mut self, assemble: &Assemble) -> &mut Self {
         let (height, digest) = assemble.freeze.unwrap_or((Height(0), Digest::ZERO));
         self.u64(assemble.next.0)
+            .u8(assemble.freeze.is_some().into())
             .u64(height.0)
             .digest(&digest)
             .digest(&assemble.seed);
@@ -266,7 +267,8 @@ impl Writer {
             .digest(&body.state);
         self.u64(body.bytes)
             .u64(body.segments.into())
-            .bytes(body.signers.as_bytes());
+            .bytes(body.signers.as_bytes())
+            .count(body.votes.len());
         body.votes.iter().for_each(|vote| {
             self.0.update(&vote.0);
         });

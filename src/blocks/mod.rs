@@ -12,7 +12,10 @@ mod proposal;
 mod transaction;
 
 pub use body::{BatchRef, BlockCertificate, Body};
-pub use genesis::{Bounds, Clients, Founder, Genesis, GenesisError, NAME_BYTES_MAX, Parameters};
+pub use genesis::{
+    ADDRESS_BYTES_MAX, Bounds, Clients, Founder, Genesis, GenesisError, LISTED_CLIENTS_MAX,
+    NAME_BYTES_MAX, Parameters,
+};
 pub use header::{Header, Link, LinkError, ReceiptRoot};
 pub use proposal::{FORMAT_VERSION, PROPOSAL_BYTES_MAX, Proposal};
 pub use transaction::{
