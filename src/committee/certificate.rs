@@ -41,8 +41,8 @@ impl SeatSet {
 
     /// The seats in order.
     pub fn iter(&self) -> impl Iterator<Item = Seat> + '_ {
-        let seats = u16::try_from(self.0.len() * 8).unwrap_or(u16::MAX);
-        (0..seats).map(Seat).filter(|seat| self.contains(*seat))
+        let seats = (0..self.0.len() * 8).filter_map(|index| u16::try_from(index).ok());
+        seats.map(Seat).filter(|seat| self.contains(*seat))
     }
 
     /// The bitmap.
