@@ -1,8 +1,10 @@
 //! Block bodies: transactions and the five control bodies.
 //!
 //! Source: `docs/formats.md`. In: batches, keys, votes. Out: a body and its root.
-//! Holds: the root binds the kind and every byte; a batch enters by its digest whether it rides inline or not.
-//! Elsewhere: who proposes which (`fsm`), what a control body must satisfy (`fsm::view`, `checkpoint`).
+//! Holds: the root binds the kind and every byte; a batch enters by its digest whether it rides
+//! inline or not.
+//! Elsewhere: who proposes which (`fsm`), what a control body must satisfy (`fsm::view`,
+//! `checkpoint`).
 
 use std::collections::BTreeSet;
 
@@ -244,11 +246,16 @@ impl Body {
     pub fn batches(&self) -> impl Iterator<Item = &BatchRef> {
         match self {
             Body::Transactions(batches) => batches.iter(),
-            _ => [].iter(),
+            Body::Genesis(_)
+            | Body::Freeze(_)
+            | Body::Assemble(_)
+            | Body::Reconfiguration(_)
+            | Body::Checkpoint(_) => [].iter(),
         }
     }
 
-    /// Whether a control body keeps its bounds and names nothing twice; what it must prove is judged elsewhere.
+    /// Whether a control body keeps its bounds and names nothing twice; what it must prove is
+    /// judged elsewhere.
     pub fn check(&self) -> Result<(), BodyError> {
         match self {
             Body::Genesis(_) => Err(BodyError::Genesis),

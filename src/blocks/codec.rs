@@ -1,8 +1,10 @@
 //! The one codec: the only file that calls bincode.
 //!
-//! Source: bincode 2.0.1, fixed-width integers, little-endian. In: values with serde. Out: bytes, and back.
-//! Holds: decode refuses trailing bytes, forms that do not encode back to the same bytes, and anything over its
-//! bound before it allocates. Elsewhere: signed and hashed bytes (`crypto::SignBytes`), which never come from here.
+//! Source: bincode 2.0.1, fixed-width integers, little-endian. In: values with serde. Out: bytes,
+//! and back.
+//! Holds: decode refuses trailing bytes, forms that do not encode back to the same bytes, and
+//! anything over its bound before it allocates. Elsewhere: signed and hashed bytes
+//! (`crypto::SignBytes`), which never come from here.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,7 +51,8 @@ pub fn decode<T: Serialize + DeserializeOwned>(
     if got > most {
         return Err(DecodeError::TooLong { got, most });
     }
-    // The decoder may allocate as much as a length claims below its limit, so the limit is near what is there.
+    // The decoder may allocate as much as a length claims below its limit, so the limit is near
+    // what is there.
     let decoded = match got {
         0..=0x400 => decode_below::<T, 0x400>(bytes),
         0..=0x4000 => decode_below::<T, 0x4000>(bytes),

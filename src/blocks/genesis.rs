@@ -1,9 +1,10 @@
 //! The genesis document: parameters, founders, and the name of the chain.
 //!
-//! Source: `docs/formats.md`. In: founders' public files. Out: `genesis.json`, the chain id, the block at height 0,
-//! the view 0.
-//! Holds: the chain id is the digest of the document's sign bytes, so white space and field order do not matter;
-//! every founder's key carries both proofs. Elsewhere: how later views come about (`fsm::view`).
+//! Source: `docs/formats.md`. In: founders' public files. Out: `genesis.json`, the chain id, the
+//! block at height 0, the view 0.
+//! Holds: the chain id is the digest of the document's sign bytes, so white space and field order
+//! do not matter; every founder's key carries both proofs. Elsewhere: how later views come about
+//! (`fsm::view`).
 
 use std::collections::BTreeSet;
 
@@ -65,11 +66,13 @@ pub struct Parameters {
     pub seal_every: u32,
     /// Heights that may be open above the decided prefix (W).
     pub window: u32,
-    /// Heights that may be ordered above the newest block certificate (E), at least window + seal_every.
+    /// Heights that may be ordered above the newest block certificate (E), at least window +
+    /// seal_every.
     pub ahead_max: u32,
     /// Heights that an expiry may lie ahead (L).
     pub expiry_blocks_max: u32,
-    /// Executed transactions that are remembered until they expire; beyond it new ones are answered `busy`.
+    /// Executed transactions that are remembered until they expire; beyond it new ones are answered
+    /// `busy`.
     pub remembered_max: u32,
 }
 
@@ -126,7 +129,8 @@ pub struct Founder {
     pub name: String,
     /// Its identity key.
     pub identity: PublicKey,
-    /// Its consensus key of view 0 with both proofs; without one its seat is dead until the next view.
+    /// Its consensus key of view 0 with both proofs; without one its seat is dead until the next
+    /// view.
     pub consensus: Option<KeyProof>,
     /// Where members reach it, `host:port`; may be empty and given by `member.toml`.
     #[serde(default)]
@@ -139,7 +143,8 @@ pub struct Founder {
 pub struct Genesis {
     /// [`FORMAT_VERSION`].
     pub version: u8,
-    /// The ledger's name, for people; part of the chain id, so two ledgers of the same founders differ.
+    /// The ledger's name, for people; part of the chain id, so two ledgers of the same founders
+    /// differ.
     pub name: String,
     /// When it was made, in microseconds since the Unix epoch.
     pub founded_us: u64,

@@ -1,8 +1,9 @@
 //! Headers and the link rule of the chain.
 //!
 //! Source: `docs/formats.md`. In: the decided prefix. Out: the one header that follows from it.
-//! Holds: a header is a pure function of the decided prefix; its digest binds every field and, through `previous`,
-//! every ancestor. Elsewhere: certificates over header digests (`committee`), execution (`application`).
+//! Holds: a header is a pure function of the decided prefix; its digest binds every field and,
+//! through `previous`, every ancestor. Elsewhere: certificates over header digests (`committee`),
+//! execution (`application`).
 
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +46,8 @@ pub struct Header {
     pub body: Digest,
     /// The receipt log after this block.
     pub receipts: ReceiptRoot,
-    /// The root of the application's authenticated map; only at sealed heights, and only where it keeps one.
+    /// The root of the application's authenticated map; only at sealed heights, and only where it
+    /// keeps one.
     pub state: Option<Digest>,
     /// Microseconds since the Unix epoch; grows from block to block.
     pub timestamp_us: u64,

@@ -1,8 +1,10 @@
 //! Blocks: proposals, bodies, headers, the link rule, and the one canonical codec.
 //!
-//! Source: `docs/formats.md`. In: client groups, batches, control bodies. Out: digests, headers, proofs.
-//! Holds: what is voted is a proposal, what is certified is a header, and the header follows from the decided
-//! prefix alone. Elsewhere: disk (`storage`), execution (`application`), votes (`committee`).
+//! Source: `docs/formats.md`. In: client groups, batches, control bodies. Out: digests, headers,
+//! proofs.
+//! Holds: what is voted is a proposal, what is certified is a header, and the header follows from
+//! the decided prefix alone. Elsewhere: disk (`storage`), execution (`application`), votes
+//! (`committee`).
 
 pub mod body;
 pub mod codec;

@@ -1,7 +1,8 @@
 //! Transactions, the groups that clients sign, and the batches that members spread.
 //!
 //! Source: `docs/formats.md`. In: operations. Out: signed groups, batches and their digests.
-//! Holds: a group is of one client and is never split; its signature covers chain, client and the group's digest.
+//! Holds: a group is of one client and is never split; its signature covers chain, client and the
+//! group's digest.
 //! Elsewhere: what an operation does (`application`), whether it executes (`consortium::ledger`).
 
 use bytes::Bytes;

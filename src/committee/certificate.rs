@@ -1,6 +1,7 @@
 //! Certificates: the signatures of a quorum of one view over one ballot.
 //!
-//! Source: SmartChain block certificates. In: verified votes. Out: [`Certificate`], checked against a view.
+//! Source: SmartChain block certificates. In: verified votes. Out: [`Certificate`], checked against
+//! a view.
 //! Holds: signers are distinct by construction; as many signatures as signers, in seat order.
 //! Elsewhere: what the digest names (`blocks`).
 
@@ -9,9 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{Ballot, SEATS_MAX, Seat, View, Vote};
 use crate::crypto::{Check, Digest, Domain, Hasher, SIGN_VERSION, Signature, Verified, Verifier};
 
-/// A set of seats as a bitmap, least significant bit first, without trailing zero bytes; hex in text.
+/// A set of seats as a bitmap, least significant bit first, without trailing zero bytes; hex in
+/// text.
 ///
-/// One set has one form: reading refuses trailing zero bytes and seats beyond the largest committee.
+/// One set has one form: reading refuses trailing zero bytes and seats beyond the largest
+/// committee.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeatSet(Vec<u8>);
 
@@ -50,7 +53,8 @@ impl SeatSet {
         &self.0
     }
 
-    /// Whether one set has one form only: no trailing zero byte, no seat beyond the largest committee.
+    /// Whether one set has one form only: no trailing zero byte, no seat beyond the largest
+    /// committee.
     pub fn is_canonical(&self) -> bool {
         self.0.last() != Some(&0) && self.0.len() <= SEATS_MAX.div_ceil(8)
     }
@@ -142,7 +146,8 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Puts checked votes of `view` over one ballot together; nothing unless it has a quorum among them.
+    /// Puts checked votes of `view` over one ballot together; nothing unless it has a quorum among
+    /// them.
     pub fn assemble<'a>(
         view: &View,
         votes: impl IntoIterator<Item = &'a Verified<Vote>>,

@@ -41,7 +41,8 @@ macro_rules! counter {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(
-            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize,
+            Deserialize,
         )]
         #[serde(transparent)]
         pub struct $name(pub u64);
@@ -49,8 +50,8 @@ macro_rules! counter {
         impl $name {
             /// The one that follows.
             ///
-            /// A count that starts at zero and grows by one never reaches the end of 64 bits; what a peer sends is
-            /// bounded before it is stepped, and saturates here all the same.
+            /// A count that starts at zero and grows by one never reaches the end of 64 bits; what
+            /// a peer sends is bounded before it is stepped, and saturates here all the same.
             pub const fn next(self) -> Self {
                 Self(self.0.saturating_add(1))
             }

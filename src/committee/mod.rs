@@ -1,8 +1,10 @@
 //! Members, views, quorums, certificates and the voter.
 //!
-//! Source: Mod-SMaRt quorums over n ≥ 3f + 1 seats; ring order as in the Consortium. In: member lists, keys, votes.
+//! Source: Mod-SMaRt quorums over n ≥ 3f + 1 seats; ring order as in the Consortium. In: member
+//! lists, keys, votes.
 //! Out: [`View`], [`Certificate`], the leader order, signed votes.
-//! Holds: n, f and q count every seat; a certificate counts distinct seats of one view over one ballot.
+//! Holds: n, f and q count every seat; a certificate counts distinct seats of one view over one
+//! ballot.
 //! Elsewhere: blocks and their bodies (`blocks`), timers (`fsm`).
 
 mod ballot;

@@ -1,6 +1,7 @@
 //! Ring orders of a member set.
 //!
-//! Source: the Consortium's rings; position of a member = H(seed, ring, member id). In: a seed and members.
+//! Source: the Consortium's rings; position of a member = H(seed, ring, member id). In: a seed and
+//! members.
 //! Out: orders. Holds: an order depends on seed and ids alone, never on who is reachable.
 //! Elsewhere: drawing a committee for the next view (`fsm::view`).
 

@@ -1,7 +1,8 @@
 //! Quorum arithmetic for every committee size.
 //!
 //! Source: n ≥ 3f + 1; q = ⌈(n + f + 1) / 2⌉. In: a number of seats. Out: [`Sizes`].
-//! Holds: two quorums meet in more than f seats, so in a correct one; n − f correct seats make a quorum.
+//! Holds: two quorums meet in more than f seats, so in a correct one; n − f correct seats make a
+//! quorum.
 //! Elsewhere: which seats (`view`).
 
 /// What follows from the number of seats.

@@ -1,6 +1,7 @@
 //! A view: a committee with its keys.
 //!
-//! Source: design of reconfiguration blocks. In: seats. Out: keys by seat, seats by member, leaders by regency.
+//! Source: design of reconfiguration blocks. In: seats. Out: keys by seat, seats by member, leaders
+//! by regency.
 //! Holds: seats are distinct members with distinct keys; at most f seats are dead (without a key).
 //! Elsewhere: how the next view comes about (`fsm::view`).
 
@@ -14,7 +15,8 @@ pub const SEATS_MAX: usize = 256;
 
 /// A consensus key with both proofs: its secret is held, and the identity vouches for it.
 ///
-/// Founders' proofs speak of no chain, since the chain's name is made of them: `chain` is zero there.
+/// Founders' proofs speak of no chain, since the chain's name is made of them: `chain` is zero
+/// there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyProof {
     /// The consensus key.
@@ -42,7 +44,8 @@ impl KeyProof {
         })
     }
 
-    /// Makes the proofs of a key for `view`, announced by the assemble block `assemble` (zero at admission).
+    /// Makes the proofs of a key for `view`, announced by the assemble block `assemble` (zero at
+    /// admission).
     pub fn make(
         chain: &Digest,
         view: ViewId,
@@ -128,7 +131,8 @@ pub struct View {
 }
 
 impl View {
-    /// Makes view `id` of `chain`; `seed` orders the leaders and comes from the block that made the view.
+    /// Makes view `id` of `chain`; `seed` orders the leaders and comes from the block that made the
+    /// view.
     pub fn new(
         id: ViewId,
         chain: Digest,

@@ -1,11 +1,12 @@
 //! The voter: the only code that signs votes.
 //!
-//! Source: design of the ordering rules; safety rules kept apart as in DiemBFT. In: what the protocols want signed.
+//! Source: design of the ordering rules; safety rules kept apart as in DiemBFT. In: what the
+//! protocols want signed.
 //! Out: signed votes, each with the records that must be durable before it leaves.
-//! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per (view, height);
-//! ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by one of a higher regency; nothing
-//! of a regency below the installed one is signed; the installed regency never decreases; nothing is signed where
-//! promises are forgotten.
+//! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per
+//! (view, height); ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by
+//! one of a higher regency; nothing of a regency below the installed one is signed; the installed
+//! regency never decreases; nothing is signed where promises are forgotten.
 //! Elsewhere: when to vote (`fsm`), making records durable (the driver).
 
 use std::collections::BTreeMap;
@@ -60,7 +61,10 @@ pub struct StopData {
     pub base: Height,
     /// The certified header's digest; zero where none is held.
     pub base_digest: Digest,
-    /// One claim per height above the base that has a decision or a lock, by height; at most [`CLAIMS_MAX`].
+    /// The claimant's progress timeout in microseconds.
+    pub timeout_us: u64,
+    /// One claim per height above the base that has a decision or a lock, by height; at most
+    /// [`CLAIMS_MAX`].
     pub claims: Vec<Claim>,
     /// Who claims.
     pub seat: Seat,
@@ -76,6 +80,7 @@ impl StopData {
             .u64(self.regency.0)
             .u64(self.base.0)
             .digest(&self.base_digest)
+            .u64(self.timeout_us)
             .u32(count);
         self.claims.iter().fold(head, |bytes, claim| {
             bytes
@@ -86,7 +91,8 @@ impl StopData {
         })
     }
 
-    /// Whether the claims have one form: by height, each once, above the base, of regencies below the new one.
+    /// Whether the claims have one form: by height, each once, above the base, of regencies below
+    /// the new one.
     pub fn is_canonical(&self) -> bool {
         let floor = [self.base];
         let heights = self.claims.iter().map(|claim| claim.height);
@@ -99,8 +105,8 @@ impl StopData {
                 .all(|claim| claim.lock.regency < self.regency)
     }
 
-    /// The signature to check; nothing when the view is another, the seat has no key, or the claims are not
-    /// canonical.
+    /// The signature to check; nothing when the view is another, the seat has no key, or the claims
+    /// are not canonical.
     pub fn check(&self, view: &View) -> Option<Check> {
         if self.view != view.id() || !self.is_canonical() {
             return None;
@@ -151,7 +157,8 @@ pub enum Refused {
         /// The height.
         height: Height,
     },
-    /// What was promised there is forgotten, so nothing more is: a block certificate settled the height.
+    /// What was promised there is forgotten, so nothing more is: a block certificate settled the
+    /// height.
     #[error("height {height} lies below {floor}, where promises are forgotten")]
     Forgotten {
         /// The height.
@@ -159,7 +166,8 @@ pub enum Refused {
         /// The lowest height at which promises are remembered.
         floor: Height,
     },
-    /// The claims are not by height, above the base and below the new regency; the caller is at fault.
+    /// The claims are not by height, above the base and below the new regency; the caller is at
+    /// fault.
     #[error("claims that are not canonical")]
     BadClaims,
     /// The certificate is not one of WRITEs.
@@ -185,7 +193,8 @@ pub struct Voter {
 type Signed = (Vec<VoterRecord>, Verified<Vote>);
 
 impl Voter {
-    /// The voter of `secret` in `view`, which has promised nothing; nothing when the key has no seat there.
+    /// The voter of `secret` in `view`, which has promised nothing; nothing when the key has no
+    /// seat there.
     pub fn new(view: &View, secret: SecretKey) -> Option<Self> {
         let public = secret.public();
         let index = view
@@ -272,7 +281,8 @@ impl Voter {
         }
     }
 
-    /// Forgets what was promised below `height`, which a block certificate settles, and signs nothing there again.
+    /// Forgets what was promised below `height`, which a block certificate settles, and signs
+    /// nothing there again.
     pub fn forget_below(&mut self, height: Height) {
         self.floor = self.floor.max(height);
         let height = self.floor;
@@ -387,7 +397,8 @@ impl Voter {
         ))
     }
 
-    /// Signs PERSIST for the header of a sealed height, which must be durable before the vote leaves.
+    /// Signs PERSIST for the header of a sealed height, which must be durable before the vote
+    /// leaves.
     ///
     /// A refusal means that execution gave another header than before: the caller halts.
     pub fn persist(&mut self, height: Height, header: Digest) -> Result<Signed, Refused> {
@@ -407,12 +418,13 @@ impl Voter {
         records
     }
 
-    /// Signs STOP-DATA for `regency` and installs it. Asked again for the same regency it gives the same bytes.
+    /// Signs STOP-DATA for `regency` and installs it. Asked again for the same regency it gives the
+    /// same bytes.
     pub fn stop(
         &mut self,
         regency: Regency,
-        base: Height,
-        base_digest: Digest,
+        base: (Height, Digest),
+        timeout_us: u64,
         claims: Vec<Claim>,
     ) -> Result<(Vec<VoterRecord>, StopData), Refused> {
         if let Some(data) = self.stopped.as_ref().filter(|data| data.regency == regency) {
@@ -427,8 +439,9 @@ impl Voter {
         let mut data = StopData {
             view: self.view,
             regency,
-            base,
-            base_digest,
+            base: base.0,
+            base_digest: base.1,
+            timeout_us,
             claims,
             seat: self.seat,
             signature: Signature([0; 64]),

@@ -39,19 +39,18 @@ fn no_signature_of_one_tag_holds_under_another() {
 #[test]
 fn a_batch_fails_when_one_signature_is_wrong() {
     let keys: Vec<_> = (0..9).map(|i| SecretKey::from_seed([i; 32])).collect();
-    for verifier in [Verifier::ed25519()] {
-        let mut checks: Vec<_> = keys
-            .iter()
-            .map(|key| Check {
-                key: key.public(),
-                statement: statement(Tag::Persist),
-                signature: key.sign(&statement(Tag::Persist)),
-            })
-            .collect();
-        assert!(verifier.all_valid(&checks));
-        checks[4].signature.0[3] ^= 1;
-        assert!(!verifier.all_valid(&checks));
-    }
+    let verifier = Verifier::ed25519();
+    let mut checks: Vec<_> = keys
+        .iter()
+        .map(|key| Check {
+            key: key.public(),
+            statement: statement(Tag::Persist),
+            signature: key.sign(&statement(Tag::Persist)),
+        })
+        .collect();
+    assert!(verifier.all_valid(&checks));
+    checks[4].signature.0[3] ^= 1;
+    assert!(!verifier.all_valid(&checks));
 }
 
 #[test]
@@ -73,7 +72,8 @@ fn a_digest_reads_back_from_its_text() {
     assert!("zz".parse::<Digest>().is_err());
 }
 
-/// ZIP-215 word by word: canonical s below the group's order, any encoding of A and R, the cofactored equation.
+/// ZIP-215 word by word: canonical s below the group's order, any encoding of A and R, the
+/// cofactored equation.
 fn zip215(key: &[u8; 32], signature: &[u8; 64], message: &[u8]) -> bool {
     let (mut r, mut s) = ([0; 32], [0; 32]);
     r.copy_from_slice(&signature[..32]);

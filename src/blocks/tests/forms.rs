@@ -38,7 +38,7 @@ fn stop_data(view: &View) -> StopData {
     };
     let claims = vec![claim(4, true), claim(6, false)];
     let mut voter = Voter::new(view, consensus(0)).expect("a seat");
-    let signed = voter.stop(Regency(2), Height(3), fill(0xa2), claims);
+    let signed = voter.stop(Regency(2), (Height(3), fill(0xa2)), 7, claims);
     signed.expect("canonical claims").1
 }
 

@@ -1,4 +1,5 @@
-//! Signed, hashed and encoded bytes are frozen: each is built by hand from `docs/formats.md` and equals the file.
+//! Signed, hashed and encoded bytes are frozen: each is built by hand from `docs/formats.md` and
+//! equals the file.
 
 use std::fmt::Write;
 
@@ -76,7 +77,7 @@ fn statements(table: &mut Table) {
         );
     }
     table.row("sign.stop-data", stop_data(&chain).as_slice(), &{
-        let head = cat(&[&n8(0), &n8(6), &n8(3), &[0xd2; 32], &n4(2)]);
+        let head = cat(&[&n8(0), &n8(6), &n8(3), &[0xd2; 32], &n8(2_000_000), &n4(2)]);
         let first = cat(&[&n8(4), &[1], &n8(5), &[0xd3; 32]]);
         let second = cat(&[&n8(6), &[0], &n8(2), &[0xd4; 32]]);
         cat(&[&opening("stopdata", &[0xc1; 32]), &head, &first, &second])
@@ -114,6 +115,7 @@ fn stop_data(chain: &Digest) -> SignBytes {
         regency: Regency(6),
         base: Height(3),
         base_digest: fill(0xd2),
+        timeout_us: 2_000_000,
         claims: vec![claim(4, true, 5, 0xd3), claim(6, false, 2, 0xd4)],
         seat: Seat(0),
         signature: Signature([0; 64]),

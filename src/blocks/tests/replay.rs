@@ -1,4 +1,5 @@
-//! No signature holds for another type, chain, view, regency, height or digest than it was made for.
+//! No signature holds for another type, chain, view, regency, height or digest than it was made
+//! for.
 
 use super::fixtures::*;
 use crate::blocks::SignedGroup;
@@ -77,14 +78,16 @@ fn stop_data(secret: &SecretKey, here: Digest, there: Digest) -> Vec<(String, Ch
         },
     };
     let good = claim(5, false, 1, 1);
-    let cases = [
-        ("stop-data", here, 1, 2, 3, 1, vec![good]),
-        ("chain", there, 1, 2, 3, 1, vec![good]),
-        ("view", here, 2, 2, 3, 1, vec![good]),
-        ("regency", here, 1, 3, 3, 1, vec![good]),
-        ("base", here, 1, 2, 4, 1, vec![good]),
-        ("base digest", here, 1, 2, 3, 2, vec![good]),
-        ("no claim", here, 1, 2, 3, 1, vec![]),
+    type Case<'a> = (&'a str, Digest, u64, u64, u64, u8, u64, Vec<Claim>);
+    let cases: [Case; 12] = [
+        ("timeout", here, 1, 2, 3, 1, 8, vec![good]),
+        ("stop-data", here, 1, 2, 3, 1, 7, vec![good]),
+        ("chain", there, 1, 2, 3, 1, 7, vec![good]),
+        ("view", here, 2, 2, 3, 1, 7, vec![good]),
+        ("regency", here, 1, 3, 3, 1, 7, vec![good]),
+        ("base", here, 1, 2, 4, 1, 7, vec![good]),
+        ("base digest", here, 1, 2, 3, 2, 7, vec![good]),
+        ("no claim", here, 1, 2, 3, 1, 7, vec![]),
         (
             "claim height",
             here,
@@ -92,6 +95,7 @@ fn stop_data(secret: &SecretKey, here: Digest, there: Digest) -> Vec<(String, Ch
             2,
             3,
             1,
+            7,
             vec![claim(6, false, 1, 1)],
         ),
         (
@@ -101,6 +105,7 @@ fn stop_data(secret: &SecretKey, here: Digest, there: Digest) -> Vec<(String, Ch
             2,
             3,
             1,
+            7,
             vec![claim(5, true, 1, 1)],
         ),
         (
@@ -110,6 +115,7 @@ fn stop_data(secret: &SecretKey, here: Digest, there: Digest) -> Vec<(String, Ch
             2,
             3,
             1,
+            7,
             vec![claim(5, false, 0, 1)],
         ),
         (
@@ -119,10 +125,11 @@ fn stop_data(secret: &SecretKey, here: Digest, there: Digest) -> Vec<(String, Ch
             2,
             3,
             1,
+            7,
             vec![claim(5, false, 1, 2)],
         ),
     ];
-    let make = |(name, chain, id, regency, base, digest, claims): (&str, _, _, _, _, _, _)| {
+    let make = |(name, chain, id, regency, base, digest, timeout_us, claims): Case| {
         let seat = SeatKey {
             member: MemberId::of(&secret.public()),
             key: Some(secret.public()),
@@ -133,6 +140,7 @@ fn stop_data(secret: &SecretKey, here: Digest, there: Digest) -> Vec<(String, Ch
             regency: Regency(regency),
             base: Height(base),
             base_digest: fill(digest),
+            timeout_us,
             claims,
             seat: Seat(0),
             signature: Signature([0; 64]),

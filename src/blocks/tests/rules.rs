@@ -1,4 +1,5 @@
-//! What a proposal, a body, a header, a genesis document and a batch must satisfy before they count.
+//! What a proposal, a body, a header, a genesis document and a batch must satisfy before they
+//! count.
 
 use bytes::Bytes;
 
@@ -223,7 +224,8 @@ fn a_last_vote_is_never_read_as_a_compact_signature() {
     let Body::Checkpoint(mut one) = body else {
         unreachable!("the sixth body of the fixtures is a checkpoint")
     };
-    // A faulty seat's signature that looks like a flag and a length, and the rest of it as that many bytes.
+    // A faulty seat's signature that looks like a flag and a length, and the rest of it as that
+    // many bytes.
     let mut vote = [0x77; 64];
     vote[..9].copy_from_slice(&[1, 64, 0, 0, 0, 0, 0, 0, 0]);
     one.votes = vec![Signature(vote)];

@@ -1,0 +1,20 @@
+//! The replica: owns the machines, the chain and the pool, and routes each input to one of them.
+//!
+//! Source: `ARCHITECTURE.md`. In: checked messages, timers, commands. Out: messages, records, events.
+//! Holds: decided proposals apply in height order; every header follows from the decided prefix.
+//! Elsewhere: decisions (`fsm`), disk and execution (answered through events).
+
+mod contract;
+mod message;
+
+pub use contract::{
+    Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
+    FaultKind, Outcome, Record, Timer, Verdict, Wanted,
+};
+pub use message::{
+    Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message,
+    VOTES_BYTES_MAX,
+};
+
+/// Bytes of a result that are remembered for repeats, at most.
+pub const OUTCOME_BYTES_MAX: usize = 256;
