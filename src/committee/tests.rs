@@ -305,7 +305,9 @@ fn claims_stand_by_height_above_the_base_and_below_the_regency() {
 
 proptest! {
     #[test]
-    fn a_seat_set_is_the_set_that_was_put_in(seats in prop::collection::btree_set(0u16..256, 0..40)) {
+    fn a_seat_set_is_the_set_that_was_put_in(
+        seats in prop::collection::btree_set(0u16..256, 0..40),
+    ) {
         let mut set = SeatSet::default();
         for seat in seats.iter().rev() {
             prop_assert!(set.insert(Seat(*seat)));

@@ -400,7 +400,9 @@ impl Voter {
     /// Signs PERSIST for the header of a sealed height, which must be durable before the vote
     /// leaves.
     ///
-    /// A refusal means that execution gave another header than before: the caller halts.
+    /// [`Refused::Contradiction`] means that execution gave another header than before: the caller
+    /// halts. [`Refused::Forgotten`] means that a block certificate settled the height already: no vote
+    /// is needed any more.
     pub fn persist(&mut self, height: Height, header: Digest) -> Result<Signed, Refused> {
         self.check_floor(height)?;
         let records = match self.sealed.get(&height) {

@@ -78,73 +78,52 @@ fn stop_data(secret: &SecretKey, here: Digest, there: Digest) -> Vec<(String, Ch
         },
     };
     let good = claim(5, false, 1, 1);
-    type Case<'a> = (&'a str, Digest, u64, u64, u64, u8, u64, Vec<Claim>);
-    let cases: [Case; 12] = [
-        ("timeout", here, 1, 2, 3, 1, 8, vec![good]),
-        ("stop-data", here, 1, 2, 3, 1, 7, vec![good]),
-        ("chain", there, 1, 2, 3, 1, 7, vec![good]),
-        ("view", here, 2, 2, 3, 1, 7, vec![good]),
-        ("regency", here, 1, 3, 3, 1, 7, vec![good]),
-        ("base", here, 1, 2, 4, 1, 7, vec![good]),
-        ("base digest", here, 1, 2, 3, 2, 7, vec![good]),
-        ("no claim", here, 1, 2, 3, 1, 7, vec![]),
+    let base = StopData {
+        view: ViewId(1),
+        regency: Regency(2),
+        base: Height(3),
+        base_digest: fill(1),
+        timeout_us: 7,
+        claims: vec![claim(5, false, 1, 1)],
+        seat: Seat(0),
+        signature: Signature([0; 64]),
+    };
+    let claims = |claims| move |data: &mut StopData| data.claims = claims;
+    type Change = Box<dyn FnOnce(&mut StopData)>;
+    let cases: Vec<(&str, Digest, Change)> = vec![
+        ("base", here, Box::new(|_| ())),
+        ("chain", there, Box::new(|_| ())),
+        ("view", here, Box::new(|d| d.view = ViewId(2))),
+        ("regency", here, Box::new(|d| d.regency = Regency(3))),
+        ("base height", here, Box::new(|d| d.base = Height(4))),
+        ("base digest", here, Box::new(|d| d.base_digest = fill(2))),
+        ("timeout", here, Box::new(|d| d.timeout_us = 8)),
+        ("no claim", here, Box::new(claims(vec![]))),
         (
-            "claim height",
+            "height",
             here,
-            1,
-            2,
-            3,
-            1,
-            7,
-            vec![claim(6, false, 1, 1)],
+            Box::new(claims(vec![claim(6, false, 1, 1)])),
         ),
         (
-            "claim decided",
+            "decided",
             here,
-            1,
-            2,
-            3,
-            1,
-            7,
-            vec![claim(5, true, 1, 1)],
+            Box::new(claims(vec![claim(5, true, 1, 1)])),
         ),
+        ("lock", here, Box::new(claims(vec![claim(5, false, 0, 1)]))),
         (
-            "claim regency",
+            "digest",
             here,
-            1,
-            2,
-            3,
-            1,
-            7,
-            vec![claim(5, false, 0, 1)],
-        ),
-        (
-            "claim digest",
-            here,
-            1,
-            2,
-            3,
-            1,
-            7,
-            vec![claim(5, false, 1, 2)],
+            Box::new(claims(vec![claim(5, false, 1, 2)])),
         ),
     ];
-    let make = |(name, chain, id, regency, base, digest, timeout_us, claims): Case| {
+    let make = |(name, chain, change): (&str, Digest, Change)| {
+        let mut data = base.clone();
+        change(&mut data);
         let seat = SeatKey {
             member: MemberId::of(&secret.public()),
             key: Some(secret.public()),
         };
-        let view = View::new(ViewId(id), chain, vec![seat], &Digest::ZERO).expect("a view");
-        let data = StopData {
-            view: ViewId(id),
-            regency: Regency(regency),
-            base: Height(base),
-            base_digest: fill(digest),
-            timeout_us,
-            claims,
-            seat: Seat(0),
-            signature: Signature([0; 64]),
-        };
+        let view = View::new(data.view, chain, vec![seat], &Digest::ZERO).expect("a view");
         let check = data.check(&view).expect("canonical claims of a seat");
         (format!("stop-data {name}"), check)
     };

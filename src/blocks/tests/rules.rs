@@ -259,36 +259,33 @@ fn an_inline_batch_and_its_name_have_one_root() {
     assert_eq!(root(batch), root(by_name));
 }
 
-#[test]
-fn a_header_follows_its_parent_in_every_field() {
+/// A header, its parent, the parent's digest and the link that names the parent.
+fn two_headers() -> (Header, Header, Digest, Link) {
     let parent = header(fill(0xc1));
     let digest = parent.digest();
-    let before = Link {
-        height: parent.height,
-        digest,
-    };
     let good = Header {
         height: parent.height.next(),
         previous: digest,
         timestamp_us: parent.timestamp_us + 1,
         ..parent.clone()
     };
-    let height = good.height;
-    let step = |field| LinkError::Step { height, field };
+    let height = parent.height;
+    (good, parent, digest, Link { height, digest })
+}
+
+#[test]
+fn a_header_follows_its_parent_in_every_field() {
+    let (good, parent, digest, before) = two_headers();
+    let (height, tip) = (good.height, parent.height);
+    let (got, want) = (fill(1), digest);
+    let other_parent = LinkError::Parent { height, got, want };
+    let got = Height(11);
+    let gap = LinkError::Gap { tip, got };
     let stranger = Link {
         height: Height(4),
         digest: fill(9),
     };
-    let parent_error = LinkError::Parent {
-        height,
-        got: fill(1),
-        want: digest,
-    };
-    let gap = LinkError::Gap {
-        tip: parent.height,
-        got: Height(11),
-    };
-    let cases: Vec<(Change<Header>, LinkError)> = vec![
+    let linked: Vec<(Change<Header>, LinkError)> = vec![
         (change(|h: &mut Header| h.height = Height(11)), gap),
         (
             change(|h: &mut Header| h.chain = fill(1)),
@@ -298,43 +295,43 @@ fn a_header_follows_its_parent_in_every_field() {
             change(|h: &mut Header| h.version = 2),
             LinkError::OtherChain,
         ),
-        (change(|h: &mut Header| h.previous = fill(1)), parent_error),
-        (
-            change(|h: &mut Header| h.timestamp_us -= 1),
-            step("timestamp"),
-        ),
-        (
-            change(|h: &mut Header| h.receipts.size = 4),
-            step("receipts"),
-        ),
+        (change(|h: &mut Header| h.previous = fill(1)), other_parent),
+    ];
+    let stepped: Vec<(Change<Header>, &str)> = vec![
+        (change(|h: &mut Header| h.timestamp_us -= 1), "timestamp"),
+        (change(|h: &mut Header| h.receipts.size = 4), "receipts"),
         (
             change(|h: &mut Header| h.receipts.root = fill(1)),
-            step("receipts"),
+            "receipts",
         ),
         (
             change(move |h: &mut Header| h.checkpoint = stranger),
-            step("checkpoint"),
+            "checkpoint",
         ),
         (
             change(move |h: &mut Header| h.reconfiguration = stranger),
-            step("view"),
+            "view",
         ),
-        (change(|h: &mut Header| h.view = ViewId(1)), step("view")),
+        (change(|h: &mut Header| h.view = ViewId(1)), "view"),
         (
             change(move |h: &mut Header| h.reconfiguration = before),
-            step("view"),
+            "view",
         ),
     ];
+    let stepped = stepped
+        .into_iter()
+        .map(|(change, field)| (change, LinkError::Step { height, field }));
     assert_eq!(good.follows(&parent, &digest), Ok(()));
-    for (index, (change, expected)) in cases.iter().enumerate() {
+    for (index, (change, expected)) in linked.into_iter().chain(stepped).enumerate() {
         let mut bad = good.clone();
         change(&mut bad);
-        assert_eq!(
-            bad.follows(&parent, &digest).as_ref(),
-            Err(expected),
-            "case {index}"
-        );
+        assert_eq!(bad.follows(&parent, &digest), Err(expected), "case {index}");
     }
+}
+
+#[test]
+fn back_links_move_to_the_block_before_and_a_view_with_its_reconfiguration() {
+    let (good, parent, digest, before) = two_headers();
     let checkpointed = Header {
         checkpoint: before,
         ..good.clone()
@@ -346,11 +343,13 @@ fn a_header_follows_its_parent_in_every_field() {
         ..good
     };
     assert_eq!(next_view.follows(&parent, &digest), Ok(()));
+    let (height, field) = (next_view.height, "view");
     let two_views = Header {
         view: ViewId(2),
         ..next_view
     };
-    assert_eq!(two_views.follows(&parent, &digest), Err(step("view")));
+    let refused = Err(LinkError::Step { height, field });
+    assert_eq!(two_views.follows(&parent, &digest), refused);
 }
 
 #[test]
