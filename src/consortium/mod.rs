@@ -5,16 +5,22 @@
 //! Elsewhere: decisions (`fsm`), disk and execution (answered through events).
 
 mod contract;
+pub mod ledger;
+mod lookup;
 mod message;
+pub mod pool;
 
 pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
     FaultKind, Outcome, Record, Timer, Verdict, Wanted,
 };
+pub use ledger::{Decided, Ledger};
+pub use lookup::Lookup;
 pub use message::{
     Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message,
     VOTES_BYTES_MAX,
 };
+pub use pool::Pool;
 
 /// Bytes of a result that are remembered for repeats, at most.
 pub const OUTCOME_BYTES_MAX: usize = 256;
