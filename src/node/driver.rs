@@ -12,6 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, select_biased};
 
+use tokio::sync::oneshot;
+
 use super::barrier::{Barrier, GROUPS_MAX, Leaving};
 use super::clock::Clock;
 use super::ears::Inputs;
@@ -20,7 +22,8 @@ use super::records::Name;
 use super::timers::Timers;
 use super::watch::Watch;
 use crate::committee::MemberId;
-use crate::consortium::{Command, Consortium, Event, Message, Timer, Wanted};
+use crate::consortium::{Command, Consortium, Event, Executed, Message, Timer, Wanted};
+use crate::crypto::PublicKey;
 use crate::machine::{Input, Machine, Outbox, Output, To};
 use crate::storage::{LogError, Position};
 
@@ -44,6 +47,8 @@ pub(crate) enum Internal {
     Durable(u64, Result<Vec<Position>, LogError>),
     /// An answer to an event, or a link that came or went.
     Command(Command),
+    /// What the ledger remembers of a client's transaction is asked for.
+    Recall(PublicKey, u64, oneshot::Sender<Option<Executed>>),
     /// End after what was taken in.
     End,
 }
@@ -167,6 +172,11 @@ impl<P: Ports> Driver<P> {
     fn take(&mut self, told: Internal) -> Result<bool, LogError> {
         match told {
             Internal::End => return Ok(true),
+            Internal::Recall(client, sequence, reply) => {
+                let known = self.replica.ledger().answer(&client, sequence).cloned();
+                // Whoever asked may have gone.
+                reply.send(known).ok();
+            }
             Internal::Command(command) => self.handle(Input::Command(command)),
             Internal::Durable(number, positions) => {
                 self.barrier
@@ -234,7 +244,7 @@ impl<P: Ports> Driver<P> {
         if !self.news.is_empty() {
             self.ports.tell(std::mem::take(&mut self.news));
         }
-        self.watch.set(self.replica.status(), self.barrier.held());
+        self.watch.set(self.replica.overview(), self.barrier.held());
     }
 }
 
