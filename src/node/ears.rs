@@ -24,8 +24,9 @@ use crate::fsm;
 use crate::machine::Input;
 use crate::net::{Inbound, Lane};
 
-/// Frames that wait for one thread; a full queue makes the network wait.
-const FRAMES_MAX: usize = 512;
+/// Frames that wait for one thread. The network's own bound per member is reached before; a full
+/// queue would make its threads wait.
+const FRAMES_MAX: usize = 16_384;
 /// Frames that are checked before the replica is told.
 const FRAMES_AT_ONCE: usize = 64;
 /// Submissions that wait to be checked; beyond it they are refused as busy.

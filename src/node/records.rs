@@ -90,7 +90,7 @@ pub(crate) fn decode(kind: u8, bytes: &[u8]) -> Result<Record, RecordError> {
     })
 }
 
-/// Whether `kind` is that of batches, whose bytes need no decoding to be named.
-pub(crate) fn is_batch(kind: u8) -> bool {
-    kind == BATCH
+/// Whether tables that know a record of `kind` hold all that a start needs of it.
+pub(crate) fn is_indexed(kind: u8) -> bool {
+    kind == BATCH || kind == BLOCK
 }
