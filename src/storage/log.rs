@@ -258,9 +258,8 @@ impl<M: Medium> Log<M> {
     /// in any but the last file is damage.
     fn rotate(&mut self) -> Result<(), LogError> {
         self.write()?;
-        if self.active.durable < self.active.end {
-            self.sync_active()?;
-        }
+        // Even when every record is durable the mark behind them may not be, and a torn one would be damage then.
+        self.sync_active()?;
         let number = self.active.number + 1;
         let started = start_file(self, number, self.active.end);
         let active = match started {

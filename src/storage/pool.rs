@@ -58,13 +58,17 @@ impl<M: Medium> Pool<M> {
                 continue;
             };
             found.next = found.next.max(number + 1);
-            let ready = name.ends_with(".ready") && is_blank(&*medium, name, options)?;
-            if ready {
-                &mut found.ready
+            if !name.ends_with(".ready") {
+                found.stale.push(name.clone());
+            } else if is_blank(&*medium, name, options)? {
+                found.ready.push(name.clone());
             } else {
-                &mut found.stale
+                let stale = format!("spare-{number:08}.stale");
+                medium
+                    .rename(name, &stale)
+                    .map_err(failed(name, "rename"))?;
+                found.stale.push(stale);
             }
-            .push(name.clone());
         }
         let names = Mutex::new(found);
         Ok(Self {

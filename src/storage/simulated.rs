@@ -114,6 +114,25 @@ impl SimulatedDisk {
         (disk.acts, disk.syncs, disk.power_lost) = (0, 0, false);
     }
 
+    /// Another folder that holds what a power loss at this moment would leave of this one at least.
+    pub fn durable_copy(&self) -> Self {
+        let disk = self.disk();
+        let settled = |inode: &Inode| Inode {
+            written: inode.durable.clone(),
+            durable: inode.durable.clone(),
+            pending: Vec::new(),
+        };
+        let copy = Disk {
+            inodes: disk.inodes.iter().map(settled).collect(),
+            names: disk.durable_names.clone(),
+            durable_names: disk.durable_names.clone(),
+            ..Disk::default()
+        };
+        Self {
+            shared: Arc::new(Mutex::new(copy)),
+        }
+    }
+
     /// Plans failures; counting starts anew.
     pub fn set_faults(&self, faults: Faults) {
         let mut disk = self.disk();

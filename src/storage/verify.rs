@@ -26,7 +26,7 @@ pub struct Problem {
     /// What is wrong there.
     pub what: String,
     /// Whether it can be an unfinished write: behind the last record of the last file, where nothing proves that it
-    /// ever was durable. Opening the log wipes it. A running writer leaves such places for a moment.
+    /// ever was durable, or in the header of a spare that was about to be used. Opening the log wipes it. A running writer leaves such places for a moment.
     pub is_tail: bool,
 }
 
@@ -184,7 +184,8 @@ impl Check<'_> {
         };
         if let Some(offset) = flaw {
             let what = "a spare file that is not zero";
-            self.problem(name.into(), offset as u64, what.into(), false);
+            let is_tail = offset < head.len();
+            self.problem(name.into(), offset as u64, what.into(), is_tail);
         }
     }
 

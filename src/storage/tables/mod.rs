@@ -13,6 +13,8 @@ mod sled;
 
 use std::path::Path;
 
+#[cfg(test)]
+use checked::Edit;
 use checked::{Checked, Engine};
 
 /// The longest key in bytes.
@@ -302,3 +304,6 @@ fn failed<E: std::fmt::Display>(
         what: error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;
