@@ -1,12 +1,15 @@
-//! The disk's twin for the simulator: it keeps written and durable apart, and loses power on command.
+//! The disk's twin for the simulator: it keeps written and durable apart, and loses power on
+//! command.
 //!
-//! Source: reliability notes, fault matrix rows 7 to 13. In: the acts of a [`Medium`], and chance. Out: what a disk
-//! would hold. Holds: what was synced survives every crash; what was not may survive whole, in part, or not at all,
-//! in any order. Elsewhere: the log on top, which is the real one ([`Log::open_on`](super::Log::open_on)).
+//! Source: reliability notes, fault matrix rows 7 to 13. In: the acts of a [`Medium`], and chance.
+//! Out: what a disk would hold. Holds: what was synced survives every crash; what was not may
+//! survive whole, in part, or not at all, in any order. Elsewhere: the log on top, which is the
+//! real one ([`Log::open_on`](super::Log::open_on)).
 //!
-//! A crash keeps, of each file, what was synced and then, of the writes since, whatever [`Crash`] says: none, all, a
-//! prefix, or any subset of their sectors. Of the names made, changed or removed since the last
-//! [`Medium::sync_names`], it keeps a prefix, because file systems journal names in order.
+//! A crash keeps, of each file, what was synced and then, of the writes since, whatever [`Crash`]
+//! says: none, all, a prefix, or any subset of their sectors. Of the names made, changed or removed
+//! since the last [`Medium::sync_names`], it keeps a prefix, because file systems journal names in
+//! order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -91,8 +94,8 @@ impl SimulatedDisk {
         Self::default()
     }
 
-    /// Loses power and comes back: what was not synced is treated as `crash` says, by `chance`. Drop the log on it
-    /// first; files that are still open go on naming what they named.
+    /// Loses power and comes back: what was not synced is treated as `crash` says, by `chance`.
+    /// Drop the log on it first; files that are still open go on naming what they named.
     pub fn crash(&self, crash: Crash, chance: &mut impl Rng) {
         let mut disk = self.disk();
         let changes = std::mem::take(&mut disk.name_changes);

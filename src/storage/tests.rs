@@ -273,7 +273,8 @@ fn recycled_files_never_bring_old_records_back() {
             disk.crash(Crash::ALL[round % 4], &mut chance);
             let (reopened, records, _) = open(&disk).expect("opens");
             let mut expected = kept.clone();
-            // A power loss may undo the renames of a prune that was not yet synced; prune syncs them.
+            // A power loss may undo the renames of a prune that was not yet synced; prune syncs
+            // them.
             expected.retain(|position, _| position.file >= reopened.first_file());
             assert_eq!(records, expected, "round {round}");
             log = reopened;

@@ -1,11 +1,12 @@
 //! Looks at every byte of a log folder without touching it.
 //!
-//! Source: interface, `verify`. In: a folder. Out: every readable record and every problem, by file and offset.
-//! Holds: nothing is written; any flipped bit in a log file or a ready spare is a problem, whether it stands in a
-//! header, a record, padding, a mark or the zeros ahead. Elsewhere: what the records mean (`blocks`), the tables'
-//! own check (`tables`).
+//! Source: interface, `verify`. In: a folder. Out: every readable record and every problem, by file
+//! and offset. Holds: nothing is written; any flipped bit in a log file or a ready spare is a
+//! problem, whether it stands in a header, a record, padding, a mark or the zeros ahead. Elsewhere:
+//! what the records mean (`blocks`), the tables' own check (`tables`).
 //!
-//! Not looked at are `spare-*.stale` files: pruned and on their way to be zeroed, they hold nothing.
+//! Not looked at are `spare-*.stale` files: pruned and on their way to be zeroed, they hold
+//! nothing.
 
 use std::path::Path;
 
@@ -25,8 +26,9 @@ pub struct Problem {
     pub offset: u64,
     /// What is wrong there.
     pub what: String,
-    /// Whether it can be an unfinished write: behind the last record of the last file, where nothing proves that it
-    /// ever was durable, or in the header of a spare that was about to be used. Opening the log wipes it. A running writer leaves such places for a moment.
+    /// Whether it can be an unfinished write: behind the last record of the last file, where
+    /// nothing proves that it ever was durable, or in the header of a spare that was about to be
+    /// used. Opening the log wipes it. A running writer leaves such places for a moment.
     pub is_tail: bool,
 }
 
@@ -41,7 +43,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
 }
 
-/// Reads every file in `dir`, gives every readable record in order to `visit`, and reports what is wrong.
+/// Reads every file in `dir`, gives every readable record in order to `visit`, and reports what is
+/// wrong.
 ///
 /// Errors: only when the folder cannot be listed.
 pub fn verify_log(
@@ -112,9 +115,10 @@ impl Check<'_> {
         self.report.files += 1;
         let name = log_name(file);
         if let Err(error) = read_header(medium, file, Some(self.store)) {
-            let offset = match error {
-                LogError::Damaged { offset, .. } => u64::from(offset),
-                _ => 0,
+            let offset = if let LogError::Damaged { offset, .. } = error {
+                u64::from(offset)
+            } else {
+                0
             };
             self.problem(name.clone(), offset, error.to_string(), false);
         }

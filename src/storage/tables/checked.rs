@@ -1,7 +1,8 @@
-//! What every engine has in common: table names, checksums, bounds, and stopping after a failed flush.
+//! What every engine has in common: table names, checksums, bounds, and stopping after a failed
+//! flush.
 //!
-//! Source: none. In: acts on named tables. Out: acts on one ordered map of bytes.
-//! Holds: a value is given only if it is the one that was put there. Elsewhere: the engines (`memory`, `redb`,
+//! Source: none. In: acts on named tables. Out: acts on one ordered map of bytes. Holds: a value is
+//! given only if it is the one that was put there. Elsewhere: the engines (`memory`, `redb`,
 //! `sled`), which directory belongs to which (`marker`).
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! The file that says which engine made a directory of tables, and the place of each table's name.
 //!
-//! Source: none. In: an engine and names. Out: the names in their places. Holds: another engine or a newer format
-//! never touches the directory; a name keeps its place. Elsewhere: what the place is for (`checked`).
+//! Source: none. In: an engine and names. Out: the names in their places. Holds: another engine or
+//! a newer format never touches the directory; a name keeps its place. Elsewhere: what the place is
+//! for (`checked`).
 
 use std::fs;
 use std::io;

@@ -1,6 +1,7 @@
 //! The engine for tests: a map in memory, gone when it is dropped.
 //!
-//! Source: none. In: edits. Out: rows. Holds: the same answers as the other engines. Elsewhere: engines that last.
+//! Source: none. In: edits. Out: rows. Holds: the same answers as the other engines. Elsewhere:
+//! engines that last.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};

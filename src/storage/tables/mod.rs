@@ -1,8 +1,10 @@
-//! Tables: ordered maps of bytes on disk, for everything that can be rebuilt from the log and the chain.
+//! Tables: ordered maps of bytes on disk, for everything that can be rebuilt from the log and the
+//! chain.
 //!
-//! Source: design, 'durability, exactly'. In: batches over several tables. Out: values and ranges in key order.
-//! Holds: a batch is seen whole or not at all, also after a crash; what `flush` confirmed is durable; every value
-//! carries a checksum of its table, key and bytes. Elsewhere: what was promised to anybody (`log`).
+//! Source: design, 'durability, exactly'. In: batches over several tables. Out: values and ranges
+//! in key order. Holds: a batch is seen whole or not at all, also after a crash; what `flush`
+//! confirmed is durable; every value carries a checksum of its table, key and bytes. Elsewhere:
+//! what was promised to anybody (`log`).
 
 mod checked;
 mod marker;
@@ -42,7 +44,8 @@ pub trait Tables: Send + Sync {
     /// Makes all changes of `batch`, in their order and as one; durable after the next `flush`.
     fn commit(&self, batch: Batch) -> Result<(), TableError>;
 
-    /// Makes every batch committed so far durable. An error is fatal: every later act gives it again.
+    /// Makes every batch committed so far durable. An error is fatal: every later act gives it
+    /// again.
     fn flush(&self) -> Result<(), TableError>;
 
     /// Bytes of all files.
@@ -183,7 +186,8 @@ pub enum TableError {
         /// What there is.
         known: String,
     },
-    /// The operator asks for another engine than the one that made the directory. Nothing was changed.
+    /// The operator asks for another engine than the one that made the directory. Nothing was
+    /// changed.
     #[error("tables in {dir} were made by engine '{found}', not by '{asked}'")]
     OtherEngine {
         /// The directory.
@@ -258,10 +262,11 @@ pub fn engines() -> Vec<&'static str> {
     engines
 }
 
-/// Opens the tables in `dir` with `engine`, or makes them. The directory remembers which engine made it.
+/// Opens the tables in `dir` with `engine`, or makes them. The directory remembers which engine
+/// made it.
 ///
-/// Errors: [`TableError::NoEngine`], [`TableError::OtherEngine`], [`TableError::Newer`], [`TableError::Damaged`],
-/// [`TableError::Engine`].
+/// Errors: [`TableError::NoEngine`], [`TableError::OtherEngine`], [`TableError::Newer`],
+/// [`TableError::Damaged`], [`TableError::Engine`].
 pub fn open_tables(
     dir: &Path,
     engine: &str,

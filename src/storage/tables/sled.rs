@@ -1,8 +1,8 @@
 //! The engine sled 0.34, with the sync that it lacks.
 //!
-//! Source: reference measurements: its `flush` returns before data is safe from a power loss. In: edits. Out: rows.
-//! Holds: behind every flush its file is really synced, and so is every file of a large value; a failure is told.
-//! Elsewhere: engines that sync themselves (`redb`).
+//! Source: reference measurements: its `flush` returns before data is safe from a power loss. In:
+//! edits. Out: rows. Holds: behind every flush its file is really synced, and so is every file of a
+//! large value; a failure is told. Elsewhere: engines that sync themselves (`redb`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -134,7 +134,8 @@ impl Engine for Sled {
     fn apply(&self, edits: Vec<Edit>) -> Result<(), TableError> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = ::sled::Batch::default();
-        // A range removes what this batch put before it as well, which the database does not show yet.
+        // A range removes what this batch put before it as well, which the database does not show
+        // yet.
         let mut put: BTreeSet<Vec<u8>> = BTreeSet::new();
         for edit in edits {
             match edit {

@@ -369,7 +369,8 @@ impl StorageBackend for Lossy {
     }
 }
 
-/// Commits and flushes until the power goes after `acts`, then gives how many were flushed and how many are there.
+/// Commits and flushes until the power goes after `acts`, then gives how many were flushed and how
+/// many are there.
 fn flushed_and_found(lies: bool, acts: u64, crash: Crash) -> (u32, Option<u32>) {
     let mut chance = ChaCha8Rng::seed_from_u64(acts);
     let lossy = Lossy::new(lies);
@@ -428,7 +429,8 @@ fn an_engine_that_says_durable_too_early_is_caught_without_system_calls() {
 
 const FLUSHES: usize = 20;
 
-/// Runs one act per flush under `strace` and gives how many syncs the system saw for them; none without `strace`.
+/// Runs one act per flush under `strace` and gives how many syncs the system saw for them; none
+/// without `strace`.
 fn syncs_seen(act: &str) -> Option<usize> {
     let folder = tempfile::tempdir().expect("a folder");
     let trace = folder.path().join("trace");
