@@ -388,6 +388,9 @@ impl MediumFile for SimulatedFile {
             .sync_after
             .is_some_and(|after| disk.syncs >= after)
         {
+            // As Linux does: the pages stay readable and count as clean, so no later sync writes
+            // them.
+            disk.inodes[self.inode].pending.clear();
             return Err(io::Error::other("the disk failed to sync"));
         }
         disk.syncs += 1;

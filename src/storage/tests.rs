@@ -367,7 +367,8 @@ fn power_loss_at_every_write_loses_nothing_synced_and_invents_nothing() {
 fn lose_power_three_times(crash: Crash, after: u64, seed: u64, context: &str) {
     let (disk, mut expected) = (SimulatedDisk::new(), Expected::default());
     let mut chance = ChaCha8Rng::seed_from_u64(seed * 1_000 + after);
-    // The second and third life are cut in their recovery or soon after it.
+    // The second and third life are cut in their recovery or soon after it. A life may also end by a
+    // kill alone.
     for cut in [
         after,
         chance.random_range(0..20),
@@ -378,6 +379,11 @@ fn lose_power_three_times(crash: Crash, after: u64, seed: u64, context: &str) {
             ..Faults::default()
         });
         live(&disk, 11 + cut, &mut expected);
+        let crash = if chance.random_bool(0.2) {
+            Crash::Keep
+        } else {
+            crash
+        };
         disk.crash(crash, &mut chance);
     }
     let (_, found, _) = open(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -420,6 +426,59 @@ fn a_failed_sync_stops_the_log_for_good() {
     ));
     assert!(matches!(log.prune(9), Err(LogError::Poisoned { .. })));
     assert_eq!(log.read(position).expect("reading goes on").0, 2);
+}
+
+#[test]
+fn what_an_opening_gave_is_durable_though_the_process_before_never_synced_it() {
+    for sync_fails in [false, true] {
+        let (disk, mut chance) = (SimulatedDisk::new(), ChaCha8Rng::seed_from_u64(10));
+        let (mut log, ..) = open(&disk).expect("opens");
+        log.append(1, b"synced").expect("fits");
+        log.sync().expect("syncs");
+        let position = log.append(2, b"only written").expect("fits");
+        log.read(position).expect("written");
+        if sync_fails {
+            disk.set_faults(Faults {
+                sync_after: Some(0),
+                ..Faults::default()
+            });
+            log.sync().expect_err("the disk fails");
+            disk.set_faults(Faults::default());
+        }
+        drop(log);
+        // The process was killed, not the power: everything written is still in memory.
+        let (log, given, _) = open(&disk).expect("opens");
+        assert_eq!(given.len(), 2);
+        drop(log);
+        disk.crash(Crash::Lose, &mut chance);
+        assert_eq!(
+            open(&disk).expect("opens").1,
+            given,
+            "a failed sync before: {sync_fails}"
+        );
+    }
+}
+
+#[test]
+fn an_unfinished_record_never_comes_back_behind_a_later_one() {
+    let (disk, mut chance) = (SimulatedDisk::new(), ChaCha8Rng::seed_from_u64(12));
+    let (mut log, ..) = open(&disk).expect("opens");
+    let lost = log.append(1, b"lost").expect("fits");
+    let stranded = log.append(2, b"stranded").expect("fits");
+    log.read(stranded).expect("written");
+    drop(log);
+    disk.crash(Crash::Keep, &mut chance);
+    MediumFileOf::open(&disk, "00000001.log")
+        .write_at(u64::from(lost.offset), &[0; 24])
+        .expect("the first never reached the disk");
+    let (mut log, records, recovered) = open(&disk).expect("opens");
+    assert_eq!((records.len(), recovered.torn), (0, Some(lost)));
+    // Just as long as the one that was lost, so that the stranded one would follow it.
+    assert_eq!(log.append(3, b"late").expect("fits"), lost);
+    log.sync().expect("syncs");
+    drop(log);
+    let (_, records, _) = open(&disk).expect("opens");
+    assert_eq!(records, Records::from([(lost, (3, b"late".to_vec()))]));
 }
 
 #[test]
