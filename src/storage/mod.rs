@@ -27,8 +27,8 @@ pub use reader::LogReader;
 pub use recovery::Recovered;
 pub use store::{Store, StoreError, StoreId};
 pub use tables::{
-    Batch, Direction, KEY_BYTES_MAX, Range, Row, TableError, TableOptions, Tables, VALUE_BYTES_MAX,
-    engines, open_tables,
+    Batch, Direction, KEY_BYTES_MAX, Range, Row, TableError, TableOptions, Tables, TablesReport,
+    VALUE_BYTES_MAX, engines, open_tables, verify_tables,
 };
 pub use verify::{Problem, Report, verify_log};
 

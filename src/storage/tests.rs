@@ -367,8 +367,8 @@ fn power_loss_at_every_write_loses_nothing_synced_and_invents_nothing() {
 fn lose_power_three_times(crash: Crash, after: u64, seed: u64, context: &str) {
     let (disk, mut expected) = (SimulatedDisk::new(), Expected::default());
     let mut chance = ChaCha8Rng::seed_from_u64(seed * 1_000 + after);
-    // The second and third life are cut in their recovery or soon after it. A life may also end by a
-    // kill alone.
+    // The second and third life are cut in their recovery or soon after it. A life may also end by
+    // a kill alone.
     for cut in [
         after,
         chance.random_range(0..20),

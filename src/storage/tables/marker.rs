@@ -12,7 +12,7 @@ use super::super::store::write_durably;
 use super::{TableError, failed};
 
 /// The name of the file.
-const MARKER_FILE: &str = "ENGINE";
+pub(super) const MARKER_FILE: &str = "ENGINE";
 const HEAD: &str = "consortium tables";
 const TABLES_MAX: usize = 255;
 
@@ -61,6 +61,23 @@ pub(super) fn check(
             .map_err(failed(engine, "write the marker"))?;
     }
     Ok(names)
+}
+
+/// The engine that made `dir`; none when there is no marker.
+pub(super) fn read(dir: &Path) -> Result<Option<String>, TableError> {
+    let path = dir.join(MARKER_FILE);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("marker", "read")(error)),
+    };
+    match Marker::parse(&text) {
+        Some(marker) => Ok(Some(marker.engine)),
+        None => Err(TableError::Damaged {
+            place: path.display().to_string(),
+            what: "the marker does not match its checksum".into(),
+        }),
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

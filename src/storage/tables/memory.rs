@@ -71,4 +71,8 @@ impl Engine for Memory {
     fn id(&self) -> &'static str {
         ENGINE
     }
+
+    fn close(self: Box<Self>) -> bool {
+        false // there are no files to seal
+    }
 }

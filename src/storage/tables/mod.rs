@@ -10,13 +10,18 @@ mod checked;
 mod marker;
 mod memory;
 mod redb;
+mod seal;
 #[cfg(feature = "sled")]
 mod sled;
+mod verify;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 #[cfg(test)]
 use checked::Edit;
+pub use verify::{TablesReport, verify_tables};
+
 use checked::{Checked, Engine};
 
 /// The longest key in bytes.
@@ -280,7 +285,11 @@ pub fn open_tables(
         });
     };
     let names = marker::check(dir, (id, version), &options.tables)?;
-    let store = open_engine(dir, id, options.cache_bytes)?;
+    seal::break_open(dir).map_err(failed(id, "break the seal"))?;
+    // An engine may panic over a damaged file; tables can be rebuilt, so that is an answer, not an end.
+    let open = || open_engine(dir, id, options.cache_bytes);
+    let store = panic::catch_unwind(AssertUnwindSafe(open))
+        .unwrap_or_else(|_| Err(failed(id, "open")("the engine panicked over its files")))?;
     Ok(Box::new(Checked::new(dir, store, names)))
 }
 

@@ -12,7 +12,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
 use super::super::simulated::{Crash, Faults, SimulatedDisk, SimulatedFile};
-use super::super::{Medium, MediumFile};
+use super::super::{Medium, MediumFile, Problem};
 use super::*;
 
 fn options() -> TableOptions {
@@ -297,6 +297,85 @@ fn a_value_that_is_not_the_one_put_there_is_damage() {
         "{damaged}"
     );
     assert!(tables.check().is_err());
+}
+
+#[test]
+fn any_flipped_bit_of_closed_tables_is_found_and_named() {
+    for engine in lasting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (dir, scratch) = (folder.path().join("tables"), folder.path().join("scratch"));
+        let mut chance = ChaCha8Rng::seed_from_u64(2);
+        let tables = open_tables(&dir, engine, &options()).expect("opens");
+        let mut batch = Batch::new();
+        for key in 0..200_u8 {
+            batch.put("state", [key], vec![key; 900]);
+        }
+        tables.commit(batch).expect("commits");
+        drop(tables);
+        let clean = verify_tables(&dir, &scratch).expect("looks");
+        assert_eq!(
+            (clean.is_sealed, clean.problems),
+            (true, vec![]),
+            "{engine}"
+        );
+        let files = files_below(&dir);
+        for _ in 0..60 {
+            let path = &files[chance.random_range(0..files.len())];
+            let whole = fs::read(path).expect("reads");
+            if whole.is_empty() {
+                continue;
+            }
+            let mut bytes = whole.clone();
+            let at = chance.random_range(0..bytes.len());
+            bytes[at] ^= 1 << chance.random_range(0..8);
+            fs::write(path, &bytes).expect("writes");
+            let found = verify_tables(&dir, &scratch).expect("looks").problems;
+            let named = path.strip_prefix(&dir).expect("below").to_string_lossy();
+            let near = |problem: &Problem| {
+                let distance = (at as u64).checked_sub(problem.offset);
+                problem.file == named && distance.is_some_and(|bytes| bytes < 64 * 1024)
+            };
+            assert!(found.iter().any(near), "{engine} {named} {at}: {found:?}");
+            fs::write(path, &whole).expect("writes");
+        }
+    }
+}
+
+#[test]
+fn tables_that_were_not_closed_are_checked_row_by_row_on_a_copy() {
+    for engine in lasting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (dir, scratch) = (folder.path().join("tables"), folder.path().join("scratch"));
+        let tables = open_tables(&dir, engine, &options()).expect("opens");
+        let mut batch = Batch::new();
+        batch.put("state", *b"key", *b"value");
+        tables.commit(batch).expect("commits");
+        tables.flush().expect("flushes");
+        let killed = folder.path().join("killed");
+        copy(&dir, &killed);
+        let report = verify_tables(&killed, &scratch).expect("looks");
+        assert_eq!(
+            (report.is_sealed, report.problems),
+            (false, vec![]),
+            "{engine}"
+        );
+        assert_eq!(report.engine.as_deref(), Some(engine));
+        assert!(!scratch.exists());
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).expect("lists") {
+        let path = entry.expect("lists").path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
 }
 
 /// A disk of the simulator under redb. It can be told to lie about syncs.
