@@ -642,6 +642,43 @@ fn a_real_folder_works_as_the_twin_does() {
 }
 
 #[test]
+fn a_log_that_is_being_written_and_pruned_is_seen_as_a_consistent_prefix() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("log");
+    let options = Options {
+        file_bytes: 64 * 1024,
+        ..SMALL
+    };
+    let (log, _) = Log::open(&dir, STORE, options, |_| {}).expect("opens");
+    let group = Arc::new(GroupCommit::start(log, GroupOptions::default()).expect("a thread"));
+    let writer = Arc::clone(&group);
+    let written = std::thread::spawn(move || {
+        for n in 0..3_000_u32 {
+            let bytes = Bytes::from(n.to_le_bytes().repeat(1 + n as usize % 90));
+            let positions = writer.commit(vec![(1, bytes)]).expect("durable");
+            if n % 100 == 0 {
+                writer.prune(positions[0].file.saturating_sub(2), |_| {});
+            }
+        }
+    });
+    while !written.is_finished() {
+        let mut next: Option<u32> = None;
+        let report = verify_log(&dir, STORE, |record| {
+            let n = u32::from_le_bytes(*record.payload.first_chunk().expect("four bytes"));
+            assert!(next.is_none_or(|next| next == n), "{n} follows {next:?}");
+            next = Some(n + 1);
+        })
+        .expect("lists");
+        assert!(
+            report.problems.iter().all(|problem| problem.is_tail),
+            "{:?}",
+            report.problems
+        );
+    }
+    written.join().expect("the writer is content");
+}
+
+#[test]
 fn a_data_directory_has_one_owner_and_one_id() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("data");

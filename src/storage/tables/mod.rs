@@ -286,7 +286,7 @@ pub fn open_tables(
     };
     let names = marker::check(dir, (id, version), &options.tables)?;
     seal::break_open(dir).map_err(failed(id, "break the seal"))?;
-    // An engine may panic over a damaged file; tables can be rebuilt, so that is an answer, not an end.
+    // An engine may panic over a damaged file; tables can be rebuilt, so that is an answer here.
     let open = || open_engine(dir, id, options.cache_bytes);
     let store = panic::catch_unwind(AssertUnwindSafe(open))
         .unwrap_or_else(|_| Err(failed(id, "open")("the engine panicked over its files")))?;
