@@ -356,7 +356,7 @@ fn power_loss_at_every_write_loses_nothing_synced_and_invents_nothing() {
     assert!(acts > 150, "{acts}");
     for crash in Crash::ALL {
         for after in 0..acts {
-            for seed in 0..3 {
+            for seed in 0..8 {
                 let context = format!("{crash:?} after {after} acts, seed {seed}");
                 lose_power_three_times(crash, after, seed, &context);
             }
