@@ -709,3 +709,12 @@ fn a_data_directory_has_one_owner_and_one_id() {
         }
     }
 }
+
+#[test]
+fn handles_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<LogReader>();
+    shared::<GroupCommit>();
+    shared::<SimulatedDisk>();
+    shared::<Box<dyn Tables>>();
+}
