@@ -10,6 +10,12 @@
 //! | 1 protocols | `fsm`, `consensus`, `membership`, `checkpoint`, `bootstrap` |
 //! | 0 vocabulary | `machine`, `crypto`, `committee`, `blocks` |
 
+pub mod application;
+pub mod blocks;
+pub mod committee;
+pub mod consortium;
 pub mod crypto;
+pub mod fsm;
 pub mod machine;
+pub mod net;
 pub mod storage;

@@ -1,12 +1,15 @@
 //! The one contract: every protocol is a machine, and its driver obeys one law.
 //!
-//! Source: `ARCHITECTURE.md`. In: messages, timers, commands. Out: an [`Outbox`] of save, send, arm, cancel, emit.
-//! Holds: the driver carries an outbox out in order, and a save is a barrier: no send and no emit behind it
-//! leaves before it is durable. Only bulk messages overtake the barrier: they carry bytes and promise nothing.
+//! Source: `ARCHITECTURE.md`. In: messages, timers, commands. Out: an [`Outbox`] of save, send,
+//! arm, cancel, emit.
+//! Holds: the driver carries an outbox out in order, and a save is a barrier: no send and no emit
+//! behind it leaves before it is durable. Only bulk messages overtake the barrier: they carry bytes
+//! and promise nothing.
 //! Elsewhere: real time and sockets (`node`), virtual time and a seeded world (`sim`).
 //!
-//! A machine reads no clock, socket or disk, and draws no randomness of its own. Time comes in as a value, chance
-//! from a seed given at construction. A timer is an output named by what it guards, so a late one is harmless.
+//! A machine reads no clock, socket or disk, and draws no randomness of its own. Time comes in as a
+//! value, chance from a seed given at construction. A timer is an output named by what it guards,
+//! so a late one is harmless.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -58,8 +61,8 @@ pub enum Input<M: Machine + ?Sized> {
     Message {
         /// Who sent it; authenticated by the link.
         from: M::Peer,
-        /// What it says.
-        message: M::Message,
+        /// What it says, checked.
+        message: M::Heard,
     },
     /// A timer that was armed has run out; a machine ignores one that guards nothing any more.
     Timer(M::Timer),
@@ -109,6 +112,8 @@ pub trait Machine {
     type Peer: Clone + fmt::Debug + PartialEq + Eq;
     /// What peers say to each other.
     type Message: Clone + fmt::Debug + PartialEq + Eq;
+    /// What peers said once its signatures and bounds are checked.
+    type Heard: Clone + fmt::Debug + PartialEq + Eq;
     /// What a timer guards.
     type Timer: Clone + fmt::Debug + PartialEq + Eq + Ord;
     /// What the host asks.
@@ -118,8 +123,8 @@ pub trait Machine {
     /// What the host is told.
     type Event: Clone + fmt::Debug + PartialEq + Eq;
 
-    /// Takes one input at `now` and appends what it wants done to `out`. It never fails and never blocks: what a
-    /// peer says wrongly is ignored and counted, or emitted as a fault.
+    /// Takes one input at `now` and appends what it wants done to `out`. It never fails and never
+    /// blocks: what a peer says wrongly is ignored and counted, or emitted as a fault.
     fn handle(&mut self, now: Time, input: Input<Self>, out: &mut Outbox<Self>);
 }
 

@@ -1,8 +1,10 @@
 //! Keys and signatures of two schemes behind one type.
 //!
-//! Source: RFC 8032 keys, ZIP-215 verification. In: seeds and bytes. Out: [`PublicKey`], [`SecretKey`], [`Signature`].
+//! Source: RFC 8032 keys, ZIP-215 verification. In: seeds and bytes. Out: [`PublicKey`],
+//! [`SecretKey`], [`Signature`].
 //! Holds: a secret is wiped when dropped and never printed.
-//! Elsewhere: checking (`verified`), files (`node`). The simulated scheme is for `sim` and tests alone.
+//! Elsewhere: checking (`verified`), files (`node`). The simulated scheme is for `sim` and tests
+//! alone.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,9 @@
 //! Digests, signatures, sign bytes and proof of checking.
 //!
-//! Source: BLAKE3, SHA-256, ed25519 under the ZIP-215 rule. In: bytes and keys. Out: digests, signatures, verdicts.
-//! Holds: one verification rule everywhere, single equals batch; every signed byte string starts with a domain tag.
+//! Source: BLAKE3, SHA-256, ed25519 under the ZIP-215 rule. In: bytes and keys. Out: digests,
+//! signatures, verdicts.
+//! Holds: one verification rule everywhere, single equals batch; every signed byte string starts
+//! with a domain tag.
 //! Elsewhere: who may sign what (`committee`), key files (`node`).
 
 mod digest;

@@ -1,8 +1,9 @@
 //! Sign bytes: the only bytes that are ever signed or hashed as a statement, written by hand.
 //!
 //! Source: this file is the specification. In: fixed-width fields. Out: [`SignBytes`].
-//! Holds: 16 bytes of tag, one of version, 32 of chain, then fields in the order they are written; integers are
-//! little-endian; anything of variable length is written as its digest or after its `u32` length.
+//! Holds: 16 bytes of tag, one of version, 32 of chain, then fields in the order they are written;
+//! integers are little-endian; anything of variable length is written as its digest or after its
+//! `u32` length.
 //! Elsewhere: the general codec (`blocks::codec`), whose bytes are never signed.
 
 use super::Digest;
@@ -103,6 +104,12 @@ impl SignBytes {
         bytes.push(SIGN_VERSION);
         bytes.extend_from_slice(chain.as_bytes());
         Self(bytes)
+    }
+
+    /// A statement of exactly these bytes, for published test vectors.
+    #[cfg(test)]
+    pub(super) fn raw(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
     }
 
     /// Adds one byte.

@@ -1,8 +1,10 @@
 //! Proof in a type that a value was checked, and the one way to check signatures.
 //!
-//! Source: ZIP-215, under which single and batch verification agree on every input. In: key, statement, signature.
+//! Source: ZIP-215, under which single and batch verification agree on every input. In: key,
+//! statement, signature.
 //! Out: a verdict; [`Verified`] is made only by the checks of the type it wraps.
-//! Holds: what is counted was verified. Elsewhere: the threads that run checks in parallel (`node`).
+//! Holds: what is counted was verified. Elsewhere: the threads that run checks in parallel
+//! (`node`).
 
 use std::ops::Deref;
 
@@ -20,6 +22,11 @@ impl<T> Verified<T> {
     /// States that `value` was checked; the caller is the check, or made the value itself.
     pub(crate) fn vouch(value: T) -> Self {
         Self(value)
+    }
+
+    /// A part of a checked value, which is checked too.
+    pub(crate) fn map<U>(self, part: impl FnOnce(T) -> U) -> Verified<U> {
+        Verified(part(self.0))
     }
 
     /// The value.
@@ -83,12 +90,14 @@ impl Verifier {
                 .all(|c| self.is_valid(&c.key, &c.statement, &c.signature));
         }
         let mut verifier = batch::Verifier::new();
-        // The coefficients are drawn from a digest of everything checked: whoever chooses the signatures cannot
-        // choose them, and no entropy is needed.
+        // The coefficients are drawn from a digest of everything checked: whoever chooses the
+        // signatures cannot choose them, and no entropy is needed.
         let mut seed = Hasher::new(Domain::Audit);
         for check in checks {
+            let length = check.statement.as_slice().len() as u64;
             seed.update(check.key.as_bytes());
             seed.update(&check.signature.0);
+            seed.update(&length.to_le_bytes());
             seed.update(check.statement.as_slice());
             let signature = ed25519_zebra::Signature::from_bytes(&check.signature.0);
             let key = VerificationKeyBytes::from(*check.key.as_bytes());

@@ -1,0 +1,36 @@
+//! Blocks: proposals, bodies, headers, the link rule, and the one canonical codec.
+//!
+//! Source: `docs/formats.md`. In: client groups, batches, control bodies. Out: digests, headers,
+//! proofs.
+//! Holds: what is voted is a proposal, what is certified is a header, and the header follows from
+//! the decided prefix alone. Elsewhere: disk (`storage`), execution (`application`), votes
+//! (`committee`).
+
+pub mod body;
+pub mod codec;
+mod genesis;
+mod header;
+mod outcome;
+pub mod proof;
+mod proposal;
+pub mod receipts;
+pub mod text;
+mod transaction;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::{
+    BLOCK_BATCHES_MAX, BatchRef, BlockCertificate, Body, BodyError, MEMBERS_MAX,
+    THRESHOLD_BYTES_MAX,
+};
+pub use genesis::{
+    ADDRESS_BYTES_MAX, Bounds, Clients, Founder, Genesis, GenesisError, LISTED_CLIENTS_MAX,
+    NAME_BYTES_MAX, Parameters,
+};
+pub use header::{Header, Link, LinkError, ReceiptRoot};
+pub use outcome::Outcome;
+pub use proposal::{FORMAT_VERSION, INLINE_BYTES_MAX, PROPOSAL_BYTES_MAX, Proposal, ProposalError};
+pub use transaction::{
+    Batch, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, GroupError, SignedGroup, Transaction,
+};

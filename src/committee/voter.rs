@@ -1,0 +1,513 @@
+//! The voter: the only code that signs votes.
+//!
+//! Source: design of the ordering rules; safety rules kept apart as in DiemBFT. In: what the
+//! protocols want signed.
+//! Out: signed votes, each with the records that must be durable before it leaves.
+//! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per
+//! (view, height); ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by
+//! one of a higher regency; nothing of a regency below the installed one is signed; the installed
+//! regency never decreases; nothing is signed where promises are forgotten.
+//! Elsewhere: when to vote (`fsm`), making records durable (the driver).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ballot, Certificate, Height, Kind, Regency, Seat, View, ViewId, Vote};
+use crate::crypto::{Check, Digest, PublicKey, SecretKey, SignBytes, Signature, Tag, Verified};
+
+/// A regency and the digest that something was signed for in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// The regency.
+    pub regency: Regency,
+    /// The proposal.
+    pub digest: Digest,
+}
+
+/// What a member has signed for one open height.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// Its newest PROPOSE.
+    pub proposed: Option<Lock>,
+    /// Its newest WRITE.
+    pub written: Option<Lock>,
+    /// Its lock: the newest WRITE certificate it has accepted.
+    pub lock: Option<Certificate>,
+}
+
+/// Claims in one STOP-DATA, at most; nobody votes further above a certificate, so more are refused.
+pub const CLAIMS_MAX: usize = 4096;
+
+/// What a member says at a regency change of one height above its base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The height.
+    pub height: Height,
+    /// Whether q ACCEPTs are held; otherwise it is the lock.
+    pub is_decided: bool,
+    /// The regency and the digest.
+    pub lock: Lock,
+}
+
+/// A member's signed claims for a new regency. The certificates that prove them travel beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopData {
+    /// The view.
+    pub view: ViewId,
+    /// The regency it is for, and for no other.
+    pub regency: Regency,
+    /// The height of the newest block certificate that is held; 0 where none is.
+    pub base: Height,
+    /// The certified header's digest; zero where none is held.
+    pub base_digest: Digest,
+    /// The claimant's progress timeout in microseconds.
+    pub timeout_us: u64,
+    /// One claim per height above the base that has a decision or a lock, by height; at most
+    /// [`CLAIMS_MAX`].
+    pub claims: Vec<Claim>,
+    /// Who claims.
+    pub seat: Seat,
+    /// The seat's signature.
+    pub signature: Signature,
+}
+
+impl StopData {
+    fn sign_bytes(&self, chain: &Digest) -> SignBytes {
+        let count = u32::try_from(self.claims.len()).unwrap_or(u32::MAX);
+        let head = SignBytes::new(Tag::StopData, chain)
+            .u64(self.view.0)
+            .u64(self.regency.0)
+            .u64(self.base.0)
+            .digest(&self.base_digest)
+            .u64(self.timeout_us)
+            .u32(count);
+        self.claims.iter().fold(head, |bytes, claim| {
+            bytes
+                .u64(claim.height.0)
+                .u8(claim.is_decided.into())
+                .u64(claim.lock.regency.0)
+                .digest(&claim.lock.digest)
+        })
+    }
+
+    /// Whether the claims have one form: by height, each once, above the base, of regencies below
+    /// the new one.
+    pub fn is_canonical(&self) -> bool {
+        let floor = [self.base];
+        let heights = self.claims.iter().map(|claim| claim.height);
+        let before = floor.into_iter().chain(heights.clone());
+        self.claims.len() <= CLAIMS_MAX
+            && heights.zip(before).all(|(height, before)| height > before)
+            && self
+                .claims
+                .iter()
+                .all(|claim| claim.lock.regency < self.regency)
+    }
+
+    /// The signature to check; nothing when the view is another, the seat has no key, or the claims
+    /// are not canonical.
+    pub fn check(&self, view: &View) -> Option<Check> {
+        if self.view != view.id() || !self.is_canonical() {
+            return None;
+        }
+        let key = view.key(self.seat)?;
+        let statement = self.sign_bytes(view.chain());
+        Some(Check {
+            key,
+            statement,
+            signature: self.signature,
+        })
+    }
+}
+
+/// What must be durable before the vote that it belongs to leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VoterRecord {
+    /// The regency was installed: nothing below it is signed any more.
+    Installed(Regency),
+    /// A PROPOSE was signed.
+    Proposed(Height, Lock),
+    /// A WRITE was signed.
+    Written(Height, Lock),
+    /// A WRITE certificate became the lock; the ACCEPT that follows from it may leave.
+    Locked(Certificate),
+    /// A PERSIST was signed for a header.
+    Persisted(Height, Digest),
+    /// A STOP-DATA was signed.
+    Stopped(StopData),
+    /// What was promised below this height is forgotten: nothing is signed there any more.
+    Forgotten(Height),
+}
+
+/// Why the voter signs nothing. Its state is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The regency lies below the installed one; ours is late.
+    #[error("regency {regency} is below the installed {installed}")]
+    OldRegency {
+        /// What was asked.
+        regency: Regency,
+        /// What is installed.
+        installed: Regency,
+    },
+    /// Another digest was signed there already: signing this one would be a fault.
+    #[error("height {height} has a vote for another digest")]
+    Contradiction {
+        /// The height.
+        height: Height,
+    },
+    /// What was promised there is forgotten, so nothing more is: a block certificate settled the
+    /// height.
+    #[error("height {height} lies below {floor}, where promises are forgotten")]
+    Forgotten {
+        /// The height.
+        height: Height,
+        /// The lowest height at which promises are remembered.
+        floor: Height,
+    },
+    /// The claims are not by height, above the base and below the new regency; the caller is at
+    /// fault.
+    #[error("claims that are not canonical")]
+    BadClaims,
+    /// The certificate is not one of WRITEs.
+    #[error("an ACCEPT needs a WRITE certificate")]
+    NoWriteCertificate,
+}
+
+/// The holder of one seat's consensus key in one view, and of everything it has promised.
+#[derive(Debug)]
+pub struct Voter {
+    chain: Digest,
+    view: ViewId,
+    seat: Seat,
+    secret: SecretKey,
+    installed: Regency,
+    floor: Height,
+    heights: BTreeMap<Height, Promise>,
+    sealed: BTreeMap<Height, Digest>,
+    stopped: Option<StopData>,
+}
+
+/// A signed vote and the records that go before it.
+type Signed = (Vec<VoterRecord>, Verified<Vote>);
+
+impl Voter {
+    /// The voter of `secret` in `view`, which has promised nothing; nothing when the key has no
+    /// seat there.
+    pub fn new(view: &View, secret: SecretKey) -> Option<Self> {
+        let public = secret.public();
+        let index = view
+            .seats()
+            .iter()
+            .position(|seat| seat.key == Some(public))?;
+        Some(Self {
+            chain: *view.chain(),
+            view: view.id(),
+            seat: Seat(u16::try_from(index).ok()?),
+            secret,
+            installed: Regency(0),
+            floor: Height(0),
+            heights: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            stopped: None,
+        })
+    }
+
+    /// Its seat.
+    pub fn seat(&self) -> Seat {
+        self.seat
+    }
+
+    /// Its public key.
+    pub fn public(&self) -> PublicKey {
+        self.secret.public()
+    }
+
+    /// The regency below which it signs nothing.
+    pub fn installed(&self) -> Regency {
+        self.installed
+    }
+
+    /// What it has promised at `height`.
+    pub fn promise(&self, height: Height) -> Option<&Promise> {
+        self.heights.get(&height)
+    }
+
+    /// What it has promised at every open height.
+    pub fn promises(&self) -> impl Iterator<Item = (Height, &Promise)> {
+        self.heights
+            .iter()
+            .map(|(height, promise)| (*height, promise))
+    }
+
+    /// The header for which it signed PERSIST at `height`.
+    pub fn persisted(&self, height: Height) -> Option<Digest> {
+        self.sealed.get(&height).copied()
+    }
+
+    /// The STOP-DATA it signed last.
+    pub fn stop_data(&self) -> Option<&StopData> {
+        self.stopped.as_ref()
+    }
+
+    /// Takes a record back in: after a restart, and for every record made here.
+    pub fn apply(&mut self, record: &VoterRecord) {
+        match record {
+            VoterRecord::Installed(regency) => self.installed = self.installed.max(*regency),
+            VoterRecord::Proposed(height, lock) => {
+                self.installed = self.installed.max(lock.regency);
+                self.heights.entry(*height).or_default().proposed = Some(*lock);
+            }
+            VoterRecord::Written(height, lock) => {
+                self.installed = self.installed.max(lock.regency);
+                self.heights.entry(*height).or_default().written = Some(*lock);
+            }
+            VoterRecord::Locked(certificate) => {
+                self.installed = self.installed.max(certificate.ballot.regency);
+                self.heights
+                    .entry(certificate.ballot.height)
+                    .or_default()
+                    .lock = Some(certificate.clone());
+            }
+            VoterRecord::Persisted(height, digest) => {
+                self.sealed.insert(*height, *digest);
+            }
+            VoterRecord::Stopped(data) => {
+                self.installed = self.installed.max(data.regency);
+                self.stopped = Some(data.clone());
+            }
+            VoterRecord::Forgotten(height) => self.forget_below(*height),
+        }
+    }
+
+    /// Forgets what was promised below `height`, which a block certificate settles, and signs
+    /// nothing there again.
+    pub fn forget_below(&mut self, height: Height) {
+        self.floor = self.floor.max(height);
+        let height = self.floor;
+        self.heights = self.heights.split_off(&height);
+        self.sealed = self.sealed.split_off(&height);
+    }
+
+    /// Everything that is still promised, as records: what a fresh log file starts with.
+    pub fn records(&self) -> Vec<VoterRecord> {
+        let mut records = vec![
+            VoterRecord::Forgotten(self.floor),
+            VoterRecord::Installed(self.installed),
+        ];
+        for (height, promise) in &self.heights {
+            records.extend(
+                promise
+                    .proposed
+                    .map(|lock| VoterRecord::Proposed(*height, lock)),
+            );
+            records.extend(
+                promise
+                    .written
+                    .map(|lock| VoterRecord::Written(*height, lock)),
+            );
+            records.extend(promise.lock.clone().map(VoterRecord::Locked));
+        }
+        let sealed = self.sealed.iter();
+        records.extend(sealed.map(|(height, digest)| VoterRecord::Persisted(*height, *digest)));
+        records.extend(self.stopped.clone().map(VoterRecord::Stopped));
+        records
+    }
+
+    /// Signs PROPOSE.
+    pub fn propose(
+        &mut self,
+        regency: Regency,
+        height: Height,
+        digest: Digest,
+    ) -> Result<Signed, Refused> {
+        let earlier = self
+            .heights
+            .get(&height)
+            .and_then(|promise| promise.proposed);
+        self.vote_once(Kind::Propose, regency, height, digest, earlier)
+    }
+
+    /// Signs WRITE.
+    pub fn write(
+        &mut self,
+        regency: Regency,
+        height: Height,
+        digest: Digest,
+    ) -> Result<Signed, Refused> {
+        let earlier = self
+            .heights
+            .get(&height)
+            .and_then(|promise| promise.written);
+        self.vote_once(Kind::Write, regency, height, digest, earlier)
+    }
+
+    fn vote_once(
+        &mut self,
+        kind: Kind,
+        regency: Regency,
+        height: Height,
+        digest: Digest,
+        earlier: Option<Lock>,
+    ) -> Result<Signed, Refused> {
+        self.check_floor(height)?;
+        let mut records = self.install_records(regency)?;
+        let lock = Lock { regency, digest };
+        match earlier {
+            Some(earlier) if earlier == lock => {}
+            Some(earlier) if earlier.regency >= regency => {
+                return Err(Refused::Contradiction { height });
+            }
+            Some(_) | None => records.push(match kind {
+                Kind::Propose => VoterRecord::Proposed(height, lock),
+                Kind::Write | Kind::Accept | Kind::Persist => VoterRecord::Written(height, lock),
+            }),
+        }
+        Ok(self.sign(records, kind, regency, height, digest))
+    }
+
+    /// Takes a WRITE certificate as the lock and signs ACCEPT for its digest.
+    pub fn accept(&mut self, writes: &Verified<Certificate>) -> Result<Signed, Refused> {
+        let ballot = writes.ballot;
+        if ballot.kind != Kind::Write || ballot.view != self.view {
+            return Err(Refused::NoWriteCertificate);
+        }
+        self.check_floor(ballot.height)?;
+        let mut records = self.install_records(ballot.regency)?;
+        let held = self
+            .heights
+            .get(&ballot.height)
+            .and_then(|promise| promise.lock.as_ref());
+        match held {
+            Some(lock) if lock.ballot == ballot => {}
+            Some(lock) if lock.ballot.regency >= ballot.regency => {
+                return Err(Refused::Contradiction {
+                    height: ballot.height,
+                });
+            }
+            Some(_) | None => records.push(VoterRecord::Locked((**writes).clone())),
+        }
+        Ok(self.sign(
+            records,
+            Kind::Accept,
+            ballot.regency,
+            ballot.height,
+            ballot.digest,
+        ))
+    }
+
+    /// Signs PERSIST for the header of a sealed height, which must be durable before the vote
+    /// leaves.
+    ///
+    /// [`Refused::Contradiction`] means that execution gave another header than before: the caller
+    /// halts. [`Refused::Forgotten`] means that a block certificate settled the height already: no vote
+    /// is needed any more.
+    pub fn persist(&mut self, height: Height, header: Digest) -> Result<Signed, Refused> {
+        self.check_floor(height)?;
+        let records = match self.sealed.get(&height) {
+            Some(earlier) if *earlier == header => Vec::new(),
+            Some(_) => return Err(Refused::Contradiction { height }),
+            None => vec![VoterRecord::Persisted(height, header)],
+        };
+        Ok(self.sign(records, Kind::Persist, Regency(0), height, header))
+    }
+
+    /// Installs `regency`, as a valid SYNC for it does; nothing to save when it is installed.
+    pub fn install(&mut self, regency: Regency) -> Vec<VoterRecord> {
+        let records = self.install_records(regency).unwrap_or_default();
+        records.iter().for_each(|record| self.apply(record));
+        records
+    }
+
+    /// Signs STOP-DATA for `regency` and installs it. Asked again for the same regency it gives the
+    /// same bytes.
+    pub fn stop(
+        &mut self,
+        regency: Regency,
+        base: (Height, Digest),
+        timeout_us: u64,
+        claims: Vec<Claim>,
+    ) -> Result<(Vec<VoterRecord>, StopData), Refused> {
+        if let Some(data) = self.stopped.as_ref().filter(|data| data.regency == regency) {
+            return Ok((Vec::new(), data.clone()));
+        }
+        if regency < self.installed {
+            return Err(Refused::OldRegency {
+                regency,
+                installed: self.installed,
+            });
+        }
+        let mut data = StopData {
+            view: self.view,
+            regency,
+            base: base.0,
+            base_digest: base.1,
+            timeout_us,
+            claims,
+            seat: self.seat,
+            signature: Signature([0; 64]),
+        };
+        if !data.is_canonical() {
+            return Err(Refused::BadClaims);
+        }
+        data.signature = self.secret.sign(&data.sign_bytes(&self.chain));
+        let record = VoterRecord::Stopped(data.clone());
+        self.apply(&record);
+        Ok((vec![record], data))
+    }
+
+    fn check_floor(&self, height: Height) -> Result<(), Refused> {
+        let floor = self.floor;
+        if height < floor {
+            return Err(Refused::Forgotten { height, floor });
+        }
+        Ok(())
+    }
+
+    fn install_records(&self, regency: Regency) -> Result<Vec<VoterRecord>, Refused> {
+        if regency < self.installed {
+            return Err(Refused::OldRegency {
+                regency,
+                installed: self.installed,
+            });
+        }
+        let is_new = regency > self.installed;
+        Ok(is_new
+            .then_some(VoterRecord::Installed(regency))
+            .into_iter()
+            .collect())
+    }
+
+    fn sign(
+        &mut self,
+        records: Vec<VoterRecord>,
+        kind: Kind,
+        regency: Regency,
+        height: Height,
+        digest: Digest,
+    ) -> Signed {
+        let before = self.installed;
+        records.iter().for_each(|record| self.apply(record));
+        assert!(
+            self.installed >= before,
+            "the installed regency never decreases"
+        );
+        let ballot = Ballot {
+            kind,
+            view: self.view,
+            regency,
+            height,
+            digest,
+        };
+        let signature = self.secret.sign(&ballot.sign_bytes(&self.chain));
+        (
+            records,
+            Verified::vouch(Vote {
+                ballot,
+                seat: self.seat,
+                signature,
+            }),
+        )
+    }
+}

@@ -1,0 +1,252 @@
+//! What the replica's driver tells it and is told: commands, records, timers, events.
+//!
+//! Source: `machine.rs`. In and out: the types of this file. Holds: every event that wants an
+//! answer names what the answer must name. Elsewhere: the drivers (`node`, `sim`).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::message::Block;
+use crate::blocks::receipts::Receipt;
+use crate::blocks::{Group, Header, SignedGroup};
+use crate::committee::{Certificate, Height, MemberId, ViewId, Vote, VoterRecord};
+use crate::crypto::{Digest, PublicKey, Verified};
+use crate::fsm;
+
+/// What the driver asks for, and its answers to events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Everything from the disk was handed to the constructor: begin.
+    Start,
+    /// A client's group arrived here; the raw form travels on, the decoded one is looked into.
+    Submit(Verified<(SignedGroup, Group)>),
+    /// Answers [`Event::Execute`].
+    Executed(Execution),
+    /// A link to this member stands; what was sent before may be lost.
+    Connected(MemberId),
+    /// A link to this member fell.
+    Disconnected(MemberId),
+}
+
+/// The application's answer for one block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// The block.
+    pub height: Height,
+    /// One outcome per operation, in order.
+    pub outcomes: Vec<Outcome>,
+    /// The root of its authenticated map when the block is sealed and it keeps one.
+    pub state: Option<Digest>,
+}
+
+/// The result of one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// 0 is success; the application documents the others.
+    pub code: u16,
+    /// What the operation gives.
+    pub bytes: Bytes,
+}
+
+/// What must be durable. Each record is appended to the log whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// A promise of the voter in a view.
+    Voter(ViewId, VoterRecord),
+    /// A proposal that a WRITE names.
+    Payload(Height, fsm::Payload),
+    /// q ACCEPTs for a height, until a block certificate covers it.
+    Decision(Certificate),
+    /// The encoded batch.
+    Batch(Bytes),
+    /// An applied block.
+    Block(Block),
+    /// A block certificate.
+    Certificate(Certificate),
+}
+
+/// What a timer of the replica guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Ordering: see [`fsm::Timer`].
+    Order(fsm::Timer),
+    /// The batch under way is closed even if it is small.
+    Flush,
+    /// Missing batches or blocks are asked for again.
+    Fetch,
+}
+
+/// One block for the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execute {
+    /// Its height.
+    pub height: Height,
+    /// Its timestamp.
+    pub timestamp_us: u64,
+    /// Whether the application gives its state root.
+    pub is_sealed: bool,
+    /// The operations that execute, in order; repeats, conflicts and expired ones are left out.
+    pub operations: Vec<Bytes>,
+}
+
+/// An applied block with what became of its transactions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The block.
+    pub block: Block,
+    /// Its header's digest.
+    pub digest: Digest,
+    /// One per transaction of the body, in order.
+    pub answers: Vec<Answer>,
+    /// The receipts appended to the log, in order.
+    pub receipts: Vec<Receipt>,
+    /// Names of transactions whose memory ended with this block.
+    pub forgotten: Vec<(PublicKey, u64)>,
+}
+
+/// What a client is told of one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The client.
+    pub client: PublicKey,
+    /// Its sequence.
+    pub sequence: u64,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It executed now.
+    Executed(Executed),
+    /// The same operation executed before; this is its answer.
+    Repeated(Executed),
+    /// Another operation has this name.
+    Conflict,
+    /// Its expiry has passed, or lies too far ahead.
+    Expired,
+    /// Too many executed transactions are remembered; try again later.
+    Busy,
+    /// Only listed clients may submit, and this one is not.
+    NotListed,
+}
+
+/// Where a transaction executed and what it gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executed {
+    /// Place in the receipt log.
+    pub sequence: u64,
+    /// The block.
+    pub height: Height,
+    /// Place in the block's list of executed transactions.
+    pub index: u32,
+    /// The digest of the operation, which tells a repeat from a conflict.
+    pub operation: Digest,
+    /// The last height at which it is remembered.
+    pub expiry: Height,
+    /// The result; bytes beyond [`super::OUTCOME_BYTES_MAX`] are not remembered.
+    pub outcome: Outcome,
+    /// The digest of the whole result.
+    pub outcome_digest: Digest,
+}
+
+/// Why a submission was not admitted. Nothing was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The pool is full.
+    #[error("busy: the pool is full, try again in {retry_after_ms} ms")]
+    Busy {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// Its expiry has passed or lies too far ahead.
+    #[error("expiry {expiry} is not between height {height} and {most}")]
+    Expired {
+        /// What the transaction says.
+        expiry: Height,
+        /// The present height.
+        height: Height,
+        /// The largest allowed.
+        most: Height,
+    },
+    /// Only listed clients may submit.
+    #[error("this client is not listed")]
+    NotListed,
+    /// The node cannot order now.
+    #[error("this member is {state}")]
+    NotReady {
+        /// The state of its normal machine.
+        state: &'static str,
+    },
+}
+
+/// Who misbehaved and how; evidence proves it to others where the kind allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The member.
+    pub who: MemberId,
+    /// What it did.
+    pub kind: FaultKind,
+    /// Two votes that contradict each other, where there are.
+    pub evidence: Option<Box<(Vote, Vote)>>,
+}
+
+/// The kinds of misbehaviour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// Two votes of one kind for one regency and height name different digests.
+    Equivocation,
+    /// A proposal breaks a rule that its bytes alone decide.
+    BadProposal,
+    /// A message that no correct member sends.
+    BadMessage,
+}
+
+/// What the replica tells its driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Run the application on this block; answer with [`Command::Executed`]. Heights come in order.
+    Execute(Execute),
+    /// A group was admitted, or why not.
+    Submitted(Digest, Result<(), Denied>),
+    /// These heights and everything below are ordered: q ACCEPTs. Carries the new top.
+    Ordered(Height, Vec<(PublicKey, u64)>),
+    /// A block was applied: executed, and its header is known. Comes behind its save.
+    Applied(Box<Applied>),
+    /// Everything up to this certificate's height is durable and can be proved.
+    Certified(Certificate),
+    /// A member lacks something that the disk has: read it and send it.
+    Serve(MemberId, Wanted),
+    /// Something that operators see changed.
+    Changed(Change),
+}
+
+/// What to read from the disk and send, see [`super::serve`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// These batches.
+    Batches(Vec<Digest>),
+    /// Certified blocks from this height on.
+    Blocks(Height),
+}
+
+/// Something that operators see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The normal machine is in this state.
+    State(&'static str),
+    /// A regency was installed; its leader.
+    Regency(u64, MemberId),
+    /// A member misbehaved.
+    Fault(Fault),
+    /// Voting has halted: our header differs from the certified one.
+    Halted {
+        /// Where.
+        height: Height,
+        /// Ours.
+        ours: Box<Header>,
+        /// The certified digest.
+        certified: Digest,
+    },
+}

@@ -1,0 +1,278 @@
+//! What members say to each other, and what must hold before the replica hears it.
+//!
+//! Source: `docs/formats.md`. In: frames of authenticated links. Out: [`Heard`].
+//! Holds: whatever reaches the replica was decoded canonically, is within its bounds, and every
+//! signature holds.
+//! Elsewhere: the threads that check in parallel (`node`), sockets (`net`).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::blocks::codec::{self, DecodeError, ENCODED_BYTES_MAX};
+use crate::blocks::{BatchRef, Body, Bounds, CheckedBatch, GroupError, Header, Proposal};
+use crate::committee::{Certificate, CertificateError, Height, Kind, MemberId, View, Vote};
+use crate::crypto::{Check, Digest, Verified, Verifier};
+use crate::fsm;
+
+/// Digests in one request or acknowledgement, at most.
+pub const DIGESTS_MAX: usize = 256;
+/// Blocks in one extent, at most.
+pub const EXTENT_BLOCKS_MAX: usize = 1024;
+/// Bytes of a message on the votes' lane, at most.
+pub const VOTES_BYTES_MAX: usize = 1 << 20;
+
+/// A block as it is stored and served: its header and what the header binds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// The header.
+    pub header: Header,
+    /// The body; batches that were named stay named.
+    pub body: Body,
+}
+
+/// A stretch of the chain that ends at a certified height.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The blocks, by height, each following the one before.
+    pub blocks: Vec<Block>,
+    /// The certificate of the last one's header.
+    pub certificate: Certificate,
+}
+
+/// A message between members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Between seats: ordering and its synchronisation.
+    Order(fsm::Message),
+    /// A seat has executed and stored the block at a sealed height.
+    Persist(Vote),
+    /// A member spreads the bytes of a batch.
+    Batch(Bytes),
+    /// The sender holds these batches.
+    Held(Vec<Digest>),
+    /// The sender lacks these batches.
+    Fetch(Vec<Digest>),
+    /// The sender lacks certified blocks from this height on.
+    Request(Height),
+    /// The answer.
+    Extent(Extent),
+    /// The newest block certificate, for one who lacks it.
+    Certificate(Certificate),
+    /// A message of the overlay.
+    Overlay(Bytes),
+}
+
+/// Which queue and connection a message takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Small and urgent; promises wait for the barrier.
+    Votes,
+    /// Large; carries bytes that others made, promises nothing and overtakes the barrier.
+    Bulk,
+}
+
+impl Message {
+    /// Its lane.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Message::Batch(_) | Message::Extent(_) => Lane::Bulk,
+            Message::Order(_) | Message::Persist(_) | Message::Held(_) => Lane::Votes,
+            Message::Fetch(_) | Message::Request(_) => Lane::Votes,
+            Message::Certificate(_) | Message::Overlay(_) => Lane::Votes,
+        }
+    }
+
+    /// Its frame.
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::from(codec::encode(self))
+    }
+}
+
+/// A message whose bounds and signatures hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// See [`Message::Order`].
+    Order(fsm::Heard),
+    /// See [`Message::Persist`].
+    Persist(Verified<Vote>),
+    /// See [`Message::Batch`].
+    Batch(Verified<CheckedBatch>),
+    /// See [`Message::Held`].
+    Held(Vec<Digest>),
+    /// See [`Message::Fetch`].
+    Fetch(Vec<Digest>),
+    /// See [`Message::Request`].
+    Request(Height),
+    /// See [`Message::Extent`]; headers are linked and certified, bodies are what the headers bind.
+    Extent(Verified<Extent>),
+    /// See [`Message::Certificate`].
+    Certificate(Verified<Certificate>),
+    /// See [`Message::Overlay`].
+    Overlay(Bytes),
+}
+
+/// Why a frame is dropped. Its sender is faulty, except for another view around a hand-over.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HearError {
+    /// It does not decode.
+    #[error("frame: {0}")]
+    Decode(#[from] DecodeError),
+    /// The sender has no seat and said what only seats say.
+    #[error("only a seat may say this")]
+    NoSeat,
+    /// A list or a link is wrong.
+    #[error("malformed {what}")]
+    Malformed {
+        /// Which message.
+        what: &'static str,
+    },
+    /// An ordering message is wrong.
+    #[error(transparent)]
+    Order(#[from] fsm::MessageError),
+    /// A batch is wrong.
+    #[error("batch: {0}")]
+    Batch(#[from] GroupError),
+    /// A certificate is wrong.
+    #[error("certificate: {0}")]
+    Certificate(#[from] CertificateError),
+    /// A signature does not hold.
+    #[error("a signature does not hold")]
+    BadSignature,
+}
+
+/// What frames are checked against.
+#[derive(Clone, Debug)]
+pub struct Ears {
+    /// The present view.
+    pub view: View,
+    /// Sizes from the genesis document.
+    pub bounds: Bounds,
+    /// Heights that may be ordered above a carried certificate.
+    pub ahead_max: u32,
+    /// The signature scheme.
+    pub verifier: Verifier,
+}
+
+impl Ears {
+    /// Decodes and checks a frame from `from`. Pure and heavy: the driver runs it off the replica's
+    /// thread.
+    pub fn hear(&self, from: &MemberId, frame: &[u8]) -> Result<Heard, HearError> {
+        let message: Message = codec::decode(frame, ENCODED_BYTES_MAX)?;
+        let seat = self.view.seat_of(from);
+        match message {
+            Message::Order(order) => {
+                let seat = seat.ok_or(HearError::NoSeat)?;
+                let mut checks = order.checks(&self.view, seat)?;
+                if let fsm::Message::Propose(_, payload)
+                | fsm::Message::Decision(_, payload)
+                | fsm::Message::Payload(_, payload) = &order
+                {
+                    checks.extend(self.payload_checks(payload)?);
+                }
+                self.all_valid(&checks)?;
+                Ok(Heard::Order(Verified::vouch(order)))
+            }
+            Message::Persist(vote) => {
+                let is_sender = Some(vote.seat) == seat && vote.ballot.kind == Kind::Persist;
+                if !is_sender || vote.ballot.regency.0 != 0 {
+                    return Err(HearError::NoSeat);
+                }
+                let vote = vote.verify(&self.view, &self.verifier);
+                Ok(Heard::Persist(vote.ok_or(HearError::BadSignature)?))
+            }
+            Message::Batch(bytes) => {
+                let chain = self.view.chain();
+                let batch = CheckedBatch::verify(bytes, chain, &self.bounds, &self.verifier)?;
+                Ok(Heard::Batch(batch))
+            }
+            Message::Held(digests) => bounded(digests, "held").map(Heard::Held),
+            Message::Fetch(digests) => bounded(digests, "fetch").map(Heard::Fetch),
+            Message::Request(from) => Ok(Heard::Request(from)),
+            Message::Extent(extent) => self.extent(extent).map(Heard::Extent),
+            Message::Certificate(certificate) => {
+                self.certificate(certificate).map(Heard::Certificate)
+            }
+            Message::Overlay(bytes) => Ok(Heard::Overlay(bytes)),
+        }
+    }
+
+    /// Checks a block certificate.
+    pub fn certificate(
+        &self,
+        certificate: Certificate,
+    ) -> Result<Verified<Certificate>, HearError> {
+        let ballot = certificate.ballot;
+        if ballot.kind != Kind::Persist || ballot.regency.0 != 0 {
+            return Err(HearError::Malformed {
+                what: "certificate",
+            });
+        }
+        Ok(certificate.verify(&self.view, &self.verifier)?)
+    }
+
+    /// A payload is an encoded proposal, and its digest is the proposal's. Everything that decides
+    /// its validity and needs no state is checked here, the signatures of its inline batches and of
+    /// its certificate among it.
+    fn payload_checks(&self, payload: &fsm::Payload) -> Result<Vec<Check>, HearError> {
+        let malformed = HearError::Malformed { what: "payload" };
+        let proposal = Proposal::from_bytes(&payload.bytes)?;
+        let is_ours = proposal.chain == *self.view.chain() && proposal.view == self.view.id();
+        if proposal.digest() != payload.digest || !is_ours {
+            return Err(malformed);
+        }
+        let mut checks = Vec::new();
+        if let Some(certificate) = &proposal.carried {
+            checks.extend(certificate.checks(&self.view)?);
+        }
+        for batch in proposal.body.batches() {
+            if let BatchRef::Inline(bytes) = batch {
+                let chain = self.view.chain();
+                checks.extend(CheckedBatch::decode(bytes.clone(), chain, &self.bounds)?.1);
+            }
+        }
+        Ok(checks)
+    }
+
+    fn extent(&self, extent: Extent) -> Result<Verified<Extent>, HearError> {
+        let malformed = Err(HearError::Malformed { what: "extent" });
+        if extent.blocks.is_empty() || extent.blocks.len() > EXTENT_BLOCKS_MAX {
+            return malformed;
+        }
+        let mut parent: Option<(&Header, Digest)> = None;
+        for Block { header, body } in &extent.blocks {
+            let is_linked =
+                parent.is_none_or(|(before, digest)| header.follows(before, &digest).is_ok());
+            if !is_linked || header.body != body.root() || header.chain != *self.view.chain() {
+                return malformed;
+            }
+            parent = Some((header, header.digest()));
+        }
+        let ballot = extent.certificate.ballot;
+        let is_covered = parent.is_some_and(|(header, digest)| {
+            ballot.kind == Kind::Persist
+                && ballot.height == header.height
+                && ballot.digest == digest
+                && ballot.regency.0 == 0
+        });
+        if !is_covered {
+            return malformed;
+        }
+        self.all_valid(&extent.certificate.checks(&self.view)?)?;
+        Ok(Verified::vouch(extent))
+    }
+
+    fn all_valid(&self, checks: &[Check]) -> Result<(), HearError> {
+        if self.verifier.all_valid(checks) {
+            Ok(())
+        } else {
+            Err(HearError::BadSignature)
+        }
+    }
+}
+
+fn bounded(digests: Vec<Digest>, what: &'static str) -> Result<Vec<Digest>, HearError> {
+    if digests.is_empty() || digests.len() > DIGESTS_MAX {
+        return Err(HearError::Malformed { what });
+    }
+    Ok(digests)
+}
