@@ -7,12 +7,30 @@
 mod barrier;
 mod clock;
 pub mod config;
+mod driver;
+mod ears;
+mod error;
+mod executor;
+mod handle;
+mod herald;
 mod index;
 mod keeper;
 pub mod keys;
+mod outlets;
 mod records;
+mod recovery;
+mod scribe;
+mod start;
 mod tiles;
 mod timers;
+mod watch;
+
+pub use self::config::Config;
+pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
+pub use self::handle::Handle;
+pub use self::herald::{Promise, Refused, Settled, Settlement};
+pub use self::start::{Node, Options};
+pub use self::watch::{Certified, Tip};
 
 #[cfg(test)]
 mod tests;

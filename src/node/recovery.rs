@@ -141,7 +141,17 @@ pub(crate) fn recover(
         open,
     };
     replay.run(scan.top)?;
-    let restored = replay.restored(scan)?;
+    let batches = replay.batches()?;
+    let recent = replay.recent(scan.certificate.as_ref())?;
+    let restored = Restored {
+        ledger: replay.ledger,
+        voter: scan.voter,
+        certificate: scan.certificate,
+        recent,
+        payloads: scan.payloads.into_iter().collect(),
+        decisions: scan.decisions.into_values().collect(),
+        batches,
+    };
     Ok(Recovered {
         restored,
         application: replay.application,
@@ -483,36 +493,33 @@ impl Replay<'_> {
         Ok(batch)
     }
 
-    /// What the replica resumes with.
-    fn restored(&mut self, scan: Scan) -> Result<Restored, NodeError> {
+    /// Logged batches that no applied block names.
+    fn batches(&mut self) -> Result<Vec<Verified<CheckedBatch>>, ReplayError> {
         let mut batches = Vec::new();
         for digest in std::mem::take(&mut self.open).into_keys() {
-            let bytes = self.index.batch_of(&digest).map_err(ReplayError::from)?;
-            if let Some(bytes) = bytes {
+            if let Some(bytes) = self.index.batch_of(&digest)? {
                 // Its signatures held when it was logged.
                 batches.push(Verified::vouch(self.decode(bytes)?));
             }
         }
-        let certified = scan.certificate.as_ref().map(|c| c.ballot.height);
-        let from = certified.unwrap_or(Height(1));
+        Ok(batches)
+    }
+
+    /// Applied blocks from the certificate's height on: header digest and whether it is sealed.
+    fn recent(
+        &self,
+        certificate: Option<&Certificate>,
+    ) -> Result<Vec<(Height, Digest, bool)>, ReplayError> {
+        let from = certificate.map_or(Height(1), |newest| newest.ballot.height);
         let mut recent = Vec::new();
-        for height in from.0..=self.ledger.height().0 {
-            let height = Height(height);
-            let block = self.index.block_at(height).map_err(ReplayError::from)?;
+        for height in (from.0..=self.ledger.height().0).map(Height) {
+            let block = self.index.block_at(height)?;
             let block = block.ok_or(ReplayError::Block { height })?;
             let is_asked = block.header.state.is_some();
             let parameters = self.ledger.parameters();
             let sealed = is_sealed(height, &block.body, is_asked, parameters);
             recent.push((height, block.header.digest(), sealed));
         }
-        Ok(Restored {
-            ledger: self.ledger.clone(),
-            voter: scan.voter,
-            certificate: scan.certificate,
-            recent,
-            payloads: scan.payloads.into_iter().collect(),
-            decisions: scan.decisions.into_values().collect(),
-            batches,
-        })
+        Ok(recent)
     }
 }

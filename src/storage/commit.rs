@@ -1,8 +1,8 @@
 //! Group commit: one thread owns the log and makes everything that waits durable with one sync.
 //!
-//! Source: Gawlick and Kinkade, group commit. In: batches of records from any thread. Out: their positions, once
-//! durable. Holds: a batch is answered exactly once, in the order of submission, and with positions only after the
-//! sync that covers it. Elsewhere: what a record is (`node`).
+//! Source: Gawlick and Kinkade, group commit. In: batches of records from any thread. Out: their
+//! positions, once durable. Holds: a batch is answered exactly once, in the order of submission,
+//! and with positions only after the sync that covers it. Elsewhere: what a record is (`node`).
 
 use std::io;
 use std::thread::{self, JoinHandle};
@@ -53,6 +53,7 @@ pub enum Rejected {
     },
 }
 
+type Answer = Result<Vec<Position>, LogError>;
 type Done<T> = Box<dyn FnOnce(Result<T, LogError>) + Send>;
 
 enum Job {
@@ -60,7 +61,8 @@ enum Job {
     Prune(u64, Done<usize>),
 }
 
-/// Owns a log on a thread of its own. Dropping it answers everything that was submitted, then ends the thread.
+/// Owns a log on a thread of its own. Dropping it answers everything that was submitted, then ends
+/// the thread.
 pub struct GroupCommit<M: Medium = Directory> {
     jobs: Option<Sender<Job>>,
     reader: LogReader<M>,
@@ -88,11 +90,13 @@ impl<M: Medium> GroupCommit<M> {
         })
     }
 
-    /// Appends `batch` and calls `done` on the log's thread once it is durable, with one position per record. Blocks
-    /// while `waiting_max` batches wait. `done` must be quick and must not submit.
+    /// Appends `batch` and calls `done` on the log's thread once it is durable, with one position
+    /// per record. Blocks while `waiting_max` batches wait. `done` must be quick and must not
+    /// submit.
     ///
-    /// `done` gets [`LogError::TooLarge`] or [`LogError::Full`] when the batch was refused (a part of it may still be
-    /// found at the next opening), any other error when the log has stopped for good.
+    /// `done` gets [`LogError::TooLarge`] or [`LogError::Full`] when the batch was refused (a part
+    /// of it may still be found at the next opening), any other error when the log has stopped for
+    /// good.
     pub fn submit(
         &self,
         batch: Vec<(u8, Bytes)>,
@@ -103,7 +107,8 @@ impl<M: Medium> GroupCommit<M> {
         }
     }
 
-    /// As [`GroupCommit::submit`], but gives the batch back instead of blocking; `done` is then dropped uncalled.
+    /// As [`GroupCommit::submit`], but gives the batch back instead of blocking; `done` is then
+    /// dropped uncalled.
     pub fn try_submit(
         &self,
         batch: Vec<(u8, Bytes)>,
@@ -133,7 +138,8 @@ impl<M: Medium> GroupCommit<M> {
         answered.recv().unwrap_or(Err(LogError::Closed))
     }
 
-    /// Gives up files below number `before`, behind everything submitted so far; `done` gets how many.
+    /// Gives up files below number `before`, behind everything submitted so far; `done` gets how
+    /// many.
     pub fn prune(&self, before: u64, done: impl FnOnce(Result<usize, LogError>) + Send + 'static) {
         if let Err(refused) = self.jobs().send(Job::Prune(before, Box::new(done))) {
             refused.into_inner().refuse(&LogError::Closed);
@@ -219,20 +225,21 @@ impl<M: Medium> Writer<M> {
         }
     }
 
-    fn append(&mut self, batch: &[(u8, Bytes)]) -> Result<Vec<Position>, LogError> {
+    fn append(&mut self, batch: &[(u8, Bytes)]) -> Answer {
         batch
             .iter()
             .map(|(kind, payload)| self.log.append(*kind, payload))
             .collect()
     }
 
-    fn finish(&mut self, group: Vec<(Result<Vec<Position>, LogError>, Done<Vec<Position>>)>) {
+    fn finish(&mut self, group: Vec<(Answer, Done<Vec<Position>>)>) {
         if group.is_empty() {
             return;
         }
         let synced = self.log.sync();
         for (appended, done) in group {
-            // A failed sync outweighs whatever the append said: nothing of this group is durable for sure.
+            // A failed sync outweighs whatever the append said: nothing of this group is durable
+            // for sure.
             done(synced.clone().and(appended));
         }
     }

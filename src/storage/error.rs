@@ -1,8 +1,8 @@
 //! Why the log refuses or fails.
 //!
-//! Source: none. In: what happened. Out: [`LogError`], which can be given to everybody who waits for one sync.
-//! Holds: each names the file, and the offset where there is one.
-//! Elsewhere: errors of the tables (`tables`) and of the data directory (`store`).
+//! Source: none. In: what happened. Out: [`LogError`], which can be given to everybody who waits
+//! for one sync. Holds: each names the file, and the offset where there is one. Elsewhere: errors
+//! of the tables (`tables`) and of the data directory (`store`).
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use super::store::StoreId;
 /// Why the log refuses or fails.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LogError {
-    /// The environment failed. Unless this was a read, the log takes nothing more until it is opened again.
+    /// The environment failed. Unless this was a read, the log takes nothing more until it is
+    /// opened again.
     #[error("log file {file}: {act}: {source}")]
     Io {
         /// The name of the file.
@@ -23,8 +24,8 @@ pub enum LogError {
         /// What the system said.
         source: Arc<io::Error>,
     },
-    /// The disk is full. The record was not taken, what was taken before is whole, and the log goes on when there is
-    /// room again.
+    /// The disk is full. The record was not taken, what was taken before is whole, and the log goes
+    /// on when there is room again.
     #[error("disk full: no room for log file {file} of {bytes} bytes")]
     Full {
         /// The name of the file that could not be made.

@@ -1,15 +1,17 @@
 //! How records lie in a log file, and how a file is read back after anything happened to it.
 //!
-//! Source: CRC32C (Castagnoli). In: payloads, or the bytes of a file. Out: frames, or records with a verdict.
-//! Holds: a frame counts only in the store, file and place it was written for, so nothing stale is ever a record.
-//! Elsewhere: files, order of syncs (`log`), what to do about a verdict (`recovery`, `verify`).
+//! Source: CRC32C (Castagnoli). In: payloads, or the bytes of a file. Out: frames, or records with
+//! a verdict. Holds: a frame counts only in the store, file and place it was written for, so
+//! nothing stale is ever a record. Elsewhere: files, order of syncs (`log`), what to do about a
+//! verdict (`recovery`, `verify`).
 //!
-//! A file is a 64-byte header, frames at multiples of 8, and zeros. A frame is a 16-byte header (payload length,
-//! durable mark, kind, 24-bit check of this header, CRC32C of header and payload), the payload, and zeros up to the
-//! next multiple of 8. The *durable mark* says how far this file was synced when the frame was written. It tells
-//! damage from a torn tail: an unreadable place below a later frame's mark once was durable. After every sync a
-//! payload-free *mark frame* is put, unsynced, where the next record will overwrite it, so that this holds for the
-//! last records too.
+//! A file is a 64-byte header, frames at multiples of 8, and zeros. A frame is a 16-byte header
+//! (payload length, durable mark, kind, 24-bit check of this header, CRC32C of header and payload),
+//! the payload, and zeros up to the next multiple of 8. The *durable mark* says how far this file
+//! was synced when the frame was written. It tells damage from a torn tail: an unreadable place
+//! below a later frame's mark once was durable. After every sync a payload-free *mark frame* is
+//! put, unsynced, where the next record will overwrite it, so that this holds for the last records
+//! too.
 
 use crc32c::crc32c_append;
 
@@ -153,7 +155,8 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// The 24-bit check of a frame header; it makes a wrong length harmless and a search for frames quick.
+/// The 24-bit check of a frame header; it makes a wrong length harmless and a search for frames
+/// quick.
 fn check(salt: Salt, offset: u32, fields: &[u8; 9]) -> u32 {
     let mut bytes = [0; 13];
     bytes[..4].copy_from_slice(&offset.to_le_bytes());
@@ -277,8 +280,8 @@ pub(super) struct Scan {
     pub(super) flaw: Option<Flaw>,
 }
 
-/// Walks the frames of `data` (a whole file) from `start`, gives every record to `visit` with its offset, and judges
-/// what stands behind the last one.
+/// Walks the frames of `data` (a whole file) from `start`, gives every record to `visit` with its
+/// offset, and judges what stands behind the last one.
 pub(super) fn scan(
     salt: Salt,
     data: &[u8],
@@ -323,7 +326,8 @@ pub(super) fn scan(
     scan
 }
 
-/// Looks behind `from` for frames: whether one proves that `from` was durable, and where the first stands.
+/// Looks behind `from` for frames: whether one proves that `from` was durable, and where the first
+/// stands.
 fn search(salt: Salt, data: &[u8], from: u32) -> (bool, Option<u32>) {
     let (mut was_durable, mut resume) = (false, None);
     let mut offset = from + ALIGN;

@@ -1,9 +1,10 @@
 //! The durable log: records appended to numbered files, read back after anything.
 //!
-//! Source: design, 'durability, exactly'. In: opaque records. Out: their positions; the records again at opening.
-//! Holds: what `sync` said is durable is read back; files below the last one are whole and name each other's end; a
-//! failed write or sync stops the log for good. Elsewhere: frames (`frame`), opening (`recovery`), reading from
-//! other threads (`reader`), one sync for everything that waits (`commit`).
+//! Source: design, 'durability, exactly'. In: opaque records. Out: their positions; the records
+//! again at opening. Holds: what `sync` said is durable is read back; files below the last one are
+//! whole and name each other's end; a failed write or sync stops the log for good. Elsewhere:
+//! frames (`frame`), opening (`recovery`), reading from other threads (`reader`), one sync for
+//! everything that waits (`commit`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,7 +52,8 @@ pub struct Record<'a> {
 /// How a log keeps its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Length of each file, filled with zeros ahead; from [`FILE_BYTES_MIN`] to [`FILE_BYTES_MAX`], a multiple of 8.
+    /// Length of each file, filled with zeros ahead; from [`FILE_BYTES_MIN`] to [`FILE_BYTES_MAX`],
+    /// a multiple of 8.
     pub file_bytes: u32,
     /// Spare files that [`Pool::prepare`] keeps ready.
     pub spares_min: usize,
@@ -102,9 +104,11 @@ pub(super) struct Active<F> {
 }
 
 impl<M: Medium> Log<M> {
-    /// Appends a record; it may stay in memory until the next [`Log::sync`], and is durable only after that.
+    /// Appends a record; it may stay in memory until the next [`Log::sync`], and is durable only
+    /// after that.
     ///
-    /// Errors: [`LogError::TooLarge`] and [`LogError::Full`] change nothing; after any other the log is poisoned.
+    /// Errors: [`LogError::TooLarge`] and [`LogError::Full`] change nothing; after any other the
+    /// log is poisoned.
     pub fn append(&mut self, kind: u8, payload: &[u8]) -> Result<Position, LogError> {
         self.check_alive()?;
         let bytes = frame::frame_bytes(payload.len());
@@ -138,8 +142,8 @@ impl<M: Medium> Log<M> {
 
     /// Makes everything appended so far durable: one sync of the file, none if nothing is new.
     ///
-    /// Errors: any is fatal; every later call gives [`LogError::Poisoned`], because after a failed sync nobody knows
-    /// what is on the disk.
+    /// Errors: any is fatal; every later call gives [`LogError::Poisoned`], because after a failed
+    /// sync nobody knows what is on the disk.
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.check_alive()?;
         if self.active.durable == self.active.end {
@@ -254,13 +258,13 @@ impl<M: Medium> Log<M> {
         Ok(())
     }
 
-    /// Goes on in a new file. The old one is durable before the new one has its name, so that an unreadable place
-    /// in any but the last file is damage.
+    /// Goes on in a new file. The old one is durable before the new one has its name, so that an
+    /// unreadable place in any but the last file is damage.
     fn rotate(&mut self) -> Result<(), LogError> {
         self.write()?;
-        if self.active.durable < self.active.end {
-            self.sync_active()?;
-        }
+        // Even when every record is durable the mark behind them may not be, and a torn one would
+        // be damage then.
+        self.sync_active()?;
         let number = self.active.number + 1;
         let started = start_file(self, number, self.active.end);
         let active = match started {
@@ -296,7 +300,8 @@ fn start_file<M: Medium>(
     )
 }
 
-/// Turns a spare into log file `number`: header, sync, name, sync. A file with a log's name thus has a whole header.
+/// Turns a spare into log file `number`: header, sync, name, sync. A file with a log's name thus
+/// has a whole header.
 pub(super) fn start<M: Medium>(
     medium: &M,
     pool: &Pool<M>,

@@ -1,8 +1,9 @@
 //! What a log stands on: a flat folder of files that tells written from durable.
 //!
-//! Source: POSIX files as Linux keeps them. In: names, offsets, bytes. Out: the same bytes later, or an error.
-//! Holds: bytes are durable after [`MediumFile::sync`], names after [`Medium::sync_names`], and not before.
-//! Elsewhere: the in-memory twin that loses, tears and reorders (`simulated`).
+//! Source: POSIX files as Linux keeps them. In: names, offsets, bytes. Out: the same bytes later,
+//! or an error. Holds: bytes are durable after [`MediumFile::sync`], names after
+//! [`Medium::sync_names`], and not before. Elsewhere: the in-memory twin that loses, tears and
+//! reorders (`simulated`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

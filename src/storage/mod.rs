@@ -1,8 +1,9 @@
 //! Storage: a durable log, tables that can be rebuilt, and a twin of the disk for the simulator.
 //!
-//! Source: design, 'durability, exactly'. In: opaque bytes. Out: the same bytes after a kill or a power loss.
-//! Holds: only what [`Log::sync`] or [`Tables::flush`] confirmed counts as durable; damage is named, never skipped.
-//! Elsewhere: what a block, a vote or a batch is (`blocks`, `node`).
+//! Source: design, 'durability, exactly'. In: opaque bytes. Out: the same bytes after a kill or a
+//! power loss. Holds: only what [`Log::sync`] or [`Tables::flush`] confirmed counts as durable;
+//! damage is named, never skipped. Elsewhere: what a block, a vote or a batch is (`blocks`,
+//! `node`).
 
 mod commit;
 mod error;
@@ -26,8 +27,8 @@ pub use reader::LogReader;
 pub use recovery::Recovered;
 pub use store::{Store, StoreError, StoreId};
 pub use tables::{
-    Batch, Direction, KEY_BYTES_MAX, Range, Row, TableError, TableOptions, Tables, VALUE_BYTES_MAX,
-    engines, open_tables,
+    Batch, Direction, KEY_BYTES_MAX, Range, Row, TableError, TableOptions, Tables, TablesReport,
+    VALUE_BYTES_MAX, engines, open_tables, verify_tables,
 };
 pub use verify::{Problem, Report, verify_log};
 

@@ -1,12 +1,12 @@
 //! Spare log files: zeroed, synced, waiting for their number.
 //!
-//! Source: reference measurements: blocks that were written before sync 1.4 to 1.9 times faster. In: files that
-//! pruning gave up. Out: files of zeros. Holds: a spare is called ready only after its zeros are durable; there are
-//! never more than `spares_max` files here. Elsewhere: when a file is needed (`log`), the thread that runs
-//! [`Pool::prepare`] ahead of need (`commit`).
+//! Source: reference measurements: blocks that were written before sync 1.4 to 1.9 times faster.
+//! In: files that pruning gave up. Out: files of zeros. Holds: a spare is called ready only after
+//! its zeros are durable; there are never more than `spares_max` files here. Elsewhere: when a file
+//! is needed (`log`), the thread that runs [`Pool::prepare`] ahead of need (`commit`).
 //!
-//! Recycled files are zeroed again, off the commit path, rather than left with old frames: a flipped bit anywhere in
-//! a log folder is then found, and the end of the records is plain to see.
+//! Recycled files are zeroed again, off the commit path, rather than left with old frames: a
+//! flipped bit anywhere in a log folder is then found, and the end of the records is plain to see.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use super::frame::{FILE_HEADER_BYTES, is_zero};
 use super::log::Options;
 use super::medium::{Medium, MediumFile};
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// The spare files of one log folder. Clones share them.
 pub struct Pool<M: Medium> {
@@ -58,13 +58,17 @@ impl<M: Medium> Pool<M> {
                 continue;
             };
             found.next = found.next.max(number + 1);
-            let ready = name.ends_with(".ready") && is_blank(&*medium, name, options)?;
-            if ready {
-                &mut found.ready
+            if !name.ends_with(".ready") {
+                found.stale.push(name.clone());
+            } else if is_blank(&*medium, name, options)? {
+                found.ready.push(name.clone());
             } else {
-                &mut found.stale
+                let stale = format!("spare-{number:08}.stale");
+                medium
+                    .rename(name, &stale)
+                    .map_err(failed(name, "rename"))?;
+                found.stale.push(stale);
             }
-            .push(name.clone());
         }
         let names = Mutex::new(found);
         Ok(Self {
@@ -76,7 +80,8 @@ impl<M: Medium> Pool<M> {
         })
     }
 
-    /// Makes one spare ready if fewer than `spares_min` are; gives whether it did. It may run on any thread.
+    /// Makes one spare ready if fewer than `spares_min` are; gives whether it did. It may run on
+    /// any thread.
     ///
     /// Errors: [`LogError::Full`] or [`LogError::Io`]; the log itself is untouched.
     pub fn prepare(&self) -> Result<bool, LogError> {
@@ -139,7 +144,8 @@ impl<M: Medium> Pool<M> {
             if recycled {
                 self.give_back(name.clone());
             } else {
-                // The half-made file would keep the disk full; if even this fails, the next opening removes it.
+                // The half-made file would keep the disk full; if even this fails, the next opening
+                // removes it.
                 self.shared.medium.remove(&name).ok();
             }
             if is_full(&source) {
@@ -208,7 +214,8 @@ pub(super) fn spare_number(name: &str) -> Option<u64> {
         .ok()
 }
 
-/// Whether a spare that claims to be ready has the right length and no header from an interrupted use.
+/// Whether a spare that claims to be ready has the right length and no header from an interrupted
+/// use.
 fn is_blank<M: Medium>(medium: &M, name: &str, options: Options) -> Result<bool, LogError> {
     let file = medium.open(name).map_err(failed(name, "open"))?;
     if file.size().map_err(failed(name, "measure"))? != u64::from(options.file_bytes) {

@@ -1,7 +1,8 @@
 //! Reads records back while the writer appends.
 //!
-//! Source: none. In: positions. Out: records whose checksum matches. Holds: a record is read only when it was
-//! written for this store, file and place; at most `OPEN_FILES_MAX` files are open. Elsewhere: writing (`log`).
+//! Source: none. In: positions. Out: records whose checksum matches. Holds: a record is read only
+//! when it was written for this store, file and place; at most `OPEN_FILES_MAX` files are open.
+//! Elsewhere: writing (`log`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,8 +68,8 @@ impl<M: Medium> LogReader<M> {
 
     /// The record at `position`: its kind and payload.
     ///
-    /// Errors: [`LogError::NotWritten`], [`LogError::Pruned`], [`LogError::Damaged`] when it does not match its
-    /// checksum, [`LogError::Io`].
+    /// Errors: [`LogError::NotWritten`], [`LogError::Pruned`], [`LogError::Damaged`] when it does
+    /// not match its checksum, [`LogError::Io`].
     pub fn read(&self, position: Position) -> Result<(u8, Vec<u8>), LogError> {
         let file = self.file(position)?;
         let read = self.read_in(&*file, position);

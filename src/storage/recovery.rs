@@ -1,9 +1,10 @@
 //! Opens a log after anything: a clean end, a kill, a power loss, a failing disk.
 //!
-//! Source: design, 'durability, exactly'. In: a folder. Out: every record in order, then a log to append to.
-//! Holds: everything that was synced is given; nothing is given that was not appended here; a torn tail (only in the
-//! last file, below no durable mark) is wiped before anything is appended; damage is an error with file and offset.
-//! Elsewhere: frames and verdicts (`frame`), looking without touching (`verify`).
+//! Source: design, 'durability, exactly'. In: a folder. Out: every record in order, then a log to
+//! append to. Holds: everything that was synced is given; nothing is given that was not appended
+//! here; a torn tail (only in the last file, below no durable mark) is wiped before anything is
+//! appended; damage is an error with file and offset. Elsewhere: frames and verdicts (`frame`),
+//! looking without touching (`verify`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,8 +35,8 @@ pub struct Recovered {
 impl Log<Directory> {
     /// Opens the log in `dir` of the store `store` and gives every record, in order, to `visit`.
     ///
-    /// On an error what `visit` saw so far is of no use. Nothing in the folder was changed by then, unless the error
-    /// is [`LogError::Io`] or [`LogError::Full`].
+    /// On an error what `visit` saw so far is of no use. Nothing in the folder was changed by then,
+    /// unless the error is [`LogError::Io`] or [`LogError::Full`].
     pub fn open(
         dir: &Path,
         store: StoreId,
@@ -103,7 +104,8 @@ impl<M: Medium> Log<M> {
     }
 }
 
-/// The headers of all log files among `names`, in order; each is whole, of `store` if given, and none is missing.
+/// The headers of all log files among `names`, in order; each is whole, of `store` if given, and
+/// none is missing.
 pub(super) fn read_headers<M: Medium>(
     medium: &M,
     names: &[String],
@@ -225,7 +227,8 @@ fn scan_files<M: Medium>(
     Ok(last)
 }
 
-/// Makes the last file ready for appending: nothing but zeros behind the records, and all of it durable.
+/// Makes the last file ready for appending: nothing but zeros behind the records, and all of it
+/// durable.
 fn reopen<M: Medium>(
     medium: &M,
     header: FileHeader,
@@ -235,8 +238,8 @@ fn reopen<M: Medium>(
     let file = medium.open(&name).map_err(failed(&name, "open"))?;
     let mut data = vec![0; header.capacity as usize];
     file.read_at(0, &mut data).map_err(failed(&name, "read"))?;
-    // A sync that failed before the last process died may have left pages that are in memory only and count as
-    // clean. Writing again what no mark proves makes the sync below a real one.
+    // A sync that failed before the last process died may have left pages that are in memory only
+    // and count as clean. Writing again what no mark proves makes the sync below a real one.
     let unproven = scan.proven as usize..scan.end as usize;
     file.write_at(u64::from(scan.proven), &data[unproven])
         .map_err(failed(&name, "write"))?;

@@ -1,12 +1,15 @@
-//! The disk's twin for the simulator: it keeps written and durable apart, and loses power on command.
+//! The disk's twin for the simulator: it keeps written and durable apart, and loses power on
+//! command.
 //!
-//! Source: reliability notes, fault matrix rows 7 to 13. In: the acts of a [`Medium`], and chance. Out: what a disk
-//! would hold. Holds: what was synced survives every crash; what was not may survive whole, in part, or not at all,
-//! in any order. Elsewhere: the log on top, which is the real one ([`Log::open_on`](super::Log::open_on)).
+//! Source: reliability notes, fault matrix rows 7 to 13. In: the acts of a [`Medium`], and chance.
+//! Out: what a disk would hold. Holds: what was synced survives every crash; what was not may
+//! survive whole, in part, or not at all, in any order. Elsewhere: the log on top, which is the
+//! real one ([`Log::open_on`](super::Log::open_on)).
 //!
-//! A crash keeps, of each file, what was synced and then, of the writes since, whatever [`Crash`] says: none, all, a
-//! prefix, or any subset of their sectors. Of the names made, changed or removed since the last
-//! [`Medium::sync_names`], it keeps a prefix, because file systems journal names in order.
+//! A crash keeps, of each file, what was synced and then, of the writes since, whatever [`Crash`]
+//! says: none, all, a prefix, or any subset of their sectors. Of the names made, changed or removed
+//! since the last [`Medium::sync_names`], it keeps a prefix, because file systems journal names in
+//! order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -91,8 +94,8 @@ impl SimulatedDisk {
         Self::default()
     }
 
-    /// Loses power and comes back: what was not synced is treated as `crash` says, by `chance`. Drop the log on it
-    /// first; files that are still open go on naming what they named.
+    /// Loses power and comes back: what was not synced is treated as `crash` says, by `chance`.
+    /// Drop the log on it first; files that are still open go on naming what they named.
     pub fn crash(&self, crash: Crash, chance: &mut impl Rng) {
         let mut disk = self.disk();
         let changes = std::mem::take(&mut disk.name_changes);
@@ -112,6 +115,25 @@ impl SimulatedDisk {
         }
         disk.faults = Faults::default();
         (disk.acts, disk.syncs, disk.power_lost) = (0, 0, false);
+    }
+
+    /// Another folder that holds what a power loss at this moment would leave of this one at least.
+    pub fn durable_copy(&self) -> Self {
+        let disk = self.disk();
+        let settled = |inode: &Inode| Inode {
+            written: inode.durable.clone(),
+            durable: inode.durable.clone(),
+            pending: Vec::new(),
+        };
+        let copy = Disk {
+            inodes: disk.inodes.iter().map(settled).collect(),
+            names: disk.durable_names.clone(),
+            durable_names: disk.durable_names.clone(),
+            ..Disk::default()
+        };
+        Self {
+            shared: Arc::new(Mutex::new(copy)),
+        }
     }
 
     /// Plans failures; counting starts anew.
@@ -366,6 +388,9 @@ impl MediumFile for SimulatedFile {
             .sync_after
             .is_some_and(|after| disk.syncs >= after)
         {
+            // As Linux does: the pages stay readable and count as clean, so no later sync writes
+            // them.
+            disk.inodes[self.inode].pending.clear();
             return Err(io::Error::other("the disk failed to sync"));
         }
         disk.syncs += 1;

@@ -1,8 +1,9 @@
 //! The data directory: one random id, one owner at a time.
 //!
-//! Source: design, 'identities and keys'. In: a path and a fresh id. Out: [`Store`], which holds the lock.
-//! Holds: the id is written once and never changes; two processes never own one directory.
-//! Elsewhere: the key file that names the same id (`node`), the log that carries it in every file (`log`).
+//! Source: design, 'identities and keys'. In: a path and a fresh id. Out: [`Store`], which holds
+//! the lock. Holds: the id is written once and never changes; two processes never own one
+//! directory. Elsewhere: the key file that names the same id (`node`), the log that carries it in
+//! every file (`log`).
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -13,7 +14,8 @@ const STORE_FILE: &str = "STORE";
 const LOCK_FILE: &str = "LOCK";
 const STORE_HEAD: &str = "consortium store 1";
 
-/// The random name of one data directory. A key that was used with one store is unusable with another.
+/// The random name of one data directory. A key that was used with one store is unusable with
+/// another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(pub [u8; 16]);
 
@@ -70,9 +72,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes `dir` if it is missing, locks it, and reads its id; an empty directory gets `fresh`, durably.
+    /// Makes `dir` if it is missing, locks it, and reads its id; an empty directory gets `fresh`,
+    /// durably.
     ///
-    /// Errors: [`StoreError::InUse`] when another process owns it, [`StoreError::Damaged`] when the id is.
+    /// Errors: [`StoreError::InUse`] when another process owns it, [`StoreError::Damaged`] when the
+    /// id is.
     pub fn open(dir: &Path, fresh: StoreId) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(failed(dir))?;
         let lock = lock(dir)?;
@@ -176,7 +180,8 @@ fn write_id(dir: &Path, id: StoreId) -> Result<(), StoreError> {
     write_durably(dir, STORE_FILE, id_text(id).as_bytes()).map_err(failed(&dir.join(STORE_FILE)))
 }
 
-/// Writes a small file so that after a power loss it is either absent (or the earlier one) or whole.
+/// Writes a small file so that after a power loss it is either absent (or the earlier one) or
+/// whole.
 pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.tmp"));
     let mut file = File::create(&temporary)?;

@@ -1,12 +1,14 @@
 //! Looks at every byte of a log folder without touching it.
 //!
-//! Source: interface, `verify`. In: a folder. Out: every readable record and every problem, by file and offset.
-//! Holds: nothing is written; any flipped bit in a log file or a ready spare is a problem, whether it stands in a
-//! header, a record, padding, a mark or the zeros ahead. Elsewhere: what the records mean (`blocks`), the tables'
-//! own check (`tables`).
+//! Source: interface, `verify`. In: a folder. Out: every readable record and every problem, by file
+//! and offset. Holds: nothing is written; any flipped bit in a log file or a ready spare is a
+//! problem, whether it stands in a header, a record, padding, a mark or the zeros ahead. Elsewhere:
+//! what the records mean (`blocks`), the tables' own check (`tables`).
 //!
-//! Not looked at are `spare-*.stale` files: pruned and on their way to be zeroed, they hold nothing.
+//! Not looked at are `spare-*.stale` files: pruned and on their way to be zeroed, they hold
+//! nothing.
 
+use std::io;
 use std::path::Path;
 
 use super::error::{LogError, failed};
@@ -15,6 +17,9 @@ use super::log::{Position, Record, log_name, log_number};
 use super::medium::{Directory, Medium, MediumFile};
 use super::recovery::read_header;
 use super::store::StoreId;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 1 << 20;
 
 /// Something that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +30,9 @@ pub struct Problem {
     pub offset: u64,
     /// What is wrong there.
     pub what: String,
-    /// Whether it can be an unfinished write: behind the last record of the last file, where nothing proves that it
-    /// ever was durable. Opening the log wipes it. A running writer leaves such places for a moment.
+    /// Whether it can be an unfinished write: behind the last record of the last file, where
+    /// nothing proves that it ever was durable, or in the header of a spare that was about to be
+    /// used. Opening the log wipes it. A running writer leaves such places for a moment.
     pub is_tail: bool,
 }
 
@@ -41,9 +47,11 @@ pub struct Report {
     pub problems: Vec<Problem>,
 }
 
-/// Reads every file in `dir`, gives every readable record in order to `visit`, and reports what is wrong.
+/// Reads every file in `dir`, gives every readable record in order to `visit`, and reports what is
+/// wrong.
 ///
-/// Errors: only when the folder cannot be listed.
+/// A running writer may go on meanwhile: the records are then a consistent prefix of the log, and
+/// only problems that are a tail may come from it. Errors: only when the folder cannot be listed.
 pub fn verify_log(
     dir: &Path,
     store: StoreId,
@@ -68,21 +76,19 @@ pub(super) fn verify_on<M: Medium>(
         visit,
         report: Report::default(),
     };
-    let mut next: Option<u64> = None;
     for (index, file) in numbers.iter().enumerate() {
-        if let Some(missing) = next.filter(|next| next != file) {
-            check.problem(log_name(missing), 0, "the file is missing".into(), false);
+        let before = check.report.problems.len();
+        let next = numbers.get(index + 1).copied();
+        check.log_file(medium, *file, next);
+        if next.is_some_and(|next| next != file + 1) {
+            check.problem(log_name(file + 1), 0, "the file is missing".into(), false);
         }
-        next = Some(file + 1);
-        let known_end = numbers
-            .get(index + 1)
-            .and_then(|next| read_header(medium, *next, Some(store)).ok())
-            .map(|header| header.previous_end);
-        let is_last = index + 1 == numbers.len();
-        check.log_file(medium, *file, (known_end, is_last));
+        check.forgive(medium, &log_name(*file), before);
     }
     for name in names.iter().filter(|name| name.ends_with(".ready")) {
+        let before = check.report.problems.len();
         check.spare(medium, name);
+        check.forgive(medium, name, before);
     }
     Ok(check.report)
 }
@@ -103,18 +109,27 @@ impl Check<'_> {
         });
     }
 
-    fn log_file<M: Medium>(
-        &mut self,
-        medium: &M,
-        file: u64,
-        (known_end, is_last): (Option<u32>, bool),
-    ) {
+    /// Drops the problems from `before` on if the file is gone: a running writer pruned it or took
+    /// it into use while it was read, so what was seen in it says nothing.
+    fn forgive<M: Medium>(&mut self, medium: &M, name: &str, before: usize) {
+        if medium.open(name).is_err_and(|error| is_gone(&error)) {
+            self.report.problems.truncate(before);
+        }
+    }
+
+    fn log_file<M: Medium>(&mut self, medium: &M, file: u64, next: Option<u64>) {
         self.report.files += 1;
+        let is_last = next.is_none();
+        let known_end = next
+            .filter(|next| *next == file + 1)
+            .and_then(|next| read_header(medium, next, Some(self.store)).ok())
+            .map(|header| header.previous_end);
         let name = log_name(file);
         if let Err(error) = read_header(medium, file, Some(self.store)) {
-            let offset = match error {
-                LogError::Damaged { offset, .. } => u64::from(offset),
-                _ => 0,
+            let offset = if let LogError::Damaged { offset, .. } = error {
+                u64::from(offset)
+            } else {
+                0
             };
             self.problem(name.clone(), offset, error.to_string(), false);
         }
@@ -184,19 +199,37 @@ impl Check<'_> {
         };
         if let Some(offset) = flaw {
             let what = "a spare file that is not zero";
-            self.problem(name.into(), offset as u64, what.into(), false);
+            let is_tail = offset < head.len();
+            self.problem(name.into(), offset as u64, what.into(), is_tail);
         }
     }
 
     fn read<M: Medium>(&mut self, medium: &M, name: &str) -> Option<Vec<u8>> {
-        let read = || {
-            let file = medium.open(name)?;
-            let mut data = vec![0; file.size()?.min(u64::from(super::FILE_BYTES_MAX)) as usize];
-            file.read_at(0, &mut data)?;
-            Ok(data)
-        };
-        read()
-            .map_err(|error: std::io::Error| self.problem(name.into(), 0, error.to_string(), false))
-            .ok()
+        match read_backwards(medium, name) {
+            Ok(data) => Some(data),
+            // A running writer pruned it, or took it into use, since the folder was listed.
+            Err(error) if is_gone(&error) => None,
+            Err(error) => {
+                self.problem(name.into(), 0, error.to_string(), false);
+                None
+            }
+        }
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// The whole file, its last bytes read first. A writer that goes on meanwhile writes forwards, so
+/// whatever a later frame proves to be durable was there when the earlier bytes were read.
+fn read_backwards<M: Medium>(medium: &M, name: &str) -> io::Result<Vec<u8>> {
+    let file = medium.open(name)?;
+    let mut data = vec![0; file.size()?.min(u64::from(super::FILE_BYTES_MAX)) as usize];
+    let mut offset = data.len() as u64;
+    for stretch in data.rchunks_mut(READ_BYTES) {
+        offset -= stretch.len() as u64;
+        file.read_at(offset, stretch)?;
+    }
+    Ok(data)
 }

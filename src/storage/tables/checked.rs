@@ -1,12 +1,14 @@
-//! What every engine has in common: table names, checksums, bounds, and stopping after a failed flush.
+//! What every engine has in common: table names, checksums, bounds, and stopping after a failed
+//! flush.
 //!
-//! Source: none. In: acts on named tables. Out: acts on one ordered map of bytes.
-//! Holds: a value is given only if it is the one that was put there. Elsewhere: the engines (`memory`, `redb`,
+//! Source: none. In: acts on named tables. Out: acts on one ordered map of bytes. Holds: a value is
+//! given only if it is the one that was put there. Elsewhere: the engines (`memory`, `redb`,
 //! `sled`), which directory belongs to which (`marker`).
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::seal;
 use super::{
     Batch, Change, Direction, KEY_BYTES_MAX, Range, Row, TableError, Tables, VALUE_BYTES_MAX,
 };
@@ -44,12 +46,18 @@ pub(super) trait Engine: Send + Sync {
     fn flush(&self) -> Result<(), TableError>;
     /// The name of the engine.
     fn id(&self) -> &'static str;
+    /// Makes everything durable and lets go of all files; gives whether nothing touches them any
+    /// more.
+    fn close(self: Box<Self>) -> bool {
+        self.flush().is_ok()
+    }
 }
 
 /// An engine with names, checks and bounds.
 pub(super) struct Checked {
     dir: PathBuf,
-    engine: Box<dyn Engine>,
+    /// Taken only when this is dropped.
+    engine: Option<Box<dyn Engine>>,
     /// The place of a name is the first byte of its keys.
     names: Vec<String>,
     poison: OnceLock<String>,
@@ -60,10 +68,16 @@ impl Checked {
     pub(super) fn new(dir: &Path, engine: Box<dyn Engine>, names: Vec<String>) -> Self {
         Self {
             dir: dir.into(),
-            engine,
+            engine: Some(engine),
             names,
             poison: OnceLock::new(),
         }
+    }
+
+    fn engine(&self) -> &dyn Engine {
+        self.engine
+            .as_deref()
+            .expect("the engine is taken only when this is dropped")
     }
 
     fn place(&self, table: &str) -> Result<u8, TableError> {
@@ -113,10 +127,22 @@ impl Checked {
     }
 }
 
+impl Drop for Checked {
+    fn drop(&mut self) {
+        let Some(engine) = self.engine.take() else {
+            return;
+        };
+        if engine.close() && self.poison.get().is_none() {
+            // Without a seal the next check reads every row instead; nothing else is lost.
+            seal::write(&self.dir).ok();
+        }
+    }
+}
+
 impl Tables for Checked {
     fn get(&self, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
         let key = prefixed(self.place(table)?, key);
-        let value = self.engine.get(&key)?;
+        let value = self.engine().get(&key)?;
         value
             .map(|value| self.strip(table, &key, value))
             .transpose()
@@ -133,7 +159,7 @@ impl Tables for Checked {
         if from >= to || limit == 0 {
             return Ok(Vec::new());
         }
-        let rows = self.engine.scan(&from, &to, direction, limit)?;
+        let rows = self.engine().scan(&from, &to, direction, limit)?;
         rows.into_iter()
             .map(|(key, value)| {
                 let value = self.strip(table, &key, value)?;
@@ -152,7 +178,7 @@ impl Tables for Checked {
         if edits.is_empty() {
             Ok(())
         } else {
-            self.engine.apply(edits)
+            self.engine().apply(edits)
         }
     }
 
@@ -162,13 +188,13 @@ impl Tables for Checked {
                 cause: cause.clone(),
             });
         }
-        self.engine.flush().inspect_err(|error| {
+        self.engine().flush().inspect_err(|error| {
             self.poison.get_or_init(|| error.to_string());
         })
     }
 
     fn size_on_disk(&self) -> Result<u64, TableError> {
-        bytes_below(&self.dir).map_err(super::failed(self.engine.id(), "measure"))
+        bytes_below(&self.dir).map_err(super::failed(self.engine().id(), "measure"))
     }
 
     fn check(&self) -> Result<u64, TableError> {
@@ -186,7 +212,7 @@ impl Tables for Checked {
     }
 
     fn engine_id(&self) -> &'static str {
-        self.engine.id()
+        self.engine().id()
     }
 }
 

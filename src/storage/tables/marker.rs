@@ -1,7 +1,8 @@
 //! The file that says which engine made a directory of tables, and the place of each table's name.
 //!
-//! Source: none. In: an engine and names. Out: the names in their places. Holds: another engine or a newer format
-//! never touches the directory; a name keeps its place. Elsewhere: what the place is for (`checked`).
+//! Source: none. In: an engine and names. Out: the names in their places. Holds: another engine or
+//! a newer format never touches the directory; a name keeps its place. Elsewhere: what the place is
+//! for (`checked`).
 
 use std::fs;
 use std::io;
@@ -11,7 +12,7 @@ use super::super::store::write_durably;
 use super::{TableError, failed};
 
 /// The name of the file.
-const MARKER_FILE: &str = "ENGINE";
+pub(super) const MARKER_FILE: &str = "ENGINE";
 const HEAD: &str = "consortium tables";
 const TABLES_MAX: usize = 255;
 
@@ -60,6 +61,23 @@ pub(super) fn check(
             .map_err(failed(engine, "write the marker"))?;
     }
     Ok(names)
+}
+
+/// The engine that made `dir`; none when there is no marker.
+pub(super) fn read(dir: &Path) -> Result<Option<String>, TableError> {
+    let path = dir.join(MARKER_FILE);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("marker", "read")(error)),
+    };
+    match Marker::parse(&text) {
+        Some(marker) => Ok(Some(marker.engine)),
+        None => Err(TableError::Damaged {
+            place: path.display().to_string(),
+            what: "the marker does not match its checksum".into(),
+        }),
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

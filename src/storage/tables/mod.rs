@@ -1,17 +1,26 @@
-//! Tables: ordered maps of bytes on disk, for everything that can be rebuilt from the log and the chain.
+//! Tables: ordered maps of bytes on disk, for everything that can be rebuilt from the log and the
+//! chain.
 //!
-//! Source: design, 'durability, exactly'. In: batches over several tables. Out: values and ranges in key order.
-//! Holds: a batch is seen whole or not at all, also after a crash; what `flush` confirmed is durable; every value
-//! carries a checksum of its table, key and bytes. Elsewhere: what was promised to anybody (`log`).
+//! Source: design, 'durability, exactly'. In: batches over several tables. Out: values and ranges
+//! in key order. Holds: a batch is seen whole or not at all, also after a crash; what `flush`
+//! confirmed is durable; every value carries a checksum of its table, key and bytes. Elsewhere:
+//! what was promised to anybody (`log`).
 
 mod checked;
 mod marker;
 mod memory;
 mod redb;
+mod seal;
 #[cfg(feature = "sled")]
 mod sled;
+mod verify;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+
+#[cfg(test)]
+use checked::Edit;
+pub use verify::{TablesReport, verify_tables};
 
 use checked::{Checked, Engine};
 
@@ -40,7 +49,8 @@ pub trait Tables: Send + Sync {
     /// Makes all changes of `batch`, in their order and as one; durable after the next `flush`.
     fn commit(&self, batch: Batch) -> Result<(), TableError>;
 
-    /// Makes every batch committed so far durable. An error is fatal: every later act gives it again.
+    /// Makes every batch committed so far durable. An error is fatal: every later act gives it
+    /// again.
     fn flush(&self) -> Result<(), TableError>;
 
     /// Bytes of all files.
@@ -181,7 +191,8 @@ pub enum TableError {
         /// What there is.
         known: String,
     },
-    /// The operator asks for another engine than the one that made the directory. Nothing was changed.
+    /// The operator asks for another engine than the one that made the directory. Nothing was
+    /// changed.
     #[error("tables in {dir} were made by engine '{found}', not by '{asked}'")]
     OtherEngine {
         /// The directory.
@@ -256,10 +267,11 @@ pub fn engines() -> Vec<&'static str> {
     engines
 }
 
-/// Opens the tables in `dir` with `engine`, or makes them. The directory remembers which engine made it.
+/// Opens the tables in `dir` with `engine`, or makes them. The directory remembers which engine
+/// made it.
 ///
-/// Errors: [`TableError::NoEngine`], [`TableError::OtherEngine`], [`TableError::Newer`], [`TableError::Damaged`],
-/// [`TableError::Engine`].
+/// Errors: [`TableError::NoEngine`], [`TableError::OtherEngine`], [`TableError::Newer`],
+/// [`TableError::Damaged`], [`TableError::Engine`].
 pub fn open_tables(
     dir: &Path,
     engine: &str,
@@ -273,7 +285,11 @@ pub fn open_tables(
         });
     };
     let names = marker::check(dir, (id, version), &options.tables)?;
-    let store = open_engine(dir, id, options.cache_bytes)?;
+    seal::break_open(dir).map_err(failed(id, "break the seal"))?;
+    // An engine may panic over a damaged file; tables can be rebuilt, so that is an answer here.
+    let open = || open_engine(dir, id, options.cache_bytes);
+    let store = panic::catch_unwind(AssertUnwindSafe(open))
+        .unwrap_or_else(|_| Err(failed(id, "open")("the engine panicked over its files")))?;
     Ok(Box::new(Checked::new(dir, store, names)))
 }
 
@@ -302,3 +318,6 @@ fn failed<E: std::fmt::Display>(
         what: error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! The engine redb: one file, copy-on-write trees.
 //!
-//! Source: redb 4. In: edits. Out: rows. Holds: a batch is one transaction; `flush` is a transaction that syncs.
-//! Elsewhere: the guard that sled needs (`sled`); redb syncs its file itself.
+//! Source: redb 4. In: edits. Out: rows. Holds: a batch is one transaction; `flush` is a
+//! transaction that syncs. Elsewhere: the guard that sled needs (`sled`); redb syncs its file
+//! itself.
 
 use std::path::Path;
 

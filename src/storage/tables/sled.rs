@@ -1,8 +1,8 @@
 //! The engine sled 0.34, with the sync that it lacks.
 //!
-//! Source: reference measurements: its `flush` returns before data is safe from a power loss. In: edits. Out: rows.
-//! Holds: behind every flush its file is really synced, and so is every file of a large value; a failure is told.
-//! Elsewhere: engines that sync themselves (`redb`).
+//! Source: reference measurements: its `flush` returns before data is safe from a power loss. In:
+//! edits. Out: rows. Holds: behind every flush its file is really synced, and so is every file of a
+//! large value; a failure is told. Elsewhere: engines that sync themselves (`redb`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -10,6 +10,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::super::store::sync_dir;
 use super::checked::{Edit, Engine};
@@ -19,6 +21,10 @@ use super::{Direction, Row, TableError, failed};
 pub(super) const ENGINE: &str = "sled";
 
 const FOLDER: &str = "sled";
+/// How often, and how long apart, a closing database is asked whether it has let go: a second in
+/// all.
+const CLOSE_TRIES: usize = 200;
+const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 /// Where sled puts what is too large for its main file.
 const BLOBS: &str = "blobs";
 
@@ -107,6 +113,17 @@ impl Guard {
     }
 }
 
+/// Whether sled's helper threads have let go of its file, which they keep locked until then.
+fn is_let_go(file: &File) -> bool {
+    for _ in 0..CLOSE_TRIES {
+        if file.try_lock().is_ok() {
+            return true;
+        }
+        thread::sleep(CLOSE_PAUSE);
+    }
+    false
+}
+
 impl Engine for Sled {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
         let value = self.database.get(key).map_err(failed(ENGINE, "read"))?;
@@ -134,7 +151,8 @@ impl Engine for Sled {
     fn apply(&self, edits: Vec<Edit>) -> Result<(), TableError> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = ::sled::Batch::default();
-        // A range removes what this batch put before it as well, which the database does not show yet.
+        // A range removes what this batch put before it as well, which the database does not show
+        // yet.
         let mut put: BTreeSet<Vec<u8>> = BTreeSet::new();
         for edit in edits {
             match edit {
@@ -167,5 +185,15 @@ impl Engine for Sled {
 
     fn id(&self) -> &'static str {
         ENGINE
+    }
+
+    fn close(self: Box<Self>) -> bool {
+        let flushed = self.flush().is_ok();
+        let Self {
+            database, guard, ..
+        } = *self;
+        drop(database);
+        let guard = guard.into_inner().unwrap_or_else(PoisonError::into_inner);
+        flushed && is_let_go(&guard.file)
     }
 }
