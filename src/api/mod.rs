@@ -24,3 +24,6 @@ pub use host::{Answer, Events, Host};
 pub use problem::{Problem, Refusal};
 pub use routes::Limits;
 pub use server::{serve, serve_with};
+
+#[cfg(test)]
+mod tests;
