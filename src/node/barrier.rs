@@ -113,7 +113,10 @@ impl Barrier {
         out: &mut Vec<Leaving>,
     ) {
         assert_eq!(number, self.durable + 1, "the log answers in order");
-        assert!(number < self.group, "only a group that was taken is durable");
+        assert!(
+            number < self.group,
+            "only a group that was taken is durable"
+        );
         self.durable = number;
         self.positions.extend(positions);
         while let Some(first) = self.held.pop_front() {
@@ -130,7 +133,10 @@ impl Barrier {
                 Held::Other(leaving) => out.push(leaving),
             }
         }
-        assert!(self.positions.is_empty(), "every position belongs to a save");
+        assert!(
+            self.positions.is_empty(),
+            "every position belongs to a save"
+        );
     }
 
     /// How much waits.

@@ -116,8 +116,8 @@ impl Config {
         };
         let from_file: Config =
             toml::from_str(text).map_err(|error| refused(place, error.message().to_owned()))?;
-        let mut table = toml::Table::try_from(&from_file)
-            .map_err(|error| refused(place, error.to_string()))?;
+        let mut table =
+            toml::Table::try_from(&from_file).map_err(|error| refused(place, error.to_string()))?;
         for (key, value) in &mut table {
             let name = format!("{VARIABLE_PREFIX}{}", key.to_uppercase());
             let Some(given) = variable(&name).filter(|_| key != "peers") else {

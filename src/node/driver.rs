@@ -106,13 +106,14 @@ impl<P: Ports> Driver<P> {
         others: Vec<MemberId>,
         ports: P,
         watch: Arc<Watch>,
+        clock: Clock,
     ) -> Self {
         Self {
             replica,
             outbox: Outbox::new(),
             barrier: Barrier::new(),
             timers: Timers::new(),
-            clock: Clock::start(),
+            clock,
             ports,
             others,
             watch,
@@ -179,8 +180,7 @@ impl<P: Ports> Driver<P> {
             }
             Internal::Command(command) => self.handle(Input::Command(command)),
             Internal::Durable(number, positions) => {
-                self.barrier
-                    .durable(number, positions?, &mut self.leaving);
+                self.barrier.durable(number, positions?, &mut self.leaving);
                 self.carry_out();
             }
         }

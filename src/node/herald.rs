@@ -261,7 +261,9 @@ impl State {
         };
         let height = waiter.height();
         let newest = self.certificate.as_ref();
-        let covering = newest.filter(|newest| newest.ballot.height >= height).cloned();
+        let covering = newest
+            .filter(|newest| newest.ballot.height >= height)
+            .cloned();
         if waiter.promise == Promise::Durable && covering.is_none() {
             let waiting = self.uncertified.entry(height).or_default();
             if !waiting.contains(&id) {

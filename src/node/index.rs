@@ -194,7 +194,10 @@ impl Index {
             .tables
             .scan(CERTIFICATES, &from, Direction::Forward, 1)?;
         let stored = stored.first().and_then(|(key, value)| {
-            Some((Height(u64::from_be_bytes(key[..].try_into().ok()?)), place(value)?))
+            Some((
+                Height(u64::from_be_bytes(key[..].try_into().ok()?)),
+                place(value)?,
+            ))
         });
         let recent = {
             let recent = self.read();
@@ -202,7 +205,10 @@ impl Index {
             first.map(|(height, position)| (*height, *position))
         };
         let first = [stored, recent].into_iter().flatten().min();
-        match first.map(|(_, position)| self.record(position)).transpose()? {
+        match first
+            .map(|(_, position)| self.record(position))
+            .transpose()?
+        {
             None => Ok(None),
             Some(Record::Certificate(certificate)) => Ok(Some(certificate)),
             Some(_) => Err(damaged("a certificate".into(), "another record")),
@@ -248,9 +254,7 @@ impl Index {
             return Ok(recent);
         }
         let below = Range::between(&[], &sequence.saturating_add(1).to_be_bytes());
-        let rows = self
-            .tables
-            .scan(SEQUENCES, &below, Direction::Reverse, 1)?;
+        let rows = self.tables.scan(SEQUENCES, &below, Direction::Reverse, 1)?;
         let height = rows.first().and_then(|(_, row)| row[..].try_into().ok());
         Ok(height.map(|bytes| Height(u64::from_be_bytes(bytes))))
     }

@@ -265,7 +265,9 @@ fn put_results(batch: &mut Batch, height: Height, kept: &[Kept]) {
     let mut rest = kept;
     while !rest.is_empty() {
         let mut bytes = 0;
-        let sizes = rest.iter().map(|one| 256 + one.executed.outcome.bytes.len());
+        let sizes = rest
+            .iter()
+            .map(|one| 256 + one.executed.outcome.bytes.len());
         let count = sizes
             .take_while(|size| {
                 let fits = bytes == 0 || bytes + size <= RESULTS_BYTES;

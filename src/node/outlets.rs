@@ -69,11 +69,7 @@ fn send(net: &Net, to: &[MemberId], message: &Message, frame: Bytes) {
 }
 
 /// Answers members from the disk until nobody asks any more.
-pub(crate) fn serve_members(
-    index: &Index,
-    net: &Net,
-    servings: &Receiver<(MemberId, Wanted)>,
-) {
+pub(crate) fn serve_members(index: &Index, net: &Net, servings: &Receiver<(MemberId, Wanted)>) {
     while let Ok((member, wanted)) = servings.recv() {
         for message in serve::answer(index, &wanted) {
             let frame = message.to_bytes();
@@ -108,13 +104,7 @@ pub(crate) fn herald(
     waiters.end();
 }
 
-fn announce(
-    event: Event,
-    index: &Index,
-    waiters: &Waiters,
-    watch: &Watch,
-    notes: &mut Vec<Note>,
-) {
+fn announce(event: Event, index: &Index, waiters: &Waiters, watch: &Watch, notes: &mut Vec<Note>) {
     match event {
         Event::Submitted(digest, Err(why)) => waiters.denied(&digest, why),
         Event::Submitted(_, Ok(())) => {}

@@ -21,7 +21,7 @@ const DECISION: u8 = 6;
 
 /// Why a record of the log is none of ours. The disk is at fault, or a newer program wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
+pub(crate) enum RecordError {
     /// No record has this kind.
     #[error("records of kind {kind} are not known; a newer program wrote this log")]
     Kind {

@@ -214,10 +214,7 @@ fn fresh(opening: &Opening<'_>) -> Start {
 }
 
 /// What the tables hold; as inner error why they cannot be used.
-fn load(
-    opening: &Opening<'_>,
-    tables: &dyn Tables,
-) -> Result<Result<Start, String>, TableError> {
+fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, String>, TableError> {
     let Some(row) = tables.get(index::META, STANDING)? else {
         return Ok(Ok(fresh(opening)));
     };

@@ -13,24 +13,25 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::clock::Clock;
 use super::config::Config;
-use super::driver::{
-    Driver, INTERNAL_MAX, Internal, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX,
-};
+use super::driver::{Driver, INTERNAL_MAX, Internal, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, Unusable};
 use super::executor::{self, Latest};
 use super::handle::{Handle, Parts};
 use super::herald::Waiters;
+use super::index::Index;
+use super::keeper::Keeper;
 use super::keys;
 use super::outlets::{self, Outlets};
 use super::recovery::{self, Opening, Recovered};
-use super::scribe::{self, NOTES_MAX};
+use super::scribe::{self, NOTES_MAX, Note};
 use super::watch::{Certified, Tip, Watch};
-use super::clock::Clock;
 use crate::application::{Plugin, Registry};
 use crate::blocks::Genesis;
-use crate::committee::{MemberId, View};
+use crate::committee::{Certificate, MemberId, View};
+use crate::consortium::serve::Archive;
 use crate::consortium::{self, Command, Consortium};
 use crate::crypto::{SecretKey, Verifier};
 use crate::fsm::PaceOptions;
@@ -234,12 +235,7 @@ impl Machinery {
         })
     }
 
-    fn run(
-        self,
-        files: Files,
-        recovered: Recovered,
-        options: Options,
-    ) -> Result<Node, NodeError> {
+    fn run(self, files: Files, recovered: Recovered, options: Options) -> Result<Node, NodeError> {
         let Recovered {
             restored,
             application,
@@ -266,7 +262,9 @@ impl Machinery {
         let watch = Arc::new(Watch::new(tip, certified, replica.overview()));
         let latest = Arc::new(Latest::new(&*application));
         let waiters = Arc::new(Waiters::default());
-        let others: Vec<MemberId> = members(&files.genesis).filter(|id| *id != files.me).collect();
+        let others: Vec<MemberId> = members(&files.genesis)
+            .filter(|id| *id != files.me)
+            .collect();
         let dropped = Arc::new(Dropped::new(others.iter().copied()));
         let checks = Arc::new(Checks {
             ears: replica.ears(),
@@ -356,7 +354,8 @@ impl Machinery {
             Some(socket) => net::Listen::Bound(socket),
             None => net::Listen::Address(config.listen_p2p),
         };
-        let (seed, _) = keys::entropy().map_err(no_thread)?.split_at(8).clone_halves();
+        let [a, b, c, d, e, f, g, h, ..] = keys::entropy().map_err(no_entropy)?;
+        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let internal = self.internal.0.clone();
         let notice = move |event| {
             let command = match event {
@@ -379,5 +378,113 @@ impl Machinery {
             move |frame| hearing.hear(frame),
             notice,
         )?)
+    }
+}
+
+/// Bounds of the progress timeout on a real network.
+const PACE: PaceOptions = PaceOptions {
+    first: Span::from_ms(2_000),
+    least: Span::from_ms(500),
+    most: Span::from_ms(60_000),
+};
+/// How long nothing may move before the others are asked where they stand.
+const RESEND: Span = Span::from_ms(250);
+
+/// The founders' ids.
+fn members(genesis: &Genesis) -> impl Iterator<Item = MemberId> + '_ {
+    let identities = genesis.founders.iter().map(|founder| founder.identity);
+    identities.map(|key| MemberId::of(&key))
+}
+
+/// Whom the network speaks with: the founders, at the addresses in the settings where they differ.
+fn peers(genesis: &Genesis, config: &Config) -> Vec<net::Peer> {
+    let peers = genesis.founders.iter().map(|founder| {
+        let id = MemberId::of(&founder.identity);
+        let other = config.peers.get(&founder.name);
+        let other = other.or_else(|| config.peers.get(&id.to_string()));
+        net::Peer {
+            id: id.0,
+            key: founder.identity,
+            address: other.unwrap_or(&founder.address).clone(),
+        }
+    });
+    peers.collect()
+}
+
+/// The newest certified block of the disk, with its header.
+fn certified(index: &Index, certificate: Option<&Certificate>) -> Option<Certified> {
+    let certificate = certificate?;
+    let block = index.block(certificate.ballot.height)?;
+    Some(Certified {
+        header: block.header,
+        certificate: certificate.clone(),
+    })
+}
+
+fn no_thread(source: std::io::Error) -> NodeError {
+    let what = "the system gives no thread".into();
+    NodeError::System { what, source }
+}
+
+fn no_entropy(source: std::io::Error) -> NodeError {
+    let what = "the system gives no random bytes".into();
+    NodeError::System { what, source }
+}
+
+/// Starts threads whose panic or failure ends the process.
+struct Spawner<'a> {
+    watch: &'a Arc<Watch>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Spawner<'_> {
+    fn thread(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), NodeError> {
+        let alarm = Alarm {
+            watch: Arc::clone(self.watch),
+            name,
+        };
+        let spawned = thread::Builder::new().name(name.into()).spawn(move || {
+            let _alarm = alarm;
+            work();
+        });
+        self.threads.push(spawned.map_err(no_thread)?);
+        Ok(())
+    }
+
+    fn driver(&mut self, driver: Driver<Outlets>, sources: Sources) -> Result<(), NodeError> {
+        let watch = Arc::clone(self.watch);
+        self.thread("replica", move || {
+            if let Err(error) = driver.run(&sources) {
+                watch.fail(error);
+            }
+            watch.end();
+        })
+    }
+
+    fn scribe(&mut self, keeper: Keeper, notes: Receiver<Vec<Note>>) -> Result<(), NodeError> {
+        let watch = Arc::clone(self.watch);
+        self.thread("scribe", move || {
+            if let Err(error) = scribe::run(keeper, &notes) {
+                watch.fail(error);
+            }
+        })
+    }
+}
+
+/// Tells of a thread that panics.
+struct Alarm {
+    watch: Arc<Watch>,
+    name: &'static str,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.watch.fail(format!("thread {} failed", self.name));
+        }
     }
 }
