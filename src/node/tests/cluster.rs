@@ -1,0 +1,151 @@
+//! Members of one process on loopback: they commit, are killed, and come back.
+//!
+//! Source: interface, `dev`. In: temporary folders, free ports. Out: verdicts.
+//! Holds: no port is named. Elsewhere: processes (`cli`).
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::blocks::{Parameters, SignedGroup, Transaction};
+use crate::committee::Height;
+use crate::consortium::Verdict;
+use crate::crypto::{Digest, SecretKey};
+use crate::node::init::{self, Cluster};
+use crate::node::{Config, Node, NodeError, Options, Promise, Settled, Settlement, Unusable};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn free() -> (SocketAddr, TcpListener) {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    (socket.local_addr().expect("it is bound"), socket)
+}
+
+/// Directories of `count` members, and a bound socket for each.
+fn prepare(dir: &Path, count: usize) -> Vec<TcpListener> {
+    let sockets: Vec<_> = (0..count).map(|_| free()).collect();
+    let api = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = Config {
+        log_file_mib: 8,
+        verify_threads: 1,
+        ..Config::default()
+    };
+    let cluster = Cluster {
+        name: "test".into(),
+        addresses: sockets.iter().map(|(address, _)| (*address, api)).collect(),
+        parameters: Parameters::default(),
+        config,
+    };
+    init::cluster(dir, &cluster).expect("directories are made");
+    sockets.into_iter().map(|(_, socket)| socket).collect()
+}
+
+fn start(dir: &Path, number: usize, socket: Option<TcpListener>) -> Result<Node, NodeError> {
+    let mut options = Options::load(&init::member_dir(dir, number))?;
+    options.p2p = socket;
+    Node::start(options)
+}
+
+fn client() -> SecretKey {
+    SecretKey::from_seed([7; 32])
+}
+
+fn group(chain: &Digest, sequence: u64, value: u8) -> SignedGroup {
+    let operation = crate::application::kv::Operation::Put {
+        key: b"key",
+        value: &[value],
+    };
+    let transaction = Transaction {
+        sequence,
+        expiry: Height(1_000),
+        operation: operation.to_bytes().expect("a small operation").into(),
+    };
+    SignedGroup::sign(chain, &client(), &[transaction])
+}
+
+async fn put(node: &Node, sequence: u64, value: u8, promise: Promise) -> Settlement {
+    let handle = node.handle();
+    let group = group(&handle.genesis().chain(), sequence, value);
+    let submitted = tokio::time::timeout(PATIENCE, handle.submit(group, promise));
+    let settlement = submitted.await.expect("answered in time");
+    settlement.expect("admitted")
+}
+
+fn executed(settlement: &Settlement) -> &crate::consortium::Executed {
+    match &settlement.transactions[..] {
+        [(_, Settled::Answered(Verdict::Executed(e) | Verdict::Repeated(e), _))] => e,
+        other => panic!("not executed: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn one_member_commits_and_restarts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = prepare(folder.path(), 1).pop();
+    let node = start(folder.path(), 0, socket).expect("it starts");
+    let first = put(&node, 1, 1, Promise::Durable).await;
+    let first = executed(&first).clone();
+    let before = node.handle().tip();
+    node.shutdown().expect("a clean end");
+
+    let node = start(folder.path(), 0, None).expect("it starts again");
+    let after = node.handle().tip();
+    assert!(after.header.height >= before.header.height);
+    let again = put(&node, 1, 1, Promise::Durable).await;
+    assert_eq!(
+        executed(&again),
+        &first,
+        "asked again it gives the same answer"
+    );
+    let second = put(&node, 2, 2, Promise::Durable).await;
+    assert!(second.certificate.is_some());
+    assert_eq!(executed(&second).sequence, 1);
+    node.shutdown().expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn four_members_commit_and_one_comes_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let sockets = prepare(folder.path(), 4);
+    let started = sockets.into_iter().enumerate();
+    let mut nodes: Vec<Node> = started
+        .map(|(number, socket)| start(folder.path(), number, Some(socket)).expect("it starts"))
+        .collect();
+    for sequence in 1..=8 {
+        let node = &nodes[usize::try_from(sequence).expect("small") % 4];
+        let done = put(node, sequence, 1, Promise::Durable).await;
+        assert_eq!(executed(&done).sequence, sequence - 1);
+    }
+    nodes
+        .pop()
+        .expect("four run")
+        .shutdown()
+        .expect("a clean end");
+    for sequence in 9..=16 {
+        put(&nodes[0], sequence, 2, Promise::Durable).await;
+    }
+    nodes.push(start(folder.path(), 3, None).expect("it starts again"));
+    let mut grown = nodes[3].handle().executed();
+    let caught_up = grown.wait_for(|count| *count >= 16);
+    let caught_up = tokio::time::timeout(PATIENCE, caught_up).await;
+    caught_up.expect("in time").expect("it runs");
+    for node in nodes {
+        node.shutdown().expect("a clean end");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_member_that_lost_its_log_does_not_vote_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = prepare(folder.path(), 1).pop();
+    let node = start(folder.path(), 0, socket).expect("it starts");
+    node.shutdown().expect("a clean end");
+    let dir = init::member_dir(folder.path(), 0);
+    std::fs::remove_dir_all(dir.join("data")).expect("wiped");
+    match start(folder.path(), 0, None) {
+        Err(error @ NodeError::Unusable(Unusable::Wiped { .. })) => {
+            assert!(error.to_string().contains("rejoin"));
+        }
+        other => panic!("it must not start: {:?}", other.err()),
+    }
+}
