@@ -13,8 +13,10 @@
 pub mod application;
 pub mod blocks;
 pub mod committee;
+pub mod consensus;
 pub mod consortium;
 pub mod crypto;
 pub mod fsm;
 pub mod machine;
+pub mod membership;
 pub mod net;
