@@ -252,3 +252,6 @@ pub struct EnginePlugin {
     /// Makes one.
     pub make: fn(EngineSetup) -> Result<Box<dyn Engine>, MakeError>,
 }
+
+#[cfg(test)]
+mod tests;

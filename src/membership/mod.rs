@@ -6,8 +6,11 @@
 //! by its origin's identity key and checked where it arrives.
 //! Elsewhere: who votes (`committee`), sockets (`net`), what a delivery means (`consortium`).
 
+mod budget;
 mod envelope;
+mod full_gossip;
 mod list;
+mod registry;
 
 use bytes::Bytes;
 
@@ -15,6 +18,7 @@ pub use self::envelope::{CONTENT_BYTES_MAX, ENVELOPE_BYTES_MAX};
 pub use self::list::{
     CHANGES_KEPT_MAX, Change, ChangeKind, List, ListError, Listed, MissedError, Roster, Status,
 };
+pub use self::registry::{OverlayRegistration, OverlayRegistry, OverlayRegistryError, overlays};
 use crate::committee::MemberId;
 use crate::crypto::{Digest, PublicKey, SecretKey, Verifier};
 use crate::machine::{Span, Time};
@@ -24,7 +28,8 @@ use crate::machine::{Span, Time};
 pub enum OverlayInput {
     /// The certified list, as often as it changes; the first comes before anything else.
     Members(Vec<(MemberId, PublicKey)>),
-    /// A link to this member stands, or fell; until told, none stands.
+    /// A new link to this member stands, or the last one fell; until told, none stands. For a
+    /// member that is not listed it is ignored: tell it again when the list has it.
     Reachable(MemberId, bool),
     /// Spread this to every listed member; it is not delivered here.
     Broadcast(Bytes),
