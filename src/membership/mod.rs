@@ -127,8 +127,9 @@ pub struct OverlaySetup {
     pub verifier: Verifier,
     /// Where all chance comes from; drawn by the driver.
     pub seed: [u8; 32],
-    /// Higher than every counter that this member ever signed with: the node counts its starts and
-    /// gives `starts << 40`. One that was used before is taken for a repeat and dropped by others.
+    /// Higher than every counter that this member ever signed with: others take one that was used
+    /// before for a repeat and drop it. The node gives `milliseconds since the Unix epoch << 20` of
+    /// its start, which also rises over a lost disk.
     pub first_counter: u64,
 }
 
@@ -156,3 +157,6 @@ pub struct OverlayPlugin {
     /// Makes one.
     pub make: fn(OverlaySetup) -> Box<dyn Overlay>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,9 @@
 //! lost, but each correct holder makes its offer to each member that it reaches, and again when a
 //! link comes back.
 //!
-//! Delivery is once for as long as a member runs; after a restart it may see again what others
-//! still keep.
+//! Delivery is once for as long as a member runs; after a restart it may see again what was said
+//! before. An origin that signs two contents under one counter is heard with either. So what is
+//! delivered must prove itself, as certificates do.
 
 mod seen;
 mod store;
