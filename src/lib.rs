@@ -18,3 +18,4 @@ pub mod crypto;
 pub mod fsm;
 pub mod machine;
 pub mod net;
+pub mod storage;
