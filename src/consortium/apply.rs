@@ -235,7 +235,7 @@ impl Consortium {
             ours: Box::new(ours),
             certified,
         }));
-        self.tell(now, fsm::Command::Fail, out);
+        self.tell(now, fsm::Command::Change(fsm::Role::Failed), out);
     }
 
     /// Leaders propose: at once when nothing is open, else when enough has gathered.

@@ -54,8 +54,21 @@ pub enum Command {
     Work(bool),
     /// Links to this seat stand, or fell.
     Connected(Seat, bool),
-    /// Our state contradicts a certificate: stop voting.
-    Fail,
+    /// What this member is to be changes.
+    Change(Role),
+}
+
+/// What a member may be told to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It has been given a seat that it has yet to take.
+    Invited,
+    /// It has no seat any more.
+    Unseated,
+    /// It takes a snapshot, or has taken it.
+    Checkpointing(bool),
+    /// Its state contradicts a certificate: it stops voting.
+    Failed,
 }
 
 /// What must be durable.
@@ -292,7 +305,7 @@ impl Ordering {
             Command::Connected(seat, false) => {
                 self.generation.handle(&view::Event::Disconnected(seat));
             }
-            Command::Fail => self.normal(now, &normal::Event::Fail, out),
+            Command::Change(role) => self.normal(now, &normal::Event::Change(role), out),
         }
     }
 }
