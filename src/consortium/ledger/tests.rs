@@ -476,7 +476,7 @@ impl Naive {
                 let count = self.entries.len();
                 let before = self.entries.iter_mut().find(|(n, ..)| *n == name);
                 let kind = match before {
-                    _ if is_expired => "expired",
+                    Some(_) | None if is_expired => "expired",
                     Some((_, e)) if e.operation == transaction.digest() => {
                         e.expiry = e.expiry.max(expiry);
                         "repeated"

@@ -270,7 +270,7 @@ impl Pool {
     }
 
     /// Takes a batch that `origin` sent. One that an open proposal names is taken whatever its
-    /// origin has here, and once more after its commit, since this member could not vote without it.
+    /// origin has here, and once more after its commit: without it this member could not vote.
     pub fn add(&mut self, origin: MemberId, batch: Verified<CheckedBatch>, now: Time) -> Taken {
         let digest = batch.digest;
         if self.shelf.get(&digest).is_some() {
