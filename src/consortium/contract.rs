@@ -1,7 +1,7 @@
 //! What the replica's driver tells it and is told: commands, records, timers, events.
 //!
-//! Source: `machine.rs`. In and out: the types of this file. Holds: every event that wants an answer names what the
-//! answer must name. Elsewhere: the drivers (`node`, `sim`).
+//! Source: `machine.rs`. In and out: the types of this file. Holds: every event that wants an
+//! answer names what the answer must name. Elsewhere: the drivers (`node`, `sim`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -74,8 +74,6 @@ pub enum Timer {
     Flush,
     /// Missing batches or blocks are asked for again.
     Fetch,
-    /// An idle chain offers a fresh certified block.
-    Beacon,
 }
 
 /// One block for the application.

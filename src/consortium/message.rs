@@ -1,7 +1,8 @@
 //! What members say to each other, and what must hold before the replica hears it.
 //!
 //! Source: `docs/formats.md`. In: frames of authenticated links. Out: [`Heard`].
-//! Holds: whatever reaches the replica was decoded canonically, is within its bounds, and every signature holds.
+//! Holds: whatever reaches the replica was decoded canonically, is within its bounds, and every
+//! signature holds.
 //! Elsewhere: the threads that check in parallel (`node`), sockets (`net`).
 
 use bytes::Bytes;
@@ -146,12 +147,15 @@ pub struct Ears {
     pub view: View,
     /// Sizes from the genesis document.
     pub bounds: Bounds,
+    /// Heights that may be ordered above a carried certificate.
+    pub ahead_max: u32,
     /// The signature scheme.
     pub verifier: Verifier,
 }
 
 impl Ears {
-    /// Decodes and checks a frame from `from`. Pure and heavy: the driver runs it off the replica's thread.
+    /// Decodes and checks a frame from `from`. Pure and heavy: the driver runs it off the replica's
+    /// thread.
     pub fn hear(&self, from: &MemberId, frame: &[u8]) -> Result<Heard, HearError> {
         let message: Message = codec::decode(frame, ENCODED_BYTES_MAX)?;
         let seat = self.view.seat_of(from);
@@ -206,8 +210,9 @@ impl Ears {
         Ok(certificate.verify(&self.view, &self.verifier)?)
     }
 
-    /// A payload is an encoded proposal, and its digest is the proposal's. Everything that decides its validity
-    /// and needs no state is checked here, the signatures of its inline batches and of its certificate among it.
+    /// A payload is an encoded proposal, and its digest is the proposal's. Everything that decides
+    /// its validity and needs no state is checked here, the signatures of its inline batches and of
+    /// its certificate among it.
     fn payload_checks(&self, payload: &fsm::Payload) -> Result<Vec<Check>, HearError> {
         let malformed = HearError::Malformed { what: "payload" };
         let proposal = Proposal::from_bytes(&payload.bytes)?;

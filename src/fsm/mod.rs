@@ -1,9 +1,11 @@
 //! The three state machines: normal operation, regency change, view generation.
 //!
-//! Source: Mod-SMaRt; the Consortium's state maps. In: messages between seats, timers, payloads. Out: decisions.
-//! Holds: heights in a bounded window are independent instances; a decided height is decided for ever; two events
-//! of one machine never run at once.
-//! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs (`committee::voter`).
+//! Source: Mod-SMaRt; the Consortium's state maps. In: messages between seats, timers, payloads.
+//! Out: decisions.
+//! Holds: heights in a bounded window are independent instances; a decided height is decided for
+//! ever; two events of one machine never run at once.
+//! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs
+//! (`committee::voter`).
 
 mod core;
 mod instance;
@@ -59,14 +61,16 @@ pub enum Record {
     Voter(VoterRecord),
     /// The payload that a WRITE names.
     Payload(Height, Payload),
-    /// A decision, for those who missed it: until a block certificate covers it nothing else can give it to them.
+    /// A decision, for those who missed it: until a block certificate covers it nothing else can
+    /// give it to them.
     Decision(Certificate),
 }
 
 /// What the ordering machines tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Judge this payload by its bytes and answer with [`Command::Checked`], at once or when its bytes are here.
+    /// Judge this payload by its bytes and answer with [`Command::Checked`], at once or when its
+    /// bytes are here.
     Check(Height, Payload),
     /// q ACCEPTs: the height is decided.
     Decided(Height, Payload, Certificate),
@@ -147,7 +151,8 @@ impl Ordering {
         self.core.is_leading() && matches!(self.state(), "leader" | "checkpointing")
     }
 
-    /// The lowest height that we may propose, and whether it must be closed because a bound height waits above it.
+    /// The lowest height that we may propose, and whether it must be closed because a bound height
+    /// waits above it.
     pub fn next_height(&self) -> Option<(Height, bool)> {
         if self.is_leading() {
             self.core.next_height()
@@ -169,6 +174,14 @@ impl Ordering {
     /// The voter signs PERSIST through this door.
     pub fn voter_mut(&mut self) -> Option<&mut Voter> {
         self.core.voter.as_mut()
+    }
+
+    /// Decided payloads that are held, by height.
+    pub fn decisions(&self) -> impl Iterator<Item = (Height, Payload)> {
+        self.core.instances.iter().filter_map(|(height, instance)| {
+            let digest = instance.decision()?.ballot.digest;
+            Some((*height, instance.payload(&digest)?))
+        })
     }
 
     /// The newest block certificate.
@@ -205,7 +218,8 @@ impl Ordering {
     }
 
     fn hear(&mut self, now: Time, from: Seat, heard: Heard, out: &mut Outbox<Self>) {
-        // STOP and what follows are heard in every state but these: a leader that stalls can always be replaced.
+        // STOP and what follows are heard in every state but these: a leader that stalls can always
+        // be replaced.
         let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed");
         match &*heard {
             Message::Stop(stop) if !is_deaf => {

@@ -1,17 +1,16 @@
 //! Normal operation: what a member is, and what it does with each message in that role.
 //!
-//! Source: the Consortium's state map of a node; Mod-SMaRt, normal phase. In: [`Event`]. Out: votes, decisions.
-//! Holds: only follower, leader and checkpointing vote; failed absorbs everything; an event without a place in a
-//! state is ignored and counted.
-//! Elsewhere: the acts themselves (`core`), replacing the leader (`regency`), seats of the next view (`view`).
+//! Source: the Consortium's state map of a node; Mod-SMaRt, normal phase. In: [`Event`]. Out:
+//! votes, decisions.
+//! Holds: only follower, leader and checkpointing vote; failed absorbs everything; an event without
+//! a place in a state is ignored and counted.
+//! Elsewhere: the acts themselves (`core`), replacing the leader (`regency`), seats of the next
+//! view (`view`).
 //!
 //! ```text
-//! initial --start--> recovering --recovered--> synchronising --known--> follower <--lead/follow--> leader
-//!                                                    |  ^                   |  ^                    |
-//!                                                 unseated                 checkpoint / taken       |
-//!                                                    v  |                   v  |                    |
-//!                                              observer --invited--> joining  checkpointing <-------+
-//! any --fail--> failed
+//! initial --start--> recovering --recovered--> synchronising --known--> follower <--lead/follow-->
+//! leader | ^ | ^ | unseated checkpoint / taken | v | v | | observer --invited--> joining
+//! checkpointing <-------+ any --fail--> failed
 //! ```
 
 use statig::prelude::*;
