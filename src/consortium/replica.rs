@@ -319,7 +319,8 @@ impl Consortium {
         let leader = self.view.member(self.view.leader(regency));
         let Some(leader) = leader else { return };
         out.emit(Event::Changed(Change::Regency(regency.0, leader)));
-        self.pool.unpropose_above(self.chain.ledger.height());
+        self.pool
+            .unpropose_above(self.ordering.decided().max(self.chain.reach()));
         if !is_synchronised || leader == self.options.me {
             return;
         }
