@@ -10,6 +10,7 @@
 //! | 1 protocols | `fsm`, `consensus`, `membership`, `checkpoint`, `bootstrap` |
 //! | 0 vocabulary | `machine`, `crypto`, `committee`, `blocks` |
 
+pub mod api;
 pub mod application;
 pub mod blocks;
 pub mod committee;
@@ -20,3 +21,5 @@ pub mod fsm;
 pub mod machine;
 pub mod membership;
 pub mod net;
+pub mod node;
+pub mod storage;

@@ -1,12 +1,13 @@
 //! What the replica's driver tells it and is told: commands, records, timers, events.
 //!
-//! Source: `machine.rs`. In and out: the types of this file. Holds: every event that wants an answer names what the
-//! answer must name. Elsewhere: the drivers (`node`, `sim`).
+//! Source: `machine.rs`. In and out: the types of this file. Holds: every event that wants an
+//! answer names what the answer must name. Elsewhere: the drivers (`node`, `sim`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::message::Block;
+pub use crate::blocks::Outcome;
 use crate::blocks::receipts::Receipt;
 use crate::blocks::{Group, Header, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, ViewId, Vote, VoterRecord};
@@ -39,15 +40,6 @@ pub struct Execution {
     pub state: Option<Digest>,
 }
 
-/// The result of one transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// 0 is success; the application documents the others.
-    pub code: u16,
-    /// What the operation gives.
-    pub bytes: Bytes,
-}
-
 /// What must be durable. Each record is appended to the log whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
@@ -74,8 +66,6 @@ pub enum Timer {
     Flush,
     /// Missing batches or blocks are asked for again.
     Fetch,
-    /// An idle chain offers a fresh certified block.
-    Beacon,
 }
 
 /// One block for the application.

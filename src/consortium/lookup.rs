@@ -1,6 +1,7 @@
 //! A hash map that is asked by key and never iterated.
 //!
-//! Source: SipHash-1-3 (Aumasson and Bernstein) under a fixed key. In: keys and values. Out: values.
+//! Source: SipHash-1-3 (Aumasson and Bernstein) under a fixed key. In: keys and values. Out:
+//! values.
 //! Holds: nothing that can be observed depends on the order of its entries, so two members and two
 //! runs behave alike.
 //! Elsewhere: every map that is walked is a `BTreeMap`.

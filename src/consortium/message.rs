@@ -1,14 +1,17 @@
 //! What members say to each other, and what must hold before the replica hears it.
 //!
 //! Source: `docs/formats.md`. In: frames of authenticated links. Out: [`Heard`].
-//! Holds: whatever reaches the replica was decoded canonically, is within its bounds, and every signature holds.
+//! Holds: whatever reaches the replica was decoded canonically, is within its bounds, and every
+//! signature holds.
 //! Elsewhere: the threads that check in parallel (`node`), sockets (`net`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::codec::{self, DecodeError, ENCODED_BYTES_MAX};
-use crate::blocks::{BatchRef, Body, Bounds, CheckedBatch, GroupError, Header, Proposal};
+use crate::blocks::{
+    BatchRef, Body, Bounds, CheckedBatch, GroupError, Header, Proposal, ProposalError,
+};
 use crate::committee::{Certificate, CertificateError, Height, Kind, MemberId, View, Vote};
 use crate::crypto::{Check, Digest, Verified, Verifier};
 use crate::fsm;
@@ -125,6 +128,9 @@ pub enum HearError {
         /// Which message.
         what: &'static str,
     },
+    /// A proposal breaks a rule that its bytes alone decide.
+    #[error("proposal: {0}")]
+    Proposal(#[from] ProposalError),
     /// An ordering message is wrong.
     #[error(transparent)]
     Order(#[from] fsm::MessageError),
@@ -146,12 +152,15 @@ pub struct Ears {
     pub view: View,
     /// Sizes from the genesis document.
     pub bounds: Bounds,
+    /// Heights that may be ordered above a carried certificate.
+    pub ahead_max: u32,
     /// The signature scheme.
     pub verifier: Verifier,
 }
 
 impl Ears {
-    /// Decodes and checks a frame from `from`. Pure and heavy: the driver runs it off the replica's thread.
+    /// Decodes and checks a frame from `from`. Pure and heavy: the driver runs it off the replica's
+    /// thread.
     pub fn hear(&self, from: &MemberId, frame: &[u8]) -> Result<Heard, HearError> {
         let message: Message = codec::decode(frame, ENCODED_BYTES_MAX)?;
         let seat = self.view.seat_of(from);
@@ -159,11 +168,14 @@ impl Ears {
             Message::Order(order) => {
                 let seat = seat.ok_or(HearError::NoSeat)?;
                 let mut checks = order.checks(&self.view, seat)?;
-                if let fsm::Message::Propose(_, payload)
-                | fsm::Message::Decision(_, payload)
-                | fsm::Message::Payload(_, payload) = &order
-                {
-                    checks.extend(self.payload_checks(payload)?);
+                let brought = match &order {
+                    fsm::Message::Propose(vote, payload) => Some((vote.ballot.height, payload)),
+                    fsm::Message::Decision(proof, payload) => Some((proof.ballot.height, payload)),
+                    fsm::Message::Payload(height, payload) => Some((*height, payload)),
+                    _ => None,
+                };
+                if let Some((height, payload)) = brought {
+                    checks.extend(self.payload_checks(height, payload)?);
                 }
                 self.all_valid(&checks)?;
                 Ok(Heard::Order(Verified::vouch(order)))
@@ -206,14 +218,18 @@ impl Ears {
         Ok(certificate.verify(&self.view, &self.verifier)?)
     }
 
-    /// A payload is an encoded proposal, and its digest is the proposal's. Everything that decides its validity
-    /// and needs no state is checked here, the signatures of its inline batches and of its certificate among it.
-    fn payload_checks(&self, payload: &fsm::Payload) -> Result<Vec<Check>, HearError> {
-        let malformed = HearError::Malformed { what: "payload" };
+    /// A payload is an encoded proposal, and its digest is the proposal's. Everything that decides
+    /// its validity and needs no state is checked here, the signatures of its inline batches and of
+    /// its certificate among it.
+    fn payload_checks(
+        &self,
+        height: Height,
+        payload: &fsm::Payload,
+    ) -> Result<Vec<Check>, HearError> {
         let proposal = Proposal::from_bytes(&payload.bytes)?;
-        let is_ours = proposal.chain == *self.view.chain() && proposal.view == self.view.id();
-        if proposal.digest() != payload.digest || !is_ours {
-            return Err(malformed);
+        proposal.check(&self.view, height, self.ahead_max)?;
+        if proposal.digest() != payload.digest {
+            return Err(HearError::Malformed { what: "payload" });
         }
         let mut checks = Vec::new();
         if let Some(certificate) = &proposal.carried {

@@ -1,14 +1,20 @@
 //! The replica: owns the machines, the chain and the pool, and routes each input to one of them.
 //!
-//! Source: `ARCHITECTURE.md`. In: checked messages, timers, commands. Out: messages, records, events.
+//! Source: `ARCHITECTURE.md`. In: checked messages, timers, commands. Out: messages, records,
+//! events.
 //! Holds: decided proposals apply in height order; every header follows from the decided prefix.
 //! Elsewhere: decisions (`fsm`), disk and execution (answered through events).
 
+mod apply;
+mod catchup;
 mod contract;
 pub mod ledger;
 mod lookup;
 mod message;
 pub mod pool;
+mod replica;
+mod seal;
+pub mod serve;
 
 pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
@@ -21,6 +27,7 @@ pub use message::{
     VOTES_BYTES_MAX,
 };
 pub use pool::Pool;
+pub use replica::{Consortium, Options, Overview, Restored};
 
 /// Bytes of a result that are remembered for repeats, at most.
 pub const OUTCOME_BYTES_MAX: usize = 256;

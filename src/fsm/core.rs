@@ -1,10 +1,12 @@
-//! What the normal and the regency machine share: the window of open heights, the voter, the regency.
+//! What the normal and the regency machine share: the window of open heights, the voter, the
+//! regency.
 //!
-//! Source: Mod-SMaRt over a window of independent instances. In: checked votes, payloads, certificates.
+//! Source: Mod-SMaRt over a window of independent instances. In: checked votes, payloads,
+//! certificates.
 //! Out: votes that leave behind their records, decisions.
-//! Holds: the decided prefix only grows; a WRITE goes only to a valid payload that the regency's SYNC allows; no
-//! vote leaves for a height more than W above the decided prefix. Elsewhere: roles (`normal`), leaders that fail
-//! (`regency`).
+//! Holds: the decided prefix only grows; a WRITE goes only to a valid payload that the regency's
+//! SYNC allows; no vote leaves for a height more than W above the decided prefix. Elsewhere: roles
+//! (`normal`), leaders that fail (`regency`).
 
 use std::collections::BTreeMap;
 
@@ -127,7 +129,8 @@ impl Core {
         above.any(|instance| instance.is_open() || instance.decision().is_some())
     }
 
-    /// The lowest height that we, leading, may propose, and whether a bound height above it waits for it.
+    /// The lowest height that we, leading, may propose, and whether a bound height above it waits
+    /// for it.
     pub(super) fn next_height(&self) -> Option<(Height, bool)> {
         if !self.is_leading() {
             return None;
@@ -197,7 +200,8 @@ impl Core {
         }
     }
 
-    /// Enters `regency`: its WRITEs count from nothing, what the last SYNC bound binds no more until the next says so.
+    /// Enters `regency`: its WRITEs count from nothing, what the last SYNC bound binds no more
+    /// until the next says so.
     pub(super) fn enter(&mut self, regency: Regency, is_synchronised: bool) {
         assert!(regency >= self.regency, "a regency never goes back");
         self.regency = regency;
@@ -221,7 +225,8 @@ impl Scene<'_> {
         self.out.send(To::One(seat), message);
     }
 
-    /// Leaders propose: signs PROPOSE and, since the leader checked its own payload, WRITE behind one barrier.
+    /// Leaders propose: signs PROPOSE and, since the leader checked its own payload, WRITE behind
+    /// one barrier.
     pub(super) fn propose(&mut self, height: Height, payload: Payload) {
         let regency = self.core.regency;
         let may = self.core.is_leading() && self.core.is_open(height);
@@ -244,7 +249,8 @@ impl Scene<'_> {
         instance.add_payload(&payload);
         instance.mark_valid(&payload.digest);
         instance.propose(vote.clone());
-        // The WRITE's records go first: one sync covers both, and PROPOSE brings the bytes that it makes durable.
+        // The WRITE's records go first: one sync covers both, and PROPOSE brings the bytes that it
+        // makes durable.
         self.out.save(Record::Payload(height, payload.clone()));
         self.send(Message::Propose(*vote, payload));
         self.try_write(height);
@@ -330,7 +336,8 @@ impl Scene<'_> {
         let Ok((records, vote)) = voter.write(regency, height, lock.digest) else {
             return;
         };
-        // A WRITE leaves only when every byte it names is durable here; a leader saved them with its PROPOSE.
+        // A WRITE leaves only when every byte it names is durable here; a leader saved them with
+        // its PROPOSE.
         if let Some(payload) = payload.filter(|_| !is_own) {
             self.out.save(Record::Payload(height, payload));
         }
@@ -408,8 +415,8 @@ impl Scene<'_> {
         self.decide(certificate.into_inner());
     }
 
-    /// q ACCEPTs decide once their payload is held. A payload that we did not find valid ourselves was found so by
-    /// the correct seats among them.
+    /// q ACCEPTs decide once their payload is held. A payload that we did not find valid ourselves
+    /// was found so by the correct seats among them.
     fn decide(&mut self, certificate: Certificate) {
         let (height, digest) = (certificate.ballot.height, certificate.ballot.digest);
         let instance = self.core.instance(height);
@@ -476,7 +483,8 @@ impl Scene<'_> {
         heights.into_iter().for_each(|height| self.advance(height));
     }
 
-    /// A block certificate closes every height up to its own; `applied` is what the replica has applied.
+    /// A block certificate closes every height up to its own; `applied` is what the replica has
+    /// applied.
     pub(super) fn on_certified(&mut self, certificate: Certificate, applied: Height) {
         if self.core.base.is_some() && certificate.ballot.height <= self.core.certified() {
             return;
@@ -609,7 +617,8 @@ impl Scene<'_> {
         }
     }
 
-    /// A new leader proposes what its SYNC bound, as far as the window reaches; bytes it lacks are asked for.
+    /// A new leader proposes what its SYNC bound, as far as the window reaches; bytes it lacks are
+    /// asked for.
     pub(super) fn propose_bound(&mut self) {
         if !self.core.is_leading() {
             return;

@@ -1,8 +1,10 @@
 //! One height: its proposals, its votes, its decision.
 //!
-//! Source: Mod-SMaRt, one consensus instance (VP-Consensus). In: checked votes and payloads. Out: certificates.
-//! Holds: one WRITE per seat and regency counts, the first; one ACCEPT per seat counts, that of the highest regency;
-//! a decision never changes. Elsewhere: when to vote (`ordering`), what to sign (`committee::voter`).
+//! Source: Mod-SMaRt, one consensus instance (VP-Consensus). In: checked votes and payloads. Out:
+//! certificates.
+//! Holds: one WRITE per seat and regency counts, the first; one ACCEPT per seat counts, that of the
+//! highest regency; a decision never changes. Elsewhere: when to vote (`ordering`), what to sign
+//! (`committee::voter`).
 
 use std::collections::BTreeMap;
 
@@ -12,8 +14,8 @@ use super::message::Payload;
 use crate::committee::{Certificate, Lock, Regency, Seat, View, Vote};
 use crate::crypto::{Digest, Verified};
 
-/// Payloads kept per height: the leader's, a bound one, and one decided elsewhere. Beyond it the oldest that nothing
-/// refers to is dropped.
+/// Payloads kept per height: the leader's, a bound one, and one decided elsewhere. Beyond it the
+/// oldest that nothing refers to is dropped.
 const PAYLOADS_MAX: usize = 4;
 
 /// Whether the replica found a payload valid.
@@ -154,7 +156,8 @@ impl Instance {
         certificate(view, self.accepts.values())
     }
 
-    /// Takes the decision. A second one for another digest proves more than f faults, and changes nothing.
+    /// Takes the decision. A second one for another digest proves more than f faults, and changes
+    /// nothing.
     pub(super) fn decide(&mut self, certificate: &Certificate) -> Decided {
         match &self.decision {
             Some(held) if held.ballot.digest == certificate.ballot.digest => Decided::Known,

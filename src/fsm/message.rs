@@ -45,7 +45,8 @@ pub struct Sync {
     pub regency: Regency,
     /// n − f STOP-DATA of distinct seats.
     pub set: Vec<StopData>,
-    /// The certificates of the base, of every claimed decision and of the highest lock of every height.
+    /// The certificates of the base, of every claimed decision and of the highest lock of every
+    /// height.
     pub proofs: Vec<Certificate>,
 }
 
@@ -124,7 +125,8 @@ pub enum MessageError {
 impl Message {
     /// The signatures to check, after everything that needs none; `from` is the sender's seat.
     ///
-    /// Whether a payload's digest is that of its bytes is checked by the replica, which knows what they are.
+    /// Whether a payload's digest is that of its bytes is checked by the replica, which knows what
+    /// they are.
     pub fn checks(&self, view: &View, from: Seat) -> Result<Vec<Check>, MessageError> {
         match self {
             Message::Propose(vote, _) => vote_checks(vote, view, &[Kind::Propose], "propose"),

@@ -1,9 +1,11 @@
 //! The three state machines: normal operation, regency change, view generation.
 //!
-//! Source: Mod-SMaRt; the Consortium's state maps. In: messages between seats, timers, payloads. Out: decisions.
-//! Holds: heights in a bounded window are independent instances; a decided height is decided for ever; two events
-//! of one machine never run at once.
-//! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs (`committee::voter`).
+//! Source: Mod-SMaRt; the Consortium's state maps. In: messages between seats, timers, payloads.
+//! Out: decisions.
+//! Holds: heights in a bounded window are independent instances; a decided height is decided for
+//! ever; two events of one machine never run at once.
+//! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs
+//! (`committee::voter`).
 
 mod core;
 mod instance;
@@ -12,6 +14,7 @@ mod normal;
 mod pace;
 mod regency;
 mod sync;
+mod view;
 
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
@@ -20,6 +23,7 @@ pub use self::message::{Heard, Message, MessageError, Payload, Status, Stop, Syn
 use self::normal::Normal;
 pub use self::pace::PaceOptions;
 use self::regency::RegencyChange;
+use self::view::ViewGeneration;
 use crate::committee::{Certificate, Height, Regency, Seat, View, Vote, Voter, VoterRecord};
 use crate::crypto::Digest;
 use crate::machine::{Input, Machine, Outbox, Span, Time};
@@ -48,8 +52,23 @@ pub enum Command {
     Progress,
     /// Whether there is admitted work or a control block due.
     Work(bool),
-    /// Our state contradicts a certificate: stop voting.
-    Fail,
+    /// Links to this seat stand, or fell.
+    Connected(Seat, bool),
+    /// What this member is to be changes.
+    Change(Role),
+}
+
+/// What a member may be told to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It has been given a seat that it has yet to take.
+    Invited,
+    /// It has no seat any more.
+    Unseated,
+    /// It takes a snapshot, or has taken it.
+    Checkpointing(bool),
+    /// Its state contradicts a certificate: it stops voting.
+    Failed,
 }
 
 /// What must be durable.
@@ -59,14 +78,16 @@ pub enum Record {
     Voter(VoterRecord),
     /// The payload that a WRITE names.
     Payload(Height, Payload),
-    /// A decision, for those who missed it: until a block certificate covers it nothing else can give it to them.
+    /// A decision, for those who missed it: until a block certificate covers it nothing else can
+    /// give it to them.
     Decision(Certificate),
 }
 
 /// What the ordering machines tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Judge this payload by its bytes and answer with [`Command::Checked`], at once or when its bytes are here.
+    /// Judge this payload by its bytes and answer with [`Command::Checked`], at once or when its
+    /// bytes are here.
     Check(Height, Payload),
     /// q ACCEPTs: the height is decided.
     Decided(Height, Payload, Certificate),
@@ -115,12 +136,15 @@ pub struct Ordering {
     core: Core,
     normal: StateMachine<Normal>,
     regency: StateMachine<RegencyChange>,
+    generation: StateMachine<ViewGeneration>,
 }
 
 impl Ordering {
     /// Ordering in `view`, resumed from what the disk had.
     pub fn new(view: View, options: Options, resumed: Resumed) -> Self {
+        let own = resumed.voter.as_ref().map(Voter::seat);
         Self {
+            generation: ViewGeneration::new(&view, own).state_machine(),
             core: Core::new(view, options, resumed),
             normal: Normal::default().state_machine(),
             regency: RegencyChange::new(options.pace).state_machine(),
@@ -137,6 +161,14 @@ impl Ordering {
         self.regency.state().name()
     }
 
+    /// The state of the view machine, and how many seats are connected, ourselves counted.
+    pub fn view_state(&self) -> (&'static str, usize) {
+        (
+            self.generation.state().name(),
+            self.generation.inner().connected(),
+        )
+    }
+
     /// The installed regency and its leader.
     pub fn regency(&self) -> (Regency, Seat) {
         (self.core.regency, self.core.leader())
@@ -147,7 +179,8 @@ impl Ordering {
         self.core.is_leading() && matches!(self.state(), "leader" | "checkpointing")
     }
 
-    /// The lowest height that we may propose, and whether it must be closed because a bound height waits above it.
+    /// The lowest height that we may propose, and whether it must be closed because a bound height
+    /// waits above it.
     pub fn next_height(&self) -> Option<(Height, bool)> {
         if self.is_leading() {
             self.core.next_height()
@@ -169,6 +202,14 @@ impl Ordering {
     /// The voter signs PERSIST through this door.
     pub fn voter_mut(&mut self) -> Option<&mut Voter> {
         self.core.voter.as_mut()
+    }
+
+    /// Decided payloads that are held, by height.
+    pub fn decisions(&self) -> impl Iterator<Item = (Height, Payload)> {
+        self.core.instances.iter().filter_map(|(height, instance)| {
+            let digest = instance.decision()?.ballot.digest;
+            Some((*height, instance.payload(&digest)?))
+        })
     }
 
     /// The newest block certificate.
@@ -205,7 +246,8 @@ impl Ordering {
     }
 
     fn hear(&mut self, now: Time, from: Seat, heard: Heard, out: &mut Outbox<Self>) {
-        // STOP and what follows are heard in every state but these: a leader that stalls can always be replaced.
+        // STOP and what follows are heard in every state but these: a leader that stalls can always
+        // be replaced.
         let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed");
         match &*heard {
             Message::Stop(stop) if !is_deaf => {
@@ -253,7 +295,17 @@ impl Ordering {
             }
             Command::Progress => self.change(now, &regency::Event::Progress, out),
             Command::Work(has_work) => self.change(now, &regency::Event::Work(has_work), out),
-            Command::Fail => self.normal(now, &normal::Event::Fail, out),
+            Command::Connected(seat, true) => {
+                self.generation.handle(&view::Event::Connected(seat));
+                // What was sent before may be lost, and so may the answer to our first question.
+                if self.state() == "synchronising" {
+                    self.normal(now, &normal::Event::Resend, out);
+                }
+            }
+            Command::Connected(seat, false) => {
+                self.generation.handle(&view::Event::Disconnected(seat));
+            }
+            Command::Change(role) => self.normal(now, &normal::Event::Change(role), out),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! How long to wait for progress before the leader is replaced.
 //!
-//! Source: settled timers: measured, agreed at a regency change, doubled without progress, decaying with it.
-//! In: progress and timeouts. Out: a span. Holds: between the least and the most; never counts requests.
+//! Source: settled timers: measured, agreed at a regency change, doubled without progress, decaying
+//! with it.
+//! In: progress and timeouts. Out: a span. Holds: between the least and the most; never counts
+//! requests.
 //! Elsewhere: when the timer runs (`regency`).
 
 use crate::machine::{Span, Time};

@@ -1,9 +1,12 @@
 //! Regency change: replaces a leader that stopped ordering.
 //!
-//! Source: Bessani et al., Mod-SMaRt, synchronisation phase. In: progress timeouts, STOP, STOP-DATA, SYNC.
+//! Source: Bessani et al., Mod-SMaRt, synchronisation phase. In: progress timeouts, STOP,
+//! STOP-DATA, SYNC.
 //! Out: the same messages, the progress timer, the new leader's bound proposals.
-//! Holds: the installed regency never decreases; nothing is voted between STOP-DATA and SYNC; STOP promises nothing.
-//! Elsewhere: what a SYNC settles (`sync`), how long to wait (`pace`), who is in the committee (`committee`).
+//! Holds: the installed regency never decreases; nothing is voted between STOP-DATA and SYNC; STOP
+//! promises nothing.
+//! Elsewhere: what a SYNC settles (`sync`), how long to wait (`pace`), who is in the committee
+//! (`committee`).
 //!
 //! ```text
 //! steady --timeout / f+1 STOPs--> stopping --q STOPs--> awaiting --SYNC--> steady
@@ -198,6 +201,9 @@ impl RegencyChange {
     }
 
     fn on_work(&mut self, has_work: bool, context: &mut Scene<'_>) {
+        if context.core.seat().is_none() {
+            return; // Who has no seat replaces nobody.
+        }
         let must_run = has_work || context.core.has_open() || !context.core.is_synchronised;
         match (must_run, self.is_armed) {
             (true, false) => {
@@ -270,7 +276,8 @@ impl RegencyChange {
         Transition(self.counted(context).unwrap_or(otherwise))
     }
 
-    /// f + 1 STOPs make us join: one is from a correct seat, so no liar starts a change alone. q install.
+    /// f + 1 STOPs make us join: one is from a correct seat, so no liar starts a change alone. q
+    /// install.
     fn counted(&mut self, context: &mut Scene<'_>) -> Option<State> {
         context.core.seat()?;
         let sizes = context.core.view.sizes();

@@ -1,9 +1,11 @@
 //! What a SYNC settles: a pure function of its set, recomputed by every receiver.
 //!
-//! Source: Mod-SMaRt, synchronisation phase; bind rules as settled in `ARCHITECTURE.md`. In: a checked SYNC.
+//! Source: Mod-SMaRt, synchronisation phase; bind rules as settled in `ARCHITECTURE.md`. In: a
+//! checked SYNC.
 //! Out: [`Settled`]: base, bound digests, the next timeout.
-//! Holds: over the set a height is bound to its decision, or else to the lock of the highest regency, or else
-//! unbound; a claim without its certificate makes the whole SYNC void. Elsewhere: who collects it (`regency`).
+//! Holds: over the set a height is bound to its decision, or else to the lock of the highest
+//! regency, or else unbound; a claim without its certificate makes the whole SYNC void. Elsewhere:
+//! who collects it (`regency`).
 
 use std::collections::BTreeMap;
 
@@ -18,7 +20,8 @@ pub(super) struct Settled {
     pub(super) base: Option<Certificate>,
     /// The only digest that may be written, per height that has one.
     pub(super) bound: BTreeMap<Height, Digest>,
-    /// The (f + 1)-th highest timeout in the set: a correct seat has at least as much, and f liars cannot raise it.
+    /// The (f + 1)-th highest timeout in the set: a correct seat has at least as much, and f liars
+    /// cannot raise it.
     pub(super) timeout_us: u64,
 }
 
@@ -114,8 +117,8 @@ fn bind(claims: &[&Claim], proofs: &[Certificate]) -> Result<Digest, SyncError> 
         if !proofs.iter().any(|proof| proves(proof, claim)) {
             return Err(SyncError::Claim(claim.height));
         }
-        // A decision stands before every lock; among locks of the highest regency there is one digest, for two
-        // WRITE certificates of one regency meet in a correct seat that wrote once.
+        // A decision stands before every lock; among locks of the highest regency there is one
+        // digest, for two WRITE certificates of one regency meet in a correct seat that wrote once.
         if bound.is_none_or(|held| !held.is_decided && claim.is_decided) {
             bound = Some(claim);
         }

@@ -1,4 +1,5 @@
-//! A committee of ordering machines in a small world of its own: messages, timers and crashes without a clock.
+//! A committee of ordering machines in a small world of its own: messages, timers and crashes
+//! without a clock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
