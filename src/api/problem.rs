@@ -1,6 +1,6 @@
 //! Errors: why there is no answer, with the status, and what to do next.
 //!
-//! Source: `docs/http.md`. In: a host's [`Refusal`], or what the door finds wrong. Out: [`Problem`].
+//! Source: `openapi.json`, which is served. In: a host's [`Refusal`], or what the door finds wrong. Out: [`Problem`].
 //! Holds: every error is the same JSON; every refusal has one status and one code.
 //! Elsewhere: who refuses (`host`), where limits stand (`server`).
 

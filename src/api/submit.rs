@@ -1,6 +1,6 @@
 //! `POST /v1/transactions`: a signed group as bytes, or on `dev` an operation as JSON.
 //!
-//! Source: `docs/http.md`. In: a request. Out: one answer per transaction.
+//! Source: `openapi.json`, which is served. In: a request. Out: one answer per transaction.
 //! Holds: a group's bytes are not copied on their way to the host; the member signs for nobody in a
 //! browser. Elsewhere: admission and waiting (`node`).
 

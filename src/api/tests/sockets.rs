@@ -41,7 +41,7 @@ fn post_head(length: &str) -> String {
 #[tokio::test]
 async fn a_body_that_says_that_it_is_too_large_is_refused_unread() {
     let door = Running::start(Script::default(), Limits::default()).await;
-    for length in [BODY_MAX + 1, usize::MAX] {
+    for length in [BODY_MAX + 1, 1 << 40] {
         let head = post_head(&format!("content-length: {length}"));
         let answer = talk(door.address, head.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
