@@ -1,6 +1,6 @@
 //! What goes over HTTP: plain data in snake_case, digests and keys in lower-case hex.
 //!
-//! Source: `openapi.json`, which is served. In: what a host knows. Out: JSON, and back for clients.
+//! Source: `openapi.json`. In: what a host knows. Out: JSON, and back for clients.
 //! Holds: bytes of a user are text where they are printable UTF-8, else hex, and say which.
 //! Elsewhere: statuses and errors (`problem`), the document that describes this (`openapi`).
 

@@ -1,6 +1,6 @@
 //! The sockets of the door: accepts, counts, serves, and closes in order.
 //!
-//! Source: `openapi.json`, which is served. In: a bound listener. Out: HTTP/1.1 connections over a router.
+//! Source: `openapi.json`. In: a bound listener. Out: HTTP/1.1 connections over a router.
 //! Holds: connections are at most `connections_max`; after shutdown nothing is accepted, open
 //! requests finish within `drain`, and what is left is cut. Elsewhere: binding (`node`).
 

@@ -216,6 +216,33 @@ async fn closing_cuts_what_does_not_finish() {
 }
 
 #[tokio::test]
+async fn closing_tells_who_waits_that_it_may_still_commit() {
+    let script = Script {
+        hangs: true,
+        ..Script::default()
+    };
+    let limits = Limits {
+        drain: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let door = Running::start(script, limits).await;
+    let body = codec::encode(&group(&[1], 100));
+    let request = door.client.post(door.url("/v1/transactions")).body(body);
+    let waits = tokio::spawn(request.header("content-type", OCTETS).send());
+    while door.host.asked().groups.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    door.stop.send(()).expect("the door is open");
+    let answer = waits
+        .await
+        .expect("the task ends")
+        .expect("the door answers");
+    let found = problem(answer, 503, "closing").await;
+    assert!(found.message.contains("may still commit"));
+    door.task.await.expect("the door closes cleanly");
+}
+
+#[tokio::test]
 async fn a_write_that_nobody_takes_fails_and_one_that_is_taken_does_not() {
     let (near, mut far) = duplex(8);
     let mut near = Guarded::new(near, Duration::from_millis(10));
