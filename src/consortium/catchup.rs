@@ -13,7 +13,7 @@ use super::replica::{Consortium, Out};
 use crate::committee::{Certificate, Height, MemberId, View};
 use crate::crypto::{Digest, Verified};
 use crate::fsm::{self, Status};
-use crate::machine::{Input, Span, Time, To};
+use crate::machine::{Span, Time, To};
 
 /// Certified blocks that wait to be applied, at most; further extents are asked for again.
 const PENDING_MAX: usize = 4096;
@@ -104,8 +104,8 @@ impl Consortium {
         if let Some(certificate) = self.certificate().cloned() {
             out.send(To::One(member), Message::Certificate(certificate));
         }
-        if self.ordering.state() == "synchronising" {
-            self.order(now, Input::Timer(fsm::Timer::Resend), out);
+        if let Some(seat) = self.view.seat_of(&member) {
+            self.tell(now, fsm::Command::Connected(seat, true), out);
         }
         if self.seals.ahead.is_some() {
             self.asked_again(out);

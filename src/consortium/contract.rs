@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::message::Block;
+pub use crate::blocks::Outcome;
 use crate::blocks::receipts::Receipt;
 use crate::blocks::{Group, Header, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, ViewId, Vote, VoterRecord};
@@ -37,15 +38,6 @@ pub struct Execution {
     pub outcomes: Vec<Outcome>,
     /// The root of its authenticated map when the block is sealed and it keeps one.
     pub state: Option<Digest>,
-}
-
-/// The result of one transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// 0 is success; the application documents the others.
-    pub code: u16,
-    /// What the operation gives.
-    pub bytes: Bytes,
 }
 
 /// What must be durable. Each record is appended to the log whole.

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::codec::{self, DecodeError, ENCODED_BYTES_MAX};
-use crate::blocks::{BatchRef, Body, Bounds, CheckedBatch, GroupError, Header, Proposal};
+use crate::blocks::{
+    BatchRef, Body, Bounds, CheckedBatch, GroupError, Header, Proposal, ProposalError,
+};
 use crate::committee::{Certificate, CertificateError, Height, Kind, MemberId, View, Vote};
 use crate::crypto::{Check, Digest, Verified, Verifier};
 use crate::fsm;
@@ -126,6 +128,9 @@ pub enum HearError {
         /// Which message.
         what: &'static str,
     },
+    /// A proposal breaks a rule that its bytes alone decide.
+    #[error("proposal: {0}")]
+    Proposal(#[from] ProposalError),
     /// An ordering message is wrong.
     #[error(transparent)]
     Order(#[from] fsm::MessageError),
@@ -163,11 +168,14 @@ impl Ears {
             Message::Order(order) => {
                 let seat = seat.ok_or(HearError::NoSeat)?;
                 let mut checks = order.checks(&self.view, seat)?;
-                if let fsm::Message::Propose(_, payload)
-                | fsm::Message::Decision(_, payload)
-                | fsm::Message::Payload(_, payload) = &order
-                {
-                    checks.extend(self.payload_checks(payload)?);
+                let brought = match &order {
+                    fsm::Message::Propose(vote, payload) => Some((vote.ballot.height, payload)),
+                    fsm::Message::Decision(proof, payload) => Some((proof.ballot.height, payload)),
+                    fsm::Message::Payload(height, payload) => Some((*height, payload)),
+                    _ => None,
+                };
+                if let Some((height, payload)) = brought {
+                    checks.extend(self.payload_checks(height, payload)?);
                 }
                 self.all_valid(&checks)?;
                 Ok(Heard::Order(Verified::vouch(order)))
@@ -213,12 +221,15 @@ impl Ears {
     /// A payload is an encoded proposal, and its digest is the proposal's. Everything that decides
     /// its validity and needs no state is checked here, the signatures of its inline batches and of
     /// its certificate among it.
-    fn payload_checks(&self, payload: &fsm::Payload) -> Result<Vec<Check>, HearError> {
-        let malformed = HearError::Malformed { what: "payload" };
+    fn payload_checks(
+        &self,
+        height: Height,
+        payload: &fsm::Payload,
+    ) -> Result<Vec<Check>, HearError> {
         let proposal = Proposal::from_bytes(&payload.bytes)?;
-        let is_ours = proposal.chain == *self.view.chain() && proposal.view == self.view.id();
-        if proposal.digest() != payload.digest || !is_ours {
-            return Err(malformed);
+        proposal.check(&self.view, height, self.ahead_max)?;
+        if proposal.digest() != payload.digest {
+            return Err(HearError::Malformed { what: "payload" });
         }
         let mut checks = Vec::new();
         if let Some(certificate) = &proposal.carried {

@@ -79,6 +79,10 @@ pub struct Overview {
     pub regency: Regency,
     /// Its leader.
     pub leader: Option<MemberId>,
+    /// The state of the view machine.
+    pub view_state: &'static str,
+    /// Seats that are connected, this one counted.
+    pub connected: usize,
     /// Misbehaviour seen.
     pub faults: BTreeMap<FaultKind, u64>,
     /// Whether there is work that is not yet ordered.
@@ -185,6 +189,8 @@ impl Consortium {
             view: self.view.id().0,
             regency,
             leader: self.view.member(leader),
+            view_state: self.ordering.view_state().0,
+            connected: self.ordering.view_state().1,
             faults: self.faults.clone(),
             has_work: self.pool.has_work(),
         }
@@ -313,7 +319,8 @@ impl Consortium {
         let leader = self.view.member(self.view.leader(regency));
         let Some(leader) = leader else { return };
         out.emit(Event::Changed(Change::Regency(regency.0, leader)));
-        self.pool.unpropose_above(self.chain.ledger.height());
+        self.pool
+            .unpropose_above(self.ordering.decided().max(self.chain.reach()));
         if !is_synchronised || leader == self.options.me {
             return;
         }
@@ -401,6 +408,9 @@ impl Consortium {
             Command::Connected(member) => self.on_connected(now, member, out),
             Command::Disconnected(member) => {
                 self.catchup.observers.remove(&member);
+                if let Some(seat) = self.view.seat_of(&member) {
+                    self.tell(now, fsm::Command::Connected(seat, false), out);
+                }
             }
         }
     }
