@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use rand::rngs::ChaCha12Rng;
 use rand::SeedableRng as _;
+use rand::rngs::ChaCha12Rng;
 
 use super::envelope::{Envelope, Kind, Seal};
 use super::*;
