@@ -43,6 +43,9 @@ pub struct Config {
     pub verify_threads: usize,
     /// What is told on standard error: `error` to `trace`, or a filter by module.
     pub log_level: String,
+    /// Whether this member signs JSON operations of anybody who reaches its HTTP address with a
+    /// client key of its own; for `dev`.
+    pub signs_operations: bool,
     /// Other addresses than in the genesis document: a member's name or id, and `host:port`.
     pub peers: BTreeMap<String, String>,
 }
@@ -62,6 +65,7 @@ impl Default for Config {
             log_file_mib: 64,
             verify_threads: 0,
             log_level: "info".into(),
+            signs_operations: false,
             peers: BTreeMap::new(),
         }
     }
@@ -131,6 +135,10 @@ impl Config {
                     .parse()
                     .map(toml::Value::Integer)
                     .map_err(|_| refused(&name, format!("'{given}' is no number")))?,
+                toml::Value::Boolean(_) => given
+                    .parse()
+                    .map(toml::Value::Boolean)
+                    .map_err(|_| refused(&name, format!("'{given}' is not true or false")))?,
                 _ => toml::Value::String(given),
             };
         }

@@ -28,6 +28,9 @@ pub(crate) struct Parts {
     pub(crate) genesis: Genesis,
     pub(crate) identity: SecretKey,
     pub(crate) me: MemberId,
+    pub(crate) name: String,
+    /// Signs for callers, where the settings allow it.
+    pub(crate) client: Option<SecretKey>,
     pub(crate) gate: Gate,
     pub(crate) internal: Sender<Internal>,
     pub(crate) index: Arc<Index>,
