@@ -6,15 +6,43 @@
 //! Elsewhere: who proposes which (`fsm`), what a control body must satisfy (`fsm::view`,
 //! `checkpoint`).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::genesis::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX};
 use super::proposal::FORMAT_VERSION;
-use crate::committee::{Certificate, Height, KeyProof, MemberId, SeatSet, ViewId};
+use crate::committee::{Certificate, Height, KeyProof, MemberId, SEATS_MAX, SeatSet, ViewId};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey, Signature};
 
 /// Batches in one block, at most.
 pub const BLOCK_BATCHES_MAX: usize = 256;
+
+/// Members that a reconfiguration lists, at most.
+pub const MEMBERS_MAX: usize = 4096;
+/// Bytes of a threshold public key or of a compact signature, at most.
+pub const THRESHOLD_BYTES_MAX: usize = 16 << 10;
+
+/// Why a control body is refused by its bytes alone. Its leader is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The genesis body is derived, never proposed.
+    #[error("a genesis body is never proposed")]
+    Genesis,
+    /// Seats, members, votes or key material are too many, too few or too long.
+    #[error("{field} is out of bounds")]
+    Bounds {
+        /// Which field.
+        field: &'static str,
+    },
+    /// A seat, member or key stands twice.
+    #[error("{field} repeats an earlier one")]
+    Repeated {
+        /// Which field.
+        field: &'static str,
+    },
+}
 
 /// A batch in a body: by digest, or whole when it is small.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +124,28 @@ pub struct Reconfiguration {
     pub threshold: Option<Bytes>,
 }
 
+impl Reconfiguration {
+    fn check(&self) -> Result<(), BodyError> {
+        check_seats(self.seats.iter().map(|seat| &seat.member))?;
+        check_key_material("threshold", &self.threshold)?;
+        let fits = |member: &Listed| {
+            (1..=NAME_BYTES_MAX).contains(&member.name.len())
+                && member.address.len() <= ADDRESS_BYTES_MAX
+        };
+        if self.members.is_empty() || self.members.len() > MEMBERS_MAX {
+            return Err(BodyError::Bounds { field: "members" });
+        }
+        if !self.members.iter().all(fits) {
+            return Err(BodyError::Bounds { field: "member" });
+        }
+        check_distinct("member", self.members.iter().map(|member| member.identity))?;
+        let keys = self.seats.iter().filter_map(|seat| seat.fresh.as_ref());
+        let identities = self.members.iter().map(|member| member.identity);
+        // One list for both: identity keys never vote, and no two seats share a key.
+        check_distinct("key", identities.chain(keys.map(|proof| proof.key)))
+    }
+}
+
 /// Names a snapshot and makes what stands before it superfluous.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
@@ -117,6 +167,44 @@ pub struct Checkpoint {
     pub votes: Vec<Signature>,
     /// A threshold signature over the same, where the committee has a key.
     pub compact: Option<Bytes>,
+}
+
+impl Checkpoint {
+    fn check(&self) -> Result<(), BodyError> {
+        let votes = self.votes.len();
+        if votes == 0 || votes != self.signers.count() || !self.signers.is_canonical() {
+            return Err(BodyError::Bounds { field: "votes" });
+        }
+        check_key_material("compact", &self.compact)
+    }
+}
+
+fn check_seats<'a>(members: impl ExactSizeIterator<Item = &'a MemberId>) -> Result<(), BodyError> {
+    if !(1..=SEATS_MAX).contains(&members.len()) {
+        return Err(BodyError::Bounds { field: "seats" });
+    }
+    check_distinct("seat", members)
+}
+
+fn check_distinct<T: Ord>(
+    field: &'static str,
+    items: impl Iterator<Item = T>,
+) -> Result<(), BodyError> {
+    let mut seen = BTreeSet::new();
+    for item in items {
+        if !seen.insert(item) {
+            return Err(BodyError::Repeated { field });
+        }
+    }
+    Ok(())
+}
+
+fn check_key_material(field: &'static str, bytes: &Option<Bytes>) -> Result<(), BodyError> {
+    let length = bytes.as_ref().map_or(1, Bytes::len);
+    if !(1..=THRESHOLD_BYTES_MAX).contains(&length) {
+        return Err(BodyError::Bounds { field });
+    }
+    Ok(())
 }
 
 /// What a block orders.
@@ -163,6 +251,17 @@ impl Body {
             | Body::Assemble(_)
             | Body::Reconfiguration(_)
             | Body::Checkpoint(_) => [].iter(),
+        }
+    }
+
+    /// Whether a control body keeps its bounds and names nothing twice; what it must prove is judged elsewhere.
+    pub fn check(&self) -> Result<(), BodyError> {
+        match self {
+            Body::Genesis(_) => Err(BodyError::Genesis),
+            Body::Freeze(_) | Body::Transactions(_) => Ok(()),
+            Body::Assemble(body) => check_seats(body.committee.iter()),
+            Body::Reconfiguration(body) => body.check(),
+            Body::Checkpoint(body) => body.check(),
         }
     }
 
@@ -233,6 +332,7 @@ impl Writer {
     fn assemble(&mut self, assemble: &Assemble) -> &mut Self {
         let (height, digest) = assemble.freeze.unwrap_or((Height(0), Digest::ZERO));
         self.u64(assemble.next.0)
+            .u8(assemble.freeze.is_some().into())
             .u64(height.0)
             .digest(&digest)
             .digest(&assemble.seed);
@@ -272,7 +372,8 @@ impl Writer {
             .digest(&body.state);
         self.u64(body.bytes)
             .u64(body.segments.into())
-            .bytes(body.signers.as_bytes());
+            .bytes(body.signers.as_bytes())
+            .count(body.votes.len());
         body.votes.iter().for_each(|vote| {
             self.0.update(&vote.0);
         });

@@ -6,7 +6,6 @@
 //! anything over its bound before it allocates. Elsewhere: signed and hashed bytes
 //! (`crypto::SignBytes`), which never come from here.
 
-use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,12 +34,6 @@ pub enum DecodeError {
     NotCanonical,
 }
 
-fn config() -> Configuration<LittleEndian, Fixint, Limit<ENCODED_BYTES_MAX>> {
-    bincode::config::standard()
-        .with_fixed_int_encoding()
-        .with_limit::<ENCODED_BYTES_MAX>()
-}
-
 /// The bytes of `value`.
 ///
 /// Values of the vocabulary always have an encoding; their sizes are bounded where they are made.
@@ -54,20 +47,31 @@ pub fn decode<T: Serialize + DeserializeOwned>(
     bytes: &[u8],
     most: usize,
 ) -> Result<T, DecodeError> {
-    if bytes.len() > most.min(ENCODED_BYTES_MAX) {
-        return Err(DecodeError::TooLong {
-            got: bytes.len(),
-            most,
-        });
+    let (got, most) = (bytes.len(), most.min(ENCODED_BYTES_MAX));
+    if got > most {
+        return Err(DecodeError::TooLong { got, most });
     }
-    let (value, used): (T, usize) =
-        bincode::serde::decode_from_slice(bytes, config()).map_err(|error| {
-            DecodeError::Malformed {
-                reason: error.to_string(),
-            }
-        })?;
+    // The decoder may allocate as much as a length claims below its limit, so the limit is near what is there.
+    let decoded = match got {
+        0..=0x400 => decode_below::<T, 0x400>(bytes),
+        0..=0x4000 => decode_below::<T, 0x4000>(bytes),
+        0..=0x4_0000 => decode_below::<T, 0x4_0000>(bytes),
+        _ => decode_below::<T, ENCODED_BYTES_MAX>(bytes),
+    };
+    let (value, used) = decoded.map_err(|error| DecodeError::Malformed {
+        reason: error.to_string(),
+    })?;
     if used != bytes.len() || encode(&value) != bytes {
         return Err(DecodeError::NotCanonical);
     }
     Ok(value)
+}
+
+fn decode_below<T: DeserializeOwned, const LIMIT: usize>(
+    bytes: &[u8],
+) -> Result<(T, usize), bincode::error::DecodeError> {
+    let config = bincode::config::standard()
+        .with_fixed_int_encoding()
+        .with_limit::<LIMIT>();
+    bincode::serde::decode_from_slice(bytes, config)
 }

@@ -6,6 +6,8 @@
 //! do not matter; every founder's key carries both proofs. Elsewhere: how later views come about
 //! (`fsm::view`).
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::body::Body;
@@ -17,6 +19,10 @@ use crate::crypto::{Digest, Domain, PublicKey, SignBytes, Tag, Verifier, sha256}
 
 /// The longest name of a member or chain, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
+/// The longest address of a member, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 255;
+/// Client keys that the document lists, at most; more are refused.
+pub const LISTED_CLIENTS_MAX: usize = 65_536;
 
 /// Who may submit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +32,18 @@ pub enum Clients {
     Open,
     /// The keys in the document; later ones by vote.
     Listed(Vec<PublicKey>),
+}
+
+impl Clients {
+    fn is_canonical(&self) -> bool {
+        match self {
+            Clients::Open => true,
+            Clients::Listed(keys) => {
+                let distinct: BTreeSet<_> = keys.iter().collect();
+                distinct.len() == keys.len() && keys.len() <= LISTED_CLIENTS_MAX
+            }
+        }
+    }
 }
 
 /// What is the same for every member and settled at genesis.
@@ -152,7 +170,7 @@ pub enum GenesisError {
         /// The version it names.
         got: u8,
     },
-    /// A name or address is too long or holds control characters.
+    /// A name is empty, too long, or holds control characters.
     #[error("'{text}' is no name of 1 to {NAME_BYTES_MAX} bytes")]
     Name {
         /// Its start.
@@ -165,6 +183,18 @@ pub enum GenesisError {
         field: &'static str,
         /// What it must be.
         why: &'static str,
+    },
+    /// An address is too long or holds white space or control characters.
+    #[error("founder '{name}': its address is no text of at most {ADDRESS_BYTES_MAX} bytes")]
+    Address {
+        /// Whose.
+        name: String,
+    },
+    /// A founder votes with an identity key, its own or another's: identity keys never vote.
+    #[error("founder '{name}': its consensus key is an identity key")]
+    IdentityVotes {
+        /// Which.
+        name: String,
     },
     /// A founder's key proofs do not hold.
     #[error("founder '{name}': the proofs of its consensus key do not hold")]
@@ -264,21 +294,33 @@ impl Genesis {
             }
             .into());
         }
+        self.check_founders()?;
+        self.view().map(|_| ()).map_err(GenesisError::View)
+    }
+
+    fn check_founders(&self) -> Result<(), GenesisError> {
+        let identities: BTreeSet<PublicKey> = self.founders.iter().map(|f| f.identity).collect();
         for founder in &self.founders {
+            let name = founder.name.clone();
+            let is_odd = |c: char| c.is_control() || c.is_whitespace();
+            if founder.address.len() > ADDRESS_BYTES_MAX || founder.address.contains(is_odd) {
+                return Err(GenesisError::Address { name });
+            }
             let Some(proof) = &founder.consensus else {
                 continue;
             };
+            if identities.contains(&proof.key) {
+                return Err(GenesisError::IdentityVotes { name });
+            }
             let checks = proof.checks(&Digest::ZERO, ViewId(0), &Digest::ZERO, &founder.identity);
             if !checks
                 .iter()
                 .all(|c| Verifier::ed25519().is_valid(&c.key, &c.statement, &c.signature))
             {
-                return Err(GenesisError::BadProof {
-                    name: founder.name.clone(),
-                });
+                return Err(GenesisError::BadProof { name });
             }
         }
-        self.view().map(|_| ()).map_err(GenesisError::View)
+        Ok(())
     }
 
     /// View 0: every founder has a seat, in the document's order.
@@ -315,7 +357,10 @@ impl Genesis {
 
 impl Parameters {
     fn check(&self) -> Result<(), GenesisError> {
-        let rules: [(&'static str, bool, &'static str); 8] = [
+        let is_name = |text: &str| {
+            !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control)
+        };
+        let rules: [(&'static str, bool, &'static str); 11] = [
             (
                 "transaction_bytes_max",
                 (64..=1 << 20).contains(&self.transaction_bytes_max),
@@ -356,8 +401,23 @@ impl Parameters {
             ),
             (
                 "application",
-                !self.application.is_empty() && self.application.len() <= NAME_BYTES_MAX,
+                is_name(&self.application),
                 "a name of 1 to 64 bytes",
+            ),
+            (
+                "committee_engine",
+                is_name(&self.committee_engine),
+                "a name of 1 to 64 bytes",
+            ),
+            (
+                "group_engine",
+                is_name(&self.group_engine),
+                "a name of 1 to 64 bytes",
+            ),
+            (
+                "clients",
+                self.clients.is_canonical(),
+                "at most 65536 keys, each once",
             ),
         ];
         match rules.into_iter().find(|(_, is_good, _)| !is_good) {

@@ -81,9 +81,9 @@ pub enum LinkError {
         /// The parent we have.
         want: Digest,
     },
-    /// Time, receipts or back links go backwards. The sender is faulty.
-    #[error("height {height} goes back in {field}")]
-    GoesBack {
+    /// View, time, receipts or back links do not follow from the parent's. The sender is faulty.
+    #[error("height {height} does not follow in {field}")]
+    Step {
         /// The height.
         height: Height,
         /// Which field.
@@ -129,21 +129,34 @@ impl Header {
             let (got, want) = (self.previous, *parent_digest);
             return Err(LinkError::Parent { height, got, want });
         }
+        let before = Link {
+            height: parent.height,
+            digest: *parent_digest,
+        };
+        let same_log = self.receipts == parent.receipts;
+        // A back link stays, or moves to the block just before: no header can name itself.
+        let moves = |link: &Link, held: &Link| *link == *held || *link == before;
+        // The reconfiguration block is the last of its view, and nothing else ends one.
+        let is_next_view = self.view == parent.view.next()
+            && before.height > Height(0)
+            && self.reconfiguration == before;
+        let is_same_view = self.view == parent.view
+            && (before.height == Height(0) || self.reconfiguration == parent.reconfiguration);
         let steps = [
-            ("view", self.view >= parent.view),
-            ("receipts", self.receipts.size >= parent.receipts.size),
-            ("timestamp", self.timestamp_us > parent.timestamp_us),
+            ("view", is_same_view || is_next_view),
             (
-                "checkpoint",
-                self.checkpoint.height >= parent.checkpoint.height,
+                "receipts",
+                same_log || self.receipts.size > parent.receipts.size,
             ),
+            ("timestamp", self.timestamp_us > parent.timestamp_us),
+            ("checkpoint", moves(&self.checkpoint, &parent.checkpoint)),
             (
                 "reconfiguration",
-                self.reconfiguration.height >= parent.reconfiguration.height,
+                moves(&self.reconfiguration, &parent.reconfiguration),
             ),
         ];
-        match steps.iter().find(|(_, is_forward)| !is_forward) {
-            Some((field, _)) => Err(LinkError::GoesBack { height, field }),
+        match steps.iter().find(|(_, is_right)| !is_right) {
+            Some((field, _)) => Err(LinkError::Step { height, field }),
             None => Ok(()),
         }
     }

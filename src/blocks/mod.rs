@@ -10,14 +10,27 @@ pub mod body;
 pub mod codec;
 mod genesis;
 mod header;
+mod outcome;
+pub mod proof;
 mod proposal;
 pub mod receipts;
+pub mod text;
 mod transaction;
 
-pub use body::{BatchRef, BlockCertificate, Body};
-pub use genesis::{Bounds, Clients, Founder, Genesis, GenesisError, NAME_BYTES_MAX, Parameters};
+#[cfg(test)]
+mod tests;
+
+pub use body::{
+    BLOCK_BATCHES_MAX, BatchRef, BlockCertificate, Body, BodyError, MEMBERS_MAX,
+    THRESHOLD_BYTES_MAX,
+};
+pub use genesis::{
+    ADDRESS_BYTES_MAX, Bounds, Clients, Founder, Genesis, GenesisError, LISTED_CLIENTS_MAX,
+    NAME_BYTES_MAX, Parameters,
+};
 pub use header::{Header, Link, LinkError, ReceiptRoot};
-pub use proposal::{FORMAT_VERSION, PROPOSAL_BYTES_MAX, Proposal};
+pub use outcome::Outcome;
+pub use proposal::{FORMAT_VERSION, INLINE_BYTES_MAX, PROPOSAL_BYTES_MAX, Proposal, ProposalError};
 pub use transaction::{
     Batch, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, GroupError, SignedGroup, Transaction,
 };

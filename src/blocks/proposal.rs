@@ -2,16 +2,18 @@
 //! when a later regency proposes it again.
 //!
 //! Source: `docs/formats.md`. In: batches or a control body. Out: a digest to vote on.
-//! Holds: the digest binds every field, batches by their digest, the carried certificate by its
-//! own.
+//! Holds: the digest binds every field, batches by their digest, the carried certificate by its own; whether it may
+//! be voted for follows from its bytes and the view alone.
 //! Elsewhere: the header that follows from decided proposals (`header`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::body::Body;
+use std::collections::BTreeSet;
+
+use super::body::{BLOCK_BATCHES_MAX, BatchRef, Body, BodyError};
 use super::codec::{self, DecodeError};
-use crate::committee::{Certificate, Height, ViewId};
+use crate::committee::{Certificate, Height, Kind, View, ViewId};
 use crate::crypto::{Digest, Domain, Hasher};
 
 /// The version byte of proposals, headers and bodies.
@@ -19,6 +21,58 @@ pub const FORMAT_VERSION: u8 = 1;
 /// The encoded bytes of a proposal, at most: one frame of the votes' lane with room for its
 /// envelope.
 pub const PROPOSAL_BYTES_MAX: usize = 960 << 10;
+
+/// Bytes of all batches that ride inline in one proposal, at most; larger ones are spread and named.
+pub const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// Why nobody may vote for a proposal. Its leader is at fault; nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposalError {
+    /// Another format, chain or view.
+    #[error("another format version, chain or view")]
+    OtherChain,
+    /// Made for another height.
+    #[error("a proposal for height {got}, not {want}")]
+    OtherHeight {
+        /// The height it names.
+        got: Height,
+        /// The height it was offered for.
+        want: Height,
+    },
+    /// More than [`BLOCK_BATCHES_MAX`] batches.
+    #[error("{got} batches, at most {BLOCK_BATCHES_MAX} are allowed")]
+    TooManyBatches {
+        /// How many.
+        got: usize,
+    },
+    /// A batch stands twice.
+    #[error("batch {digest} stands twice")]
+    Repeated {
+        /// Which.
+        digest: Digest,
+    },
+    /// An inline batch is empty, or they have more than [`INLINE_BYTES_MAX`] bytes.
+    #[error("inline batches of {bytes} bytes, or an empty one")]
+    Inline {
+        /// Bytes of all inline batches.
+        bytes: usize,
+    },
+    /// A control body is out of bounds, or is one that is never proposed.
+    #[error("body: {0}")]
+    Body(#[from] BodyError),
+    /// The carried certificate is not a block certificate of this view or the one before, below this height; or it
+    /// is absent after view 0.
+    #[error("the carried certificate is not a block certificate of an earlier height")]
+    Carried,
+    /// The carried certificate is too old.
+    #[error("ordered from {carried}, more than {most} heights below")]
+    TooFarAhead {
+        /// The height it carries a certificate for.
+        carried: Height,
+        /// Heights that may be ordered above it.
+        most: u32,
+    },
+}
 
 /// What a leader proposes for one height.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +112,46 @@ impl Proposal {
         hasher.finish()
     }
 
+    /// Whether a member of `view` may vote for it at `height`, as far as its own bytes tell.
+    ///
+    /// The signatures of the carried certificate ([`Certificate::checks`]), batches that are only named, and what a
+    /// control body must prove are checked elsewhere. `ahead_max` is the genesis parameter.
+    pub fn check(&self, view: &View, height: Height, ahead_max: u32) -> Result<(), ProposalError> {
+        let is_ours = self.version == FORMAT_VERSION && self.chain == *view.chain();
+        if !is_ours || self.view != view.id() {
+            return Err(ProposalError::OtherChain);
+        }
+        if self.height != height || height == Height(0) {
+            let (got, want) = (self.height, height);
+            return Err(ProposalError::OtherHeight { got, want });
+        }
+        self.check_carried(ahead_max)?;
+        match &self.body {
+            Body::Transactions(batches) => check_batches(batches),
+            body => Ok(body.check()?),
+        }
+    }
+
+    fn check_carried(&self, ahead_max: u32) -> Result<(), ProposalError> {
+        let is_good = match &self.carried {
+            None => self.view == ViewId(0),
+            Some(certificate) => {
+                let ballot = &certificate.ballot;
+                let is_near = ballot.view == self.view || ballot.view.next() == self.view;
+                let is_block = ballot.kind == Kind::Persist && ballot.is_canonical();
+                is_near && is_block && ballot.height < self.height
+            }
+        };
+        if !is_good {
+            return Err(ProposalError::Carried);
+        }
+        let (carried, most) = (self.carried_height(), ahead_max);
+        if self.height > carried.plus(most.into()) {
+            return Err(ProposalError::TooFarAhead { carried, most });
+        }
+        Ok(())
+    }
+
     /// Its encoded form.
     pub fn to_bytes(&self) -> Bytes {
         Bytes::from(codec::encode(self))
@@ -73,5 +167,30 @@ impl Proposal {
         self.carried
             .as_ref()
             .map_or(Height(0), |certificate| certificate.ballot.height)
+    }
+}
+
+fn check_batches(batches: &[BatchRef]) -> Result<(), ProposalError> {
+    let got = batches.len();
+    if got > BLOCK_BATCHES_MAX {
+        return Err(ProposalError::TooManyBatches { got });
+    }
+    let inline = batches.iter().filter_map(|batch| match batch {
+        BatchRef::Named(_) => None,
+        BatchRef::Inline(bytes) => Some(bytes.len()),
+    });
+    let bytes = inline.clone().sum();
+    if bytes > INLINE_BYTES_MAX || inline.clone().any(|length| length == 0) {
+        return Err(ProposalError::Inline { bytes });
+    }
+    // Bounded before it is hashed: at most `INLINE_BYTES_MAX` bytes.
+    let mut seen = BTreeSet::new();
+    match batches
+        .iter()
+        .map(BatchRef::digest)
+        .find(|d| !seen.insert(*d))
+    {
+        Some(digest) => Err(ProposalError::Repeated { digest }),
+        None => Ok(()),
     }
 }

@@ -27,7 +27,8 @@ pub struct Transaction {
     pub sequence: u64,
     /// The last height at which it may execute.
     pub expiry: Height,
-    /// What the application is to do.
+    /// What the application is to do; hex in text.
+    #[serde(with = "super::text")]
     pub operation: Bytes,
 }
 
@@ -43,7 +44,8 @@ impl Transaction {
 pub struct SignedGroup {
     /// The client's public key, which is its name.
     pub client: PublicKey,
-    /// The encoded transactions.
+    /// The encoded transactions; hex in text.
+    #[serde(with = "super::text")]
     pub bytes: Bytes,
     /// The client's signature over chain, client and the digest of `bytes`.
     pub signature: Signature,

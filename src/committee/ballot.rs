@@ -11,6 +11,7 @@ use crate::crypto::{Check, Digest, SignBytes, Signature, Tag, Verified, Verifier
 
 /// The kind of a vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The leader names a proposal.
     Propose,
@@ -23,6 +24,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The byte that stands for the kind where a certificate is hashed.
+    pub const fn code(self) -> u8 {
+        match self {
+            Kind::Propose => 0,
+            Kind::Write => 1,
+            Kind::Accept => 2,
+            Kind::Persist => 3,
+        }
+    }
+
     /// The tag that opens the statement.
     pub const fn tag(self) -> Tag {
         match self {
@@ -50,6 +61,12 @@ pub struct Ballot {
 }
 
 impl Ballot {
+    /// Whether it has the one form of what it says: a PERSIST names regency 0, height 0 is never voted on.
+    pub fn is_canonical(&self) -> bool {
+        let is_regency_right = self.kind != Kind::Persist || self.regency == Regency(0);
+        is_regency_right && self.height > Height(0)
+    }
+
     /// The bytes that are signed.
     pub fn sign_bytes(&self, chain: &Digest) -> SignBytes {
         SignBytes::new(self.kind.tag(), chain)
@@ -72,10 +89,10 @@ pub struct Vote {
 }
 
 impl Vote {
-    /// The signature to check, or nothing when the seat does not exist, is dead, or the view is
-    /// another.
+    /// The signature to check, or nothing when the seat does not exist, is dead, the view is another, or the ballot
+    /// is not canonical.
     pub fn check(&self, view: &View) -> Option<Check> {
-        if self.ballot.view != view.id() {
+        if self.ballot.view != view.id() || !self.ballot.is_canonical() {
             return None;
         }
         let key = view.key(self.seat)?;

@@ -5,14 +5,15 @@
 //! Holds: signers are distinct by construction; as many signatures as signers, in seat order.
 //! Elsewhere: what the digest names (`blocks`).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Ballot, SEATS_MAX, Seat, View, Vote};
-use crate::crypto::{Check, Digest, Domain, Hasher, Signature, Verified, Verifier};
+use crate::crypto::{Check, Digest, Domain, Hasher, SIGN_VERSION, Signature, Verified, Verifier};
 
-/// A set of seats as a bitmap, least significant bit first, without trailing zero bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+/// A set of seats as a bitmap, least significant bit first, without trailing zero bytes; hex in text.
+///
+/// One set has one form: reading refuses trailing zero bytes and seats beyond the largest committee.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeatSet(Vec<u8>);
 
 impl SeatSet {
@@ -57,6 +58,32 @@ impl SeatSet {
     }
 }
 
+impl Serialize for SeatSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&hex::encode(&self.0))
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SeatSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            hex::decode(&text).map_err(serde::de::Error::custom)?
+        } else {
+            Vec::deserialize(deserializer)?
+        };
+        let set = Self(bytes);
+        if !set.is_canonical() {
+            return Err(serde::de::Error::custom("a bitmap that is not canonical"));
+        }
+        Ok(set)
+    }
+}
+
 impl FromIterator<Seat> for SeatSet {
     fn from_iter<I: IntoIterator<Item = Seat>>(seats: I) -> Self {
         let mut set = Self::default();
@@ -86,8 +113,8 @@ pub enum CertificateError {
         /// A quorum.
         need: usize,
     },
-    /// Signers and signatures do not match, or the bitmap is not canonical.
-    #[error("{signers} signers with {signatures} signatures, or a bitmap that is not canonical")]
+    /// Signers and signatures do not match, or the bitmap or the ballot is not canonical.
+    #[error("{signers} signers with {signatures} signatures, or a form that is not canonical")]
     Malformed {
         /// Seats in the bitmap.
         signers: usize,
@@ -117,7 +144,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Puts checked votes over one ballot together; nothing unless `view` has a quorum among them.
+    /// Puts checked votes of `view` over one ballot together; nothing unless it has a quorum among them.
     pub fn assemble<'a>(
         view: &View,
         votes: impl IntoIterator<Item = &'a Verified<Vote>>,
@@ -126,6 +153,9 @@ impl Certificate {
         votes.sort_by_key(|vote| vote.seat);
         votes.dedup_by_key(|vote| vote.seat);
         let ballot = votes.first()?.ballot;
+        if ballot.view != view.id() {
+            return None;
+        }
         assert!(
             votes.iter().all(|vote| vote.ballot == ballot),
             "one certificate, one ballot"
@@ -152,7 +182,8 @@ impl Certificate {
             });
         }
         let (signers, signatures) = (self.signers.count(), self.signatures.len());
-        if signers != signatures || !self.signers.is_canonical() {
+        let is_canonical = self.signers.is_canonical() && self.ballot.is_canonical();
+        if signers != signatures || !is_canonical {
             return Err(CertificateError::Malformed {
                 signers,
                 signatures,
@@ -193,19 +224,17 @@ impl Certificate {
 
     /// The digest of all of it: a proposal that carries a certificate is bound to its bytes.
     pub fn digest(&self) -> Digest {
-        let mut hasher = Hasher::new(Domain::Proposal);
-        hasher.update(&[self.ballot.kind as u8]);
+        let count = |n: usize| u32::try_from(n).expect("bounded inputs are shorter than 4 GiB");
+        let bitmap = self.signers.as_bytes();
+        let mut hasher = Hasher::new(Domain::Certificate);
+        hasher.update(&[SIGN_VERSION, self.ballot.kind.code()]);
         hasher.update(&self.ballot.view.0.to_le_bytes());
         hasher.update(&self.ballot.regency.0.to_le_bytes());
         hasher.update(&self.ballot.height.0.to_le_bytes());
         hasher.update(self.ballot.digest.as_bytes());
-        let bitmap = self.signers.as_bytes();
-        hasher.update(
-            &u32::try_from(bitmap.len())
-                .unwrap_or(u32::MAX)
-                .to_le_bytes(),
-        );
+        hasher.update(&count(bitmap.len()).to_le_bytes());
         hasher.update(bitmap);
+        hasher.update(&count(self.signatures.len()).to_le_bytes());
         for signature in &self.signatures {
             hasher.update(&signature.0);
         }

@@ -21,7 +21,7 @@ pub use ids::{Height, MemberId, Regency, Seat, ViewId};
 pub use ring::{position, ring_order};
 pub use sizes::Sizes;
 pub use view::{KeyProof, SEATS_MAX, SeatKey, View, ViewError};
-pub use voter::{Claim, Lock, Promise, Refused, StopData, Voter, VoterRecord};
+pub use voter::{CLAIMS_MAX, Claim, Lock, Promise, Refused, StopData, Voter, VoterRecord};
 
 #[cfg(test)]
 mod tests;

@@ -21,9 +21,9 @@ pub const SEATS_MAX: usize = 256;
 pub struct KeyProof {
     /// The consensus key.
     pub key: PublicKey,
-    /// The consensus key's signature over the member's id.
+    /// The consensus key's signature: its secret is held.
     pub possession: Signature,
-    /// The identity key's signature over the consensus key.
+    /// The identity key's signature over the same fields: the member vouches for it.
     pub certified: Signature,
 }
 

@@ -3,10 +3,10 @@
 //! Source: design of the ordering rules; safety rules kept apart as in DiemBFT. In: what the
 //! protocols want signed.
 //! Out: signed votes, each with the records that must be durable before it leaves.
-//! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per
-//! (view, height); ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by
-//! one of a higher regency; nothing of a regency below the installed one is signed; the installed
-//! regency never decreases.
+//! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per (view, height);
+//! ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by one of a higher regency; nothing
+//! of a regency below the installed one is signed; the installed regency never decreases; nothing is signed where
+//! promises are forgotten.
 //! Elsewhere: when to vote (`fsm`), making records durable (the driver).
 
 use std::collections::BTreeMap;
@@ -36,6 +36,9 @@ pub struct Promise {
     pub lock: Option<Certificate>,
 }
 
+/// Claims in one STOP-DATA, at most; nobody votes further above a certificate, so more are refused.
+pub const CLAIMS_MAX: usize = 4096;
+
 /// What a member says at a regency change of one height above its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
@@ -58,9 +61,7 @@ pub struct StopData {
     pub base: Height,
     /// The certified header's digest; zero where none is held.
     pub base_digest: Digest,
-    /// The claimant's progress timeout in microseconds.
-    pub timeout_us: u64,
-    /// One claim per height above the base that has a decision or a lock, by height.
+    /// One claim per height above the base that has a decision or a lock, by height; at most [`CLAIMS_MAX`].
     pub claims: Vec<Claim>,
     /// Who claims.
     pub seat: Seat,
@@ -87,9 +88,23 @@ impl StopData {
         })
     }
 
-    /// The signature to check; nothing when the view is another or the seat has no key.
+    /// Whether the claims have one form: by height, each once, above the base, of regencies below the new one.
+    pub fn is_canonical(&self) -> bool {
+        let floor = [self.base];
+        let heights = self.claims.iter().map(|claim| claim.height);
+        let before = floor.into_iter().chain(heights.clone());
+        self.claims.len() <= CLAIMS_MAX
+            && heights.zip(before).all(|(height, before)| height > before)
+            && self
+                .claims
+                .iter()
+                .all(|claim| claim.lock.regency < self.regency)
+    }
+
+    /// The signature to check; nothing when the view is another, the seat has no key, or the claims are not
+    /// canonical.
     pub fn check(&self, view: &View) -> Option<Check> {
-        if self.view != view.id() {
+        if self.view != view.id() || !self.is_canonical() {
             return None;
         }
         let key = view.key(self.seat)?;
@@ -117,6 +132,8 @@ pub enum VoterRecord {
     Persisted(Height, Digest),
     /// A STOP-DATA was signed.
     Stopped(StopData),
+    /// What was promised below this height is forgotten: nothing is signed there any more.
+    Forgotten(Height),
 }
 
 /// Why the voter signs nothing. Its state is unchanged.
@@ -136,6 +153,17 @@ pub enum Refused {
         /// The height.
         height: Height,
     },
+    /// What was promised there is forgotten, so nothing more is: a block certificate settled the height.
+    #[error("height {height} lies below {floor}, where promises are forgotten")]
+    Forgotten {
+        /// The height.
+        height: Height,
+        /// The lowest height at which promises are remembered.
+        floor: Height,
+    },
+    /// The claims are not by height, above the base and below the new regency; the caller is at fault.
+    #[error("claims that are not canonical")]
+    BadClaims,
     /// The certificate is not one of WRITEs.
     #[error("an ACCEPT needs a WRITE certificate")]
     NoWriteCertificate,
@@ -149,6 +177,7 @@ pub struct Voter {
     seat: Seat,
     secret: SecretKey,
     installed: Regency,
+    floor: Height,
     heights: BTreeMap<Height, Promise>,
     sealed: BTreeMap<Height, Digest>,
     stopped: Option<StopData>,
@@ -172,6 +201,7 @@ impl Voter {
             seat: Seat(u16::try_from(index).ok()?),
             secret,
             installed: Regency(0),
+            floor: Height(0),
             heights: BTreeMap::new(),
             sealed: BTreeMap::new(),
             stopped: None,
@@ -220,12 +250,15 @@ impl Voter {
         match record {
             VoterRecord::Installed(regency) => self.installed = self.installed.max(*regency),
             VoterRecord::Proposed(height, lock) => {
+                self.installed = self.installed.max(lock.regency);
                 self.heights.entry(*height).or_default().proposed = Some(*lock);
             }
             VoterRecord::Written(height, lock) => {
+                self.installed = self.installed.max(lock.regency);
                 self.heights.entry(*height).or_default().written = Some(*lock);
             }
             VoterRecord::Locked(certificate) => {
+                self.installed = self.installed.max(certificate.ballot.regency);
                 self.heights
                     .entry(certificate.ballot.height)
                     .or_default()
@@ -238,19 +271,24 @@ impl Voter {
                 self.installed = self.installed.max(data.regency);
                 self.stopped = Some(data.clone());
             }
+            VoterRecord::Forgotten(height) => self.forget_below(*height),
         }
     }
 
-    /// Forgets what was promised below `height`: a block certificate there makes contradiction
-    /// impossible.
+    /// Forgets what was promised below `height`, which a block certificate settles, and signs nothing there again.
     pub fn forget_below(&mut self, height: Height) {
+        self.floor = self.floor.max(height);
+        let height = self.floor;
         self.heights = self.heights.split_off(&height);
         self.sealed = self.sealed.split_off(&height);
     }
 
     /// Everything that is still promised, as records: what a fresh log file starts with.
     pub fn records(&self) -> Vec<VoterRecord> {
-        let mut records = vec![VoterRecord::Installed(self.installed)];
+        let mut records = vec![
+            VoterRecord::Forgotten(self.floor),
+            VoterRecord::Installed(self.installed),
+        ];
         for (height, promise) in &self.heights {
             records.extend(
                 promise
@@ -306,6 +344,7 @@ impl Voter {
         digest: Digest,
         earlier: Option<Lock>,
     ) -> Result<Signed, Refused> {
+        self.check_floor(height)?;
         let mut records = self.install_records(regency)?;
         let lock = Lock { regency, digest };
         match earlier {
@@ -327,6 +366,7 @@ impl Voter {
         if ballot.kind != Kind::Write || ballot.view != self.view {
             return Err(Refused::NoWriteCertificate);
         }
+        self.check_floor(ballot.height)?;
         let mut records = self.install_records(ballot.regency)?;
         let held = self
             .heights
@@ -355,6 +395,7 @@ impl Voter {
     ///
     /// A refusal means that execution gave another header than before: the caller halts.
     pub fn persist(&mut self, height: Height, header: Digest) -> Result<Signed, Refused> {
+        self.check_floor(height)?;
         let records = match self.sealed.get(&height) {
             Some(earlier) if *earlier == header => Vec::new(),
             Some(_) => return Err(Refused::Contradiction { height }),
@@ -398,10 +439,21 @@ impl Voter {
             seat: self.seat,
             signature: Signature([0; 64]),
         };
+        if !data.is_canonical() {
+            return Err(Refused::BadClaims);
+        }
         data.signature = self.secret.sign(&data.sign_bytes(&self.chain));
         let record = VoterRecord::Stopped(data.clone());
         self.apply(&record);
         Ok((vec![record], data))
+    }
+
+    fn check_floor(&self, height: Height) -> Result<(), Refused> {
+        let floor = self.floor;
+        if height < floor {
+            return Err(Refused::Forgotten { height, floor });
+        }
+        Ok(())
     }
 
     fn install_records(&self, regency: Regency) -> Result<Vec<VoterRecord>, Refused> {

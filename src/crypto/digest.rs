@@ -40,6 +40,8 @@ pub enum Domain {
     Chain,
     /// A proposal.
     Proposal,
+    /// A certificate as a proposal carries it.
+    Certificate,
     /// A block header.
     Header,
     /// A block body.
@@ -67,12 +69,33 @@ pub enum Domain {
 }
 
 impl Domain {
+    /// Every domain, for tests that cross them.
+    pub const ALL: [Domain; 16] = [
+        Domain::Member,
+        Domain::Chain,
+        Domain::Proposal,
+        Domain::Certificate,
+        Domain::Header,
+        Domain::Body,
+        Domain::Batch,
+        Domain::Group,
+        Domain::Operation,
+        Domain::Outcome,
+        Domain::Map,
+        Domain::Ring,
+        Domain::State,
+        Domain::Storage,
+        Domain::Snapshot,
+        Domain::Audit,
+    ];
+
     /// The context string; frozen by golden vectors.
     pub const fn context(self) -> &'static str {
         match self {
             Domain::Member => "consortium 1 member",
             Domain::Chain => "consortium 1 chain",
             Domain::Proposal => "consortium 1 proposal",
+            Domain::Certificate => "consortium 1 certificate",
             Domain::Header => "consortium 1 header",
             Domain::Body => "consortium 1 body",
             Domain::Batch => "consortium 1 batch",

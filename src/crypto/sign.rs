@@ -106,6 +106,12 @@ impl SignBytes {
         Self(bytes)
     }
 
+    /// A statement of exactly these bytes, for published test vectors.
+    #[cfg(test)]
+    pub(super) fn raw(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
     /// Adds one byte.
     pub fn u8(mut self, value: u8) -> Self {
         self.0.push(value);

@@ -94,8 +94,10 @@ impl Verifier {
         // signatures cannot choose them, and no entropy is needed.
         let mut seed = Hasher::new(Domain::Audit);
         for check in checks {
+            let length = check.statement.as_slice().len() as u64;
             seed.update(check.key.as_bytes());
             seed.update(&check.signature.0);
+            seed.update(&length.to_le_bytes());
             seed.update(check.statement.as_slice());
             let signature = ed25519_zebra::Signature::from_bytes(&check.signature.0);
             let key = VerificationKeyBytes::from(*check.key.as_bytes());

@@ -1,0 +1,8 @@
+//! Formats are frozen, readers are strict, proofs hold and nothing changed in them does.
+
+mod fixtures;
+mod forms;
+mod golden;
+mod proofs;
+mod replay;
+mod rules;
