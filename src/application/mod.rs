@@ -2,8 +2,9 @@
 //!
 //! Source: `ARCHITECTURE.md`. In: operations in block order, requests, chunks of a snapshot. Out:
 //! outcomes, state roots, proofs, changes to store.
-//! Holds: the same blocks give the same outcomes, roots and snapshot bytes at every member; a failing
-//! operation changes nothing and stays in its block with a code; nothing in an operation panics.
+//! Holds: the same blocks give the same outcomes, roots and snapshot bytes at every member; a
+//! failing operation changes nothing and stays in its block with a code; nothing in an operation
+//! panics.
 //! Elsewhere: order and signatures (`consortium`), tables (`storage`), who calls this (`node`).
 //!
 //! A host drives one [`Application`] from one thread: `execute` for each block, at sealed heights
@@ -15,10 +16,14 @@ pub mod map;
 mod read;
 mod registry;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
 pub use self::read::ReadError;
 pub use self::registry::{Plugin, Registration, Registry, RegistryError};
@@ -122,14 +127,39 @@ pub trait Application: Send + Sync {
         self.reader().prove(key, root)
     }
 
-    /// What `proof` shows of `key` under `root`: its value or, as `None`, its absence. Uses no state.
+    /// What `proof` shows of `key` under `root`: its value or, as `None`, its absence. Uses no
+    /// state.
     ///
     /// Errors: [`VerifyError`] where it shows nothing.
     fn verify(&self, root: &Digest, key: &[u8], proof: &[u8])
     -> Result<Option<Bytes>, VerifyError>;
 
-    /// Keeps the sealed root of `height` provable, and says whether it is. A sealed block's root is
-    /// kept from its execution on; this brings back that of a state that was loaded or restored.
+    /// An operation for people and programs to read.
+    fn operation_to_json(&self, operation: &[u8]) -> Value {
+        hex::encode(operation).into()
+    }
+
+    /// The operation that people and programs write as `operation`.
+    ///
+    /// Errors: where it is none, or not one that [`Application::check`] lets pass.
+    fn operation_from_json(&self, operation: &Value) -> Result<Vec<u8>, CheckError> {
+        let bytes = operation.as_str().and_then(|text| hex::decode(text).ok());
+        let bytes = bytes.ok_or_else(|| CheckError {
+            reason: "an operation is written as a string of hex digits".to_owned(),
+        })?;
+        self.check(&bytes)?;
+        Ok(bytes)
+    }
+
+    /// The outcome of `operation` for people and programs to read.
+    fn outcome_to_json(&self, operation: &[u8], outcome: &Outcome) -> Value {
+        let _ = operation;
+        serde_json::json!({ "code": outcome.code, "bytes": hex::encode(&outcome.bytes) })
+    }
+
+    /// Keeps the sealed root of `height` provable, and says whether it is. A sealed block's root
+    /// is kept from its execution on; this brings back that of a state that was loaded or
+    /// restored.
     fn retain(&mut self, height: u64, root: &Digest) -> bool;
 
     /// Lets go of the roots of heights below `below`.
@@ -138,8 +168,8 @@ pub trait Application: Send + Sync {
     /// The state as it is now, as a stream.
     fn snapshot(&self) -> Snapshot;
 
-    /// Takes over the state of a snapshot. Changes nothing on error. Afterwards no change is pending:
-    /// the host clears its tables and fills them from [`Application::entries`].
+    /// Takes over the state of a snapshot. Changes nothing on error. Afterwards no change is
+    /// pending: the host clears its tables and fills them from [`Application::entries`].
     fn restore(&mut self, chunks: Chunks<'_>) -> Result<(), RestoreError>;
 
     /// What changed since the last call, one entry per key, in the order of keys.
@@ -148,7 +178,8 @@ pub trait Application: Send + Sync {
     /// Every entry of the state as it is now, as the tables should hold them.
     fn entries(&self) -> Box<dyn Iterator<Item = (Bytes, Bytes)> + Send>;
 
-    /// Takes over the entries that a table held at `height`, in any order. Changes nothing on error.
+    /// Takes over the entries that a table held at `height`, in any order. Changes nothing on
+    /// error.
     fn load(&mut self, entries: TableEntries<'_>, height: u64) -> Result<(), RestoreError>;
 }
 

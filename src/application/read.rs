@@ -1,4 +1,4 @@
-//! A reader of hand-written encodings.
+//! Reading of hand-written encodings.
 //!
 //! Source: the encodings in `kv::operation`, `map::proof`, `kv::snapshot`. In: bytes. Out: fields.
 //! Holds: no length is believed before the bytes are there and within the caller's bound.
@@ -74,9 +74,9 @@ impl Bound {
 }
 
 /// Bytes not yet read.
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> Cursor<'a> {
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], ReadError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(ReadError::Short)?;
         self.0 = rest;

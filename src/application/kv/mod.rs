@@ -3,12 +3,15 @@
 //! Source: this file is the specification of its results. In: operations, requests. Out: outcomes,
 //! roots, proofs, changes.
 //! Holds: an operation whose code is not `Done` changed nothing; the root is that of [`Map`].
-//! Elsewhere: encodings (`operation`, `snapshot`), the map (`map`), the tables (`storage`).
+//! Elsewhere: encodings (`operation`, `snapshot`, `json`), the map (`map`), the tables
+//! (`storage`).
 //!
 //! The whole state is in memory, values included; the map's root is computed at sealed heights.
 
+mod json;
 mod operation;
 mod snapshot;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +20,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
-pub use self::operation::Operation;
+pub use self::operation::{Code, Operation};
 pub use self::snapshot::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_VERSION};
+pub use self::view::Answer;
+use self::view::View;
 use super::map::{KEY, Map, MapProof, VALUE, value_digest};
 pub use super::map::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use super::{
@@ -33,7 +39,7 @@ use crate::crypto::{Digest, Domain, Hasher};
 pub const STATE_BYTES_MAX: u64 = 4 << 30;
 
 /// What an entry counts besides its key and value: about what its nodes take in memory.
-pub const ENTRY_BYTES: u64 = 256;
+pub const ENTRY_BYTES: u64 = 320;
 
 /// Sealed roots that stay provable; when full the lowest height goes first.
 pub const ROOTS_MAX: usize = 256;
@@ -47,117 +53,30 @@ pub static PLUGIN: Plugin = Plugin {
 
 inventory::submit!(Registration(&PLUGIN));
 
-/// What an operation's outcome says. The bytes that go with a code are stated at each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u16)]
-pub enum Code {
-    /// It was done. Put: `01` where the key was there before, else `00`. Get: the value. Delete and
-    /// compare-and-set: nothing.
-    Done = 0,
-    /// Get, delete: the key is absent. Nothing.
-    Absent = 1,
-    /// Compare-and-set: the value is another. The [`value_digest`] of the present value, 32 bytes;
-    /// nothing where the key is absent.
-    Mismatch = 2,
-    /// The state would exceed [`STATE_BYTES_MAX`]. Nothing.
-    Full = 3,
-    /// The bytes are no operation. Nothing.
-    Malformed = 4,
-    /// Raw bytes mean nothing here. Nothing.
-    Raw = 5,
-}
-
-impl TryFrom<u16> for Code {
-    type Error = u16;
-    fn try_from(code: u16) -> Result<Self, u16> {
-        let all = [
-            Self::Done,
-            Self::Absent,
-            Self::Mismatch,
-            Self::Full,
-            Self::Malformed,
-            Self::Raw,
-        ];
-        all.into_iter()
-            .find(|known| *known as u16 == code)
-            .ok_or(code)
-    }
-}
-
-/// The answer to a request for a key: an encoded [`Operation::Get`].
-///
-/// Bytes: `00` absent, or `01` and the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer(pub Option<Vec<u8>>);
-
-impl Answer {
-    /// Reads what [`Reader::query`] gave.
-    ///
-    /// Errors: [`QueryError::Malformed`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, QueryError> {
-        match bytes.split_first() {
-            Some((0, [])) => Ok(Self(None)),
-            Some((1, value)) => Ok(Self(Some(value.to_vec()))),
-            _ => Err(QueryError::Malformed {
-                reason: "not an answer".to_owned(),
-            }),
-        }
-    }
-}
-
-/// One state and the sealed states before it that must stay provable. A clone costs one count per
-/// retained root.
-#[derive(Clone, Debug, Default)]
-struct View {
-    height: u64,
-    map: Map,
-    sealed: BTreeMap<u64, (Digest, Map)>,
-}
-
-impl Reader for View {
-    fn height(&self) -> u64 {
-        self.height
-    }
-
-    fn query(&self, request: &[u8]) -> Result<Vec<u8>, QueryError> {
-        let malformed = |reason| QueryError::Malformed { reason };
-        match Operation::from_bytes(request) {
-            Ok(Operation::Get { key }) => Ok(match self.map.get(key) {
-                None => vec![0],
-                Some(value) => [&[1], &value[..]].concat(),
-            }),
-            Ok(_) => Err(malformed("only get is a request".to_owned())),
-            Err(error) => Err(malformed(error.to_string())),
-        }
-    }
-
-    fn prove(&self, key: &[u8], root: &Digest) -> Result<Vec<u8>, QueryError> {
-        let malformed = |reason: String| QueryError::Malformed { reason };
-        KEY.check(key.len())
-            .map_err(|error| malformed(error.to_string()))?;
-        let mut newest_first = self.sealed.values().rev();
-        let (_, map) = newest_first
-            .find(|(sealed, _)| sealed == root)
-            .ok_or(QueryError::Root { root: *root })?;
-        let proof = map.prove(key);
-        Ok(proof
-            .to_bytes()
-            .expect("every value in the map is within its bound"))
-    }
-}
-
 /// The key-value machine.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Kv {
     view: View,
+    /// [`STATE_BYTES_MAX`] but in tests.
+    state_bytes_max: u64,
     /// What the tables do not hold yet; grows until it is drained, at most one entry per key.
     changes: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+impl Default for Kv {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Kv {
     /// An empty machine at height 0.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            view: View::default(),
+            state_bytes_max: STATE_BYTES_MAX,
+            changes: BTreeMap::new(),
+        }
     }
 
     /// The authenticated map as it is now.
@@ -198,13 +117,15 @@ impl Kv {
         let map = &mut self.view.map;
         let grows = value.len() as u64 + key.len() as u64 + ENTRY_BYTES;
         // What an overwritten value frees is counted only where the short sum is at the bound.
-        if state_bytes(map) + grows > STATE_BYTES_MAX {
+        if state_bytes(map) + grows > self.state_bytes_max {
             let present = map.get(key)?.len() as u64 + key.len() as u64 + ENTRY_BYTES;
-            if state_bytes(map) + grows - present > STATE_BYTES_MAX {
+            if state_bytes(map) + grows - present > self.state_bytes_max {
                 return None;
             }
         }
-        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        // One allocation for both.
+        let entry = Bytes::from([key, value].concat());
+        let (key, value) = (entry.slice(..key.len()), entry.slice(key.len()..));
         self.changes.insert(key.clone(), Some(value.clone()));
         Some(map.insert(key, value).is_some())
     }
@@ -315,11 +236,27 @@ impl Application for Kv {
         })
     }
 
+    fn operation_to_json(&self, operation: &[u8]) -> Value {
+        json::operation(operation)
+    }
+
+    fn operation_from_json(&self, operation: &Value) -> Result<Vec<u8>, CheckError> {
+        json::parse(operation)
+    }
+
+    fn outcome_to_json(&self, operation: &[u8], outcome: &Outcome) -> Value {
+        json::outcome(operation, outcome)
+    }
+
     fn retain(&mut self, height: u64, root: &Digest) -> bool {
         if let Some((sealed, _)) = self.view.sealed.get(&height) {
             return sealed == root;
         }
-        height == self.view.height && self.view.map.root() == *root && self.seal() == *root
+        let is_here = height == self.view.height && self.view.map.root() == *root;
+        if is_here {
+            self.seal();
+        }
+        is_here
     }
 
     fn release(&mut self, below: u64) {
@@ -335,7 +272,7 @@ impl Application for Kv {
     }
 
     fn restore(&mut self, chunks: Chunks<'_>) -> Result<(), RestoreError> {
-        let (map, height) = snapshot::read(chunks)?;
+        let (map, height) = snapshot::read(chunks, self.state_bytes_max)?;
         self.replace(map, height);
         Ok(())
     }
@@ -349,27 +286,41 @@ impl Application for Kv {
     }
 
     fn load(&mut self, entries: TableEntries<'_>, height: u64) -> Result<(), RestoreError> {
-        let mut map = Map::new();
-        for (index, entry) in entries.enumerate() {
+        let mut filling = Filling::new(self.state_bytes_max);
+        for entry in entries {
             let (key, value) = entry?;
-            admit(&mut map, key, value, index as u64)?;
+            filling.add(key, value)?;
         }
-        self.replace(map, height);
+        self.replace(filling.map, height);
         Ok(())
     }
 }
 
-/// Adds one entry of a stored state, within every bound and not there yet.
-fn admit(map: &mut Map, key: Bytes, value: Bytes, index: u64) -> Result<(), RestoreError> {
-    KEY.check(key.len())?;
-    VALUE.check(value.len())?;
-    if map.insert(key, value).is_some() {
-        return Err(RestoreError::Order { index });
+/// A map that is filled from stored entries, each within every bound and there once.
+struct Filling {
+    map: Map,
+    state_bytes_max: u64,
+}
+
+impl Filling {
+    fn new(state_bytes_max: u64) -> Self {
+        Self {
+            map: Map::new(),
+            state_bytes_max,
+        }
     }
-    if state_bytes(map) > STATE_BYTES_MAX {
-        return Err(RestoreError::Size {
-            max: STATE_BYTES_MAX,
-        });
+
+    fn add(&mut self, key: Bytes, value: Bytes) -> Result<(), RestoreError> {
+        KEY.check(key.len())?;
+        VALUE.check(value.len())?;
+        let index = self.map.len();
+        if self.map.insert(key, value).is_some() {
+            return Err(RestoreError::Order { index });
+        }
+        let max = self.state_bytes_max;
+        if state_bytes(&self.map) > max {
+            return Err(RestoreError::Size { max });
+        }
+        Ok(())
     }
-    Ok(())
 }

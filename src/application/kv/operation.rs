@@ -1,15 +1,15 @@
-//! Operations of the key-value machine and their one encoding.
+//! Operations of the key-value machine, their one encoding and the codes of their outcomes.
 //!
 //! Source: this file is the specification. In: bytes. Out: [`Operation`]s, and back.
 //! Holds: one operation has one encoding; what decodes is within every bound.
 //! Elsewhere: what operations do (`kv`).
 //!
-//! Bytes, lengths u32 little-endian, nothing follows: `01` put: key length, key, value length, value.
-//! `02` get: key length, key. `03` delete: key length, key. `04` compare and set: key length, key,
-//! `00` or `01` with old length, old; new length, new. `05` raw: length, bytes.
+//! Bytes, lengths u32 little-endian, nothing follows: `01` put: key length, key, value length,
+//! value. `02` get: key length, key. `03` delete: key length, key. `04` compare and set: key
+//! length, key, `00` or `01` with old length, old; new length, new. `05` raw: length, bytes.
 
 use super::super::map::{KEY, VALUE, VALUE_BYTES_MAX};
-use super::super::read::{Bound, ReadError, Reader};
+use super::super::read::{Bound, Cursor, ReadError};
 
 const RAW: Bound = Bound {
     field: "raw",
@@ -98,23 +98,23 @@ impl<'a> Operation<'a> {
     ///
     /// Errors: [`ReadError`] for everything else.
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, ReadError> {
-        let mut reader = Reader(bytes);
-        let operation = match reader.u8()? {
+        let mut cursor = Cursor(bytes);
+        let operation = match cursor.u8()? {
             1 => Operation::Put {
-                key: reader.bytes(KEY)?,
-                value: reader.bytes(VALUE)?,
+                key: cursor.bytes(KEY)?,
+                value: cursor.bytes(VALUE)?,
             },
             2 => Operation::Get {
-                key: reader.bytes(KEY)?,
+                key: cursor.bytes(KEY)?,
             },
             3 => Operation::Delete {
-                key: reader.bytes(KEY)?,
+                key: cursor.bytes(KEY)?,
             },
             4 => Operation::CompareAndSet {
-                key: reader.bytes(KEY)?,
-                old: match reader.u8()? {
+                key: cursor.bytes(KEY)?,
+                old: match cursor.u8()? {
                     0 => None,
-                    1 => Some(reader.bytes(OLD)?),
+                    1 => Some(cursor.bytes(OLD)?),
                     value => {
                         return Err(ReadError::Unknown {
                             field: "old value flag",
@@ -122,10 +122,10 @@ impl<'a> Operation<'a> {
                         });
                     }
                 },
-                new: reader.bytes(VALUE)?,
+                new: cursor.bytes(VALUE)?,
             },
             5 => Operation::Raw {
-                bytes: reader.bytes(RAW)?,
+                bytes: cursor.bytes(RAW)?,
             },
             value => {
                 return Err(ReadError::Unknown {
@@ -134,7 +134,59 @@ impl<'a> Operation<'a> {
                 });
             }
         };
-        reader.end()?;
+        cursor.end()?;
         Ok(operation)
+    }
+}
+
+/// What an operation's outcome says. The bytes that go with a code are stated at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum Code {
+    /// It was done. Put: `01` where the key was there before, else `00`. Get: the value. Delete
+    /// and compare-and-set: nothing.
+    Done = 0,
+    /// Get, delete: the key is absent. Nothing.
+    Absent = 1,
+    /// Compare-and-set: the value is another. The
+    /// [`value_digest`](super::super::map::value_digest) of the present value, 32 bytes; nothing
+    /// where the key is absent.
+    Mismatch = 2,
+    /// The state would exceed [`STATE_BYTES_MAX`](super::STATE_BYTES_MAX). Nothing.
+    Full = 3,
+    /// The bytes are no operation. Nothing.
+    Malformed = 4,
+    /// Raw bytes mean nothing here. Nothing.
+    Raw = 5,
+}
+
+impl Code {
+    /// Its name in output, in snake case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Absent => "absent",
+            Self::Mismatch => "mismatch",
+            Self::Full => "full",
+            Self::Malformed => "malformed",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+impl TryFrom<u16> for Code {
+    type Error = u16;
+    fn try_from(code: u16) -> Result<Self, u16> {
+        let all = [
+            Self::Done,
+            Self::Absent,
+            Self::Mismatch,
+            Self::Full,
+            Self::Malformed,
+            Self::Raw,
+        ];
+        all.into_iter()
+            .find(|known| *known as u16 == code)
+            .ok_or(code)
     }
 }

@@ -1,19 +1,21 @@
 //! The stream that a state travels in.
 //!
-//! Source: this file is the specification. In: a map, or chunks cut anywhere. Out: chunks, or a map.
-//! Holds: one state has one stream, so members cut equal segments; reading one back needs the memory
-//! of one entry besides the map.
+//! Source: this file is the specification. In: a map, or chunks cut anywhere. Out: chunks, or a
+//! map.
+//! Holds: one state has one stream, so members cut equal segments; reading one back needs the
+//! memory of one entry besides the map.
 //! Elsewhere: segments and their digests (`checkpoint`).
 //!
-//! Bytes, integers little-endian: version u8, height u64, number of entries u64, then the entries in
-//! the order of their keys' digests: key length u32, key, value length u32, value. Nothing follows.
+//! Bytes, integers little-endian: version u8, height u64, number of entries u64, then the entries
+//! in the order of their keys' digests: key length u32, key, value length u32, value. Nothing
+//! follows.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::super::map::{KEY, KEY_BYTES_MAX, Map, VALUE, VALUE_BYTES_MAX, key_path};
-use super::super::read::{ReadError, Reader};
+use super::super::read::{Cursor, ReadError};
 use super::super::{Chunks, RestoreError};
-use super::admit;
+use super::Filling;
 
 /// The first byte of a snapshot.
 pub const SNAPSHOT_VERSION: u8 = 1;
@@ -49,13 +51,13 @@ pub(super) fn write(map: &Map, height: u64) -> impl Iterator<Item = Bytes> + Sen
     std::iter::once(Bytes::from(head)).chain(body)
 }
 
-pub(super) fn read(chunks: Chunks<'_>) -> Result<(Map, u64), RestoreError> {
+pub(super) fn read(chunks: Chunks<'_>, state_bytes_max: u64) -> Result<(Map, u64), RestoreError> {
     let mut stream = Stream {
         chunks,
         held: BytesMut::new(),
     };
     stream.fill(HEAD_BYTES)?;
-    let mut head = Reader(&stream.held);
+    let mut head = Cursor(&stream.held);
     let version = head.u8()?;
     if version != SNAPSHOT_VERSION {
         return Err(ReadError::Unknown {
@@ -66,7 +68,7 @@ pub(super) fn read(chunks: Chunks<'_>) -> Result<(Map, u64), RestoreError> {
     }
     let (height, count) = (head.u64()?, head.u64()?);
     stream.held.advance(HEAD_BYTES);
-    let mut map = Map::new();
+    let mut filling = Filling::new(state_bytes_max);
     let mut last = None;
     for index in 0..count {
         let (key, value) = stream.entry()?;
@@ -75,11 +77,11 @@ pub(super) fn read(chunks: Chunks<'_>) -> Result<(Map, u64), RestoreError> {
             return Err(RestoreError::Order { index });
         }
         last = path;
-        admit(&mut map, key, value, index)?;
+        filling.add(key, value)?;
     }
     stream.fill(1)?;
-    Reader(&stream.held).end()?;
-    Ok((map, height))
+    Cursor(&stream.held).end()?;
+    Ok((filling.map, height))
 }
 
 /// Chunks on the way in.
@@ -103,11 +105,11 @@ impl Stream<'_> {
 
     fn entry(&mut self) -> Result<(Bytes, Bytes), RestoreError> {
         self.fill(ENTRY_BYTES_MAX)?;
-        let mut reader = Reader(&self.held);
+        let mut cursor = Cursor(&self.held);
         // Copies, so that no entry keeps a whole chunk in memory.
-        let key = Bytes::copy_from_slice(reader.bytes(KEY)?);
-        let value = Bytes::copy_from_slice(reader.bytes(VALUE)?);
-        let left = reader.0.len();
+        let key = Bytes::copy_from_slice(cursor.bytes(KEY)?);
+        let value = Bytes::copy_from_slice(cursor.bytes(VALUE)?);
+        let left = cursor.0.len();
         self.held.advance(self.held.len() - left);
         Ok((key, value))
     }

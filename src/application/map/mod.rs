@@ -1,14 +1,15 @@
 //! The authenticated map: keys and values in memory under one root digest.
 //!
-//! Source: binary Patricia (crit-bit) tries after Morrison, with BLAKE3 over each node. In: keys and
-//! values. Out: roots, [`MapProof`]s, entries in path order.
+//! Source: binary Patricia (crit-bit) tries after Morrison, with BLAKE3 over each node. In: keys
+//! and values. Out: roots, [`MapProof`]s, entries in path order.
 //! Holds: the shape is a function of the set of keys alone, so the root is one of the contents;
 //! bits grow on the way down; a clone costs one count and shares everything.
 //! Elsewhere: what keys mean (`kv`), which roots stay provable (`kv`).
 //!
 //! A path is the digest of a key. A branch names the first bit in which the paths below it differ
 //! and its hash binds that bit, so a walk by one key's bits ends at one leaf: the key's own, or
-//! proof that the key is absent. Hashes are computed when a root is asked for, along changed nodes.
+//! proof that the key is absent. Hashes are computed when a root is asked for, along changed
+//! nodes.
 
 mod node;
 mod proof;

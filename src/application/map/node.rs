@@ -1,8 +1,8 @@
 //! Nodes of the trie: their hashes, and the two acts that change its shape.
 //!
 //! Source: this file is the specification of the hashes, all BLAKE3 under `Domain::Map` of a first
-//! byte and: `00` nothing (the empty map); `01` path, value digest (a leaf); `02` bit, low, high (a
-//! branch); `03` value; `04` key. In: keys, values. Out: links.
+//! byte and: `00` nothing (the empty map); `01` path, value digest (a leaf); `02` bit, low, high
+//! (a branch); `03` value; `04` key. In: keys, values. Out: links.
 //! Holds: a branch has two children, whose paths agree below its bit and differ in it.
 //! Elsewhere: the map's accounts (`map`), the same hashes folded from a proof (`proof`).
 
@@ -13,12 +13,9 @@ use bytes::Bytes;
 
 use crate::crypto::{Digest, Domain, Hasher};
 
-fn hash(kind: u8, parts: &[&[u8]]) -> Digest {
+fn hash(kind: u8, bytes: &[u8]) -> Digest {
     let mut hasher = Hasher::new(Domain::Map);
-    hasher.update(&[kind]);
-    for part in parts {
-        hasher.update(part);
-    }
+    hasher.update(&[kind]).update(bytes);
     hasher.finish()
 }
 
@@ -26,22 +23,31 @@ pub(super) fn empty_hash() -> Digest {
     hash(0, &[])
 }
 
+// Leaves and branches are hashed in one piece: they are most of the work at a sealed height.
 pub(super) fn leaf_hash(path: &Digest, value: &Digest) -> Digest {
-    hash(1, &[path.as_bytes(), value.as_bytes()])
+    let mut bytes = [0; 65];
+    bytes[0] = 1;
+    bytes[1..33].copy_from_slice(path.as_bytes());
+    bytes[33..].copy_from_slice(value.as_bytes());
+    Digest::of(Domain::Map, &bytes)
 }
 
 pub(super) fn branch_hash(bit: u8, [low, high]: [&Digest; 2]) -> Digest {
-    hash(2, &[&[bit], low.as_bytes(), high.as_bytes()])
+    let mut bytes = [0; 66];
+    bytes[..2].copy_from_slice(&[2, bit]);
+    bytes[2..34].copy_from_slice(low.as_bytes());
+    bytes[34..].copy_from_slice(high.as_bytes());
+    Digest::of(Domain::Map, &bytes)
 }
 
 /// The digest of a value, as leaves bind it.
 pub fn value_digest(value: &[u8]) -> Digest {
-    hash(3, &[value])
+    hash(3, value)
 }
 
 /// The path of a key.
 pub(crate) fn key_path(key: &[u8]) -> Digest {
-    hash(4, &[key])
+    hash(4, key)
 }
 
 /// Which child `path` leads to at `bit`, counted from the highest bit of the first byte.
@@ -118,8 +124,9 @@ impl Link {
     }
 }
 
-/// Puts `leaf` below `link`: in place of the leaf of its path, or, where the path is new and differs
-/// from its nearest first at bit `at`, under a branch of its own. Nodes that others hold are copied.
+/// Puts `leaf` below `link`: in place of the leaf of its path, or, where the path is new and
+/// differs from its nearest first at bit `at`, under a branch of its own. Nodes that others hold
+/// are copied.
 pub(super) fn graft(link: &mut Link, leaf: Arc<Leaf>, at: Option<u8>) {
     if let Link::Branch(branch) = link
         && at.is_none_or(|bit| branch.bit < bit)

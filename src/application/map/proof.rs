@@ -1,17 +1,18 @@
 //! Proofs that a key has a value, or that it is absent, under a root of the map.
 //!
-//! Source: this file is the specification. In: a root and a key, or bytes. Out: a verdict, or bytes.
+//! Source: this file is the specification. In: a root and a key, or bytes. Out: a verdict, or
+//! bytes.
 //! Holds: one proof has one encoding; a proof that verifies was made for this key and this root.
 //! Elsewhere: the hashes (`node`), who certified the root (`committee`).
 //!
 //! Bytes: version `01`; kind; then by kind: `00` absent from an empty map: path 32. `01` present:
-//! u32 length, value. `02` absent, the walk ends at another leaf: path 32, that leaf's path 32, its
-//! value digest 32. Kinds 1 and 2 go on: u16 count, then from the root down (bit u8, sibling 32).
-//! Integers are little-endian, bits strictly increase, nothing follows.
+//! u32 length, value. `02` absent, the walk ends at another leaf: path 32, that leaf's path 32,
+//! its value digest 32. Kinds 1 and 2 go on: u16 count, then from the root down (bit u8, sibling
+//! 32). Integers are little-endian, bits strictly increase, nothing follows.
 
 use bytes::Bytes;
 
-use super::super::read::{ReadError, Reader};
+use super::super::read::{Cursor, ReadError};
 use super::node::{
     Leaf, branch_hash, empty_hash, first_difference, key_path, leaf_hash, side, value_digest,
 };
@@ -75,8 +76,8 @@ impl MapProof {
 
     /// The value of `key` under `root`, or `None` where the proof shows that it is absent.
     ///
-    /// Errors: [`ProofError::Key`] where the proof is for another key, [`ProofError::Root`] where it
-    /// does not lead to `root`, [`ProofError::Walk`] where it is none.
+    /// Errors: [`ProofError::Key`] where the proof is for another key, [`ProofError::Root`] where
+    /// it does not lead to `root`, [`ProofError::Walk`] where it is none.
     pub fn verify(&self, root: &Digest, key: &[u8]) -> Result<Option<&Bytes>, ProofError> {
         let asked = key_path(key);
         self.check_shape()?;
@@ -88,7 +89,8 @@ impl MapProof {
             End::Present { value } => (leaf_hash(&asked, &value_digest(value)), Some(value)),
             End::Other { leaf, value, .. } => (leaf_hash(leaf, value), None),
         };
-        // Which side was taken follows from the key alone, so a walk cannot be bent to another leaf.
+        // Which side was taken follows from the key alone, so a walk cannot be bent to another
+        // leaf.
         let folded = self.steps.iter().rev().fold(leaf, |node, (bit, sibling)| {
             let pair = [&node, sibling];
             let high = side(&asked, *bit);
@@ -135,8 +137,8 @@ impl MapProof {
     ///
     /// Errors: [`ProofError::Read`] and [`ProofError::Walk`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProofError> {
-        let mut reader = Reader(bytes);
-        match reader.u8()? {
+        let mut cursor = Cursor(bytes);
+        match cursor.u8()? {
             PROOF_VERSION => {}
             value => {
                 return Err(ReadError::Unknown {
@@ -146,18 +148,18 @@ impl MapProof {
                 .into());
             }
         }
-        let kind = reader.u8()?;
+        let kind = cursor.u8()?;
         let end = match kind {
             0 => End::Nothing {
-                path: reader.digest()?,
+                path: cursor.digest()?,
             },
             1 => End::Present {
-                value: Bytes::copy_from_slice(reader.bytes(VALUE)?),
+                value: Bytes::copy_from_slice(cursor.bytes(VALUE)?),
             },
             2 => End::Other {
-                path: reader.digest()?,
-                leaf: reader.digest()?,
-                value: reader.digest()?,
+                path: cursor.digest()?,
+                leaf: cursor.digest()?,
+                value: cursor.digest()?,
             },
             value => {
                 return Err(ReadError::Unknown {
@@ -167,12 +169,12 @@ impl MapProof {
                 .into());
             }
         };
-        let count = if kind == 0 { 0 } else { reader.u16()? };
+        let count = if kind == 0 { 0 } else { cursor.u16()? };
         let mut steps = Vec::new();
         for _ in 0..count {
-            steps.push((reader.u8()?, reader.digest()?));
+            steps.push((cursor.u8()?, cursor.digest()?));
         }
-        reader.end()?;
+        cursor.end()?;
         let proof = Self { end, steps };
         proof.check_shape()?;
         Ok(proof)

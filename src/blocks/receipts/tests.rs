@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::tree::split;
 use super::*;
 
 const LEAVES: [&str; 8] = [
@@ -281,6 +282,41 @@ fn a_tree_resumed_from_its_frontier_proves_what_came_later() {
             );
         }
     }
+}
+
+#[test]
+fn a_tree_is_filled_from_its_edge_down_by_true_nodes_alone() {
+    let full = tree(&leaves(37));
+    let mut part = ReceiptTree::resume(full.frontier().clone(), MemoryNodes::default());
+    for level in (1..=5u8).rev() {
+        for index in 0..37 >> level {
+            let child = |side| {
+                full.nodes()
+                    .get(level - 1, index * 2 + side)
+                    .expect("complete")
+            };
+            let (left, right) = (child(0), child(1));
+            let refused = part.fill((level, index), [right, left]);
+            assert_eq!(refused, Err(ReceiptError::Children { level, index }));
+            assert_eq!(part.fill((level, index), [left, right]), Ok(()));
+        }
+    }
+    for index in 0..37 {
+        assert_eq!(
+            part.inclusion_proof(index, 37),
+            full.inclusion_proof(index, 37)
+        );
+    }
+    let refused = part.fill((0, 0), [Digest::ZERO; 2]);
+    assert_eq!(refused, Err(ReceiptError::Missing { level: 0, index: 0 }));
+    let refused = part.fill((200, u64::MAX), [Digest::ZERO; 2]);
+    assert_eq!(
+        refused,
+        Err(ReceiptError::Missing {
+            level: 200,
+            index: u64::MAX
+        })
+    );
 }
 
 #[test]
