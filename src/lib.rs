@@ -10,6 +10,7 @@
 //! | 1 protocols | `fsm`, `consensus`, `membership`, `checkpoint`, `bootstrap` |
 //! | 0 vocabulary | `machine`, `crypto`, `committee`, `blocks` |
 
+pub mod api;
 pub mod application;
 pub mod blocks;
 pub mod committee;

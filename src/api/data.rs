@@ -1,0 +1,415 @@
+//! What goes over HTTP: plain data in snake_case, digests and keys in lower-case hex.
+//!
+//! Source: `docs/http.md`. In: what a host knows. Out: JSON, and back for clients.
+//! Holds: bytes of a user are text where they are printable UTF-8, else hex, and say which.
+//! Elsewhere: statuses and errors (`problem`), the document that describes this (`openapi`).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::problem::Problem;
+use crate::blocks::{Bounds, Header};
+use crate::committee::{Certificate, Height, MemberId, Regency, ViewId};
+use crate::crypto::{Digest, PublicKey, SignBytes, Signature, Tag};
+
+/// How far a submission must be before it is answered; each promises more than the one before.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Wait {
+    /// q ACCEPTs for it and everything below it: survives power loss of all members.
+    Ordered,
+    /// Executed by this member, whose signed reply counts towards f + 1 equal ones.
+    Executed,
+    /// Under a block certificate: one answer proves it to anybody.
+    #[default]
+    Durable,
+}
+
+/// What never changes while a member runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The chain.
+    pub chain: Digest,
+    /// Sizes of the genesis document; the limit of a request's body follows from them.
+    pub bounds: Bounds,
+    /// Whether the member signs JSON operations with a client key of its own: `dev` only.
+    pub signs_operations: bool,
+}
+
+/// How bytes stand in JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// As they are.
+    #[default]
+    Utf8,
+    /// As hex digits.
+    Hex,
+}
+
+impl Encoding {
+    /// Text for `bytes`: themselves where they are UTF-8 without control characters, else hex.
+    pub fn write(bytes: &[u8]) -> (String, Encoding) {
+        match std::str::from_utf8(bytes) {
+            Ok(text)
+                if !text
+                    .chars()
+                    .any(|c| c.is_control() && c != '\n' && c != '\t') =>
+            {
+                (text.to_owned(), Encoding::Utf8)
+            }
+            Ok(_) | Err(_) => (hex::encode(bytes), Encoding::Hex),
+        }
+    }
+
+    /// The bytes of `text`; nothing where it is not hex though it should be.
+    pub fn read(self, text: &str) -> Option<Vec<u8>> {
+        match self {
+            Encoding::Utf8 => Some(text.as_bytes().to_vec()),
+            Encoding::Hex => hex::decode(text).ok(),
+        }
+    }
+}
+
+/// The result of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// 0 is success; the application documents the others.
+    pub code: u16,
+    /// What the operation gave.
+    pub value: String,
+    /// How `value` stands.
+    pub encoding: Encoding,
+}
+
+impl Outcome {
+    /// The result with `code` and `bytes`.
+    pub fn new(code: u16, bytes: &[u8]) -> Self {
+        let (value, encoding) = Encoding::write(bytes);
+        Self {
+            code,
+            value,
+            encoding,
+        }
+    }
+}
+
+/// An operation to be signed by the member, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    /// Makes the submission idempotent; at most 128 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What to do, in the application's own form: `{"put": {"key": "…", "value": "…"}}`.
+    pub operation: Json,
+}
+
+/// What became of one transaction that was submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// Who signed it.
+    pub client: PublicKey,
+    /// The client's name for it.
+    pub sequence: u64,
+    /// The block's height.
+    pub height: Height,
+    /// Place among the block's executed transactions; none before it executed.
+    pub index: Option<u32>,
+    /// The digest of the block's header; none before it executed.
+    pub block: Option<Digest>,
+    /// What it gave; none before it executed.
+    pub result: Option<Outcome>,
+    /// What is promised about it.
+    pub persistence: Wait,
+    /// A block certificate of its height or one above; none before it is durable, and none in a
+    /// list, where [`Answers::certificate`] covers all.
+    pub certificate: Option<Certificate>,
+    /// The member's signature over the result; none before it executed.
+    pub reply: Option<Reply>,
+}
+
+/// A member's signed word about an executed transaction; f + 1 equal ones convince.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Whose word.
+    pub member: MemberId,
+    /// The digest of the whole result, which `result` may hold shortened.
+    pub outcome: Digest,
+    /// Over [`reply_statement`], under the member's identity key.
+    pub signature: Signature,
+}
+
+/// What a [`Reply`] signs: chain, client, sequence, height, index, digest of the result.
+pub fn reply_statement(
+    chain: &Digest,
+    (client, sequence): (&PublicKey, u64),
+    (height, index): (Height, u32),
+    outcome: &Digest,
+) -> SignBytes {
+    SignBytes::new(Tag::Reply, chain)
+        .digest(&client.0)
+        .u64(sequence)
+        .u64(height.0)
+        .u32(index)
+        .digest(outcome)
+}
+
+/// A transaction of a group that did not execute, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Who signed it.
+    pub client: PublicKey,
+    /// The client's name for it.
+    pub sequence: u64,
+    /// Why.
+    pub error: Problem,
+}
+
+/// The answer about one transaction of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Settled {
+    /// It is as far as was asked for.
+    Done(Box<Submitted>),
+    /// It never executes, or not now.
+    Refused(Refused),
+}
+
+/// The answer about a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answers {
+    /// A block certificate at or above every height below, once all are durable.
+    pub certificate: Option<Certificate>,
+    /// One per transaction of the group, in order.
+    pub transactions: Vec<Settled>,
+}
+
+/// A member at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Who.
+    #[serde(flatten)]
+    pub member: MemberName,
+    /// Where the chain stands.
+    #[serde(flatten)]
+    pub tip: Tip,
+    /// Who leads.
+    #[serde(flatten)]
+    pub order: Order,
+    /// Height of the last checkpoint.
+    pub last_checkpoint: Height,
+    /// Faults of others that it has seen since it started.
+    pub faults_seen: u64,
+    /// The program's version.
+    pub version: String,
+}
+
+/// Who a member is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberName {
+    /// Its id.
+    pub id: MemberId,
+    /// Its name, for people.
+    pub name: String,
+    /// The chain it serves.
+    pub chain: Digest,
+}
+
+/// Where a member's chain stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip {
+    /// The newest applied height.
+    pub height: Height,
+    /// The newest height that the group engine let through.
+    pub group_height: Height,
+    /// The header's digest at `height`.
+    pub digest: Digest,
+    /// The digest of the application's state at `height`.
+    pub state_digest: Digest,
+    /// Executed transactions since genesis: the sequence that the next one gets.
+    pub sequence: u64,
+}
+
+/// How a member orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Its part.
+    pub role: Role,
+    /// The state of its normal machine.
+    pub state: String,
+    /// The view.
+    pub view: ViewId,
+    /// The installed regency.
+    pub regency: Regency,
+    /// Who leads it.
+    pub leader: Option<MemberId>,
+    /// Signatures that decide.
+    pub quorum: u64,
+    /// Faulty members that the view bears.
+    pub faults_tolerated: u64,
+}
+
+/// A member's part in ordering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Proposes.
+    Leader,
+    /// Votes.
+    Follower,
+    /// Has no seat.
+    Observer,
+}
+
+/// A stretch of a block's transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Place of the first in the body, from 0.
+    pub first: u32,
+    /// How many, at most [`PAGE_TRANSACTIONS_MAX`].
+    pub limit: u32,
+}
+
+/// Transactions in one page of a block, at most.
+pub const PAGE_TRANSACTIONS_MAX: u32 = 1_000;
+
+/// The kind of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockKind {
+    /// Height 0.
+    Genesis,
+    /// Fixes the list for the next draw.
+    Freeze,
+    /// Announces a committee.
+    Assemble,
+    /// Makes a view.
+    Reconfiguration,
+    /// Names a snapshot.
+    Checkpoint,
+    /// Holds transactions.
+    Transactions,
+}
+
+/// A block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// The header's fields by name.
+    #[serde(flatten)]
+    pub header: Header,
+    /// What the body is.
+    pub kind: BlockKind,
+    /// The header's digest.
+    pub digest: Digest,
+    /// Who signed the certificate that covers it; empty while there is none.
+    pub signers: Vec<MemberId>,
+    /// Transactions in the body.
+    pub transactions_count: u32,
+    /// One page of them.
+    pub transactions: Vec<BlockTransaction>,
+}
+
+/// A transaction in a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockTransaction {
+    /// Who signed it.
+    pub client: PublicKey,
+    /// The client's name for it.
+    pub sequence: u64,
+    /// The operation's digest.
+    pub digest: Digest,
+    /// The operation in the application's own form.
+    pub operation: Json,
+    /// What it gave; none where it did not execute here.
+    pub result: Option<Outcome>,
+}
+
+/// What became of a transaction, on its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// As when it was submitted.
+    #[serde(flatten)]
+    pub submitted: Submitted,
+    /// The offline proof, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Json>,
+}
+
+/// What the state holds under a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Value {
+    /// The key.
+    pub key: String,
+    /// Its value; none where it is absent.
+    pub value: Option<String>,
+    /// How `value` stands.
+    pub encoding: Encoding,
+    /// The height after which this holds.
+    pub height: Height,
+    /// The root of the authenticated map there, where the height is sealed.
+    pub state_root: Option<Digest>,
+    /// Whether `proof` proves it.
+    pub certified: bool,
+    /// The offline proof of the value or its absence, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Json>,
+}
+
+/// An executed transaction in the order of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place among all executed transactions, from 0 without gap.
+    pub sequence: u64,
+    /// The block's height.
+    pub height: Height,
+    /// Place among the block's executed transactions.
+    pub index: u32,
+    /// Who signed it.
+    pub client: PublicKey,
+    /// The client's name for it.
+    pub client_sequence: u64,
+    /// The operation in the application's own form.
+    pub operation: Json,
+    /// What it gave.
+    pub result: Outcome,
+}
+
+/// The membership list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The height after which it holds.
+    pub height: Height,
+    /// The members, in the list's order.
+    pub members: Vec<MemberEntry>,
+}
+
+/// A member on the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberEntry {
+    /// Its id.
+    pub id: MemberId,
+    /// Its name, for people.
+    pub name: String,
+    /// Its standing: `active`, `joining`, `leaving`.
+    pub status: String,
+    /// Its weight in the draw.
+    pub weight: u32,
+    /// Where members reach it.
+    pub addresses: Vec<String>,
+    /// Whether it has a seat in the present view.
+    pub seated: bool,
+}
+
+/// One condition of being ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyCheck {
+    /// Its name.
+    pub name: String,
+    /// Whether it holds.
+    pub ok: bool,
+    /// What was found, for people.
+    pub detail: String,
+}

@@ -1,0 +1,17 @@
+//! The HTTP door of a member: bounded requests in, JSON, bytes and event streams out.
+//!
+//! Source: `docs/http.md`. In: a listener and a [`Host`]. Out: answers over HTTP/1.1, no TLS.
+//! Holds: nothing that a client sends grows without bound; every error is one JSON shape.
+//! Elsewhere: what an answer means (`node`), who listens where (`node`), the caller (`client`).
+
+mod data;
+mod host;
+mod problem;
+
+pub use data::{
+    About, Answers, Block, BlockKind, BlockTransaction, Encoding, Event, MemberEntry, MemberName,
+    Membership, Operation, Order, Outcome, PAGE_TRANSACTIONS_MAX, Page, ReadyCheck, Refused, Reply,
+    Role, Settled, Status, Submitted, Tip, Transaction, Value, Wait, reply_statement,
+};
+pub use host::{Answer, Events, Host};
+pub use problem::{Problem, Refusal};
