@@ -61,6 +61,8 @@ pub struct StopData {
     pub base: Height,
     /// The certified header's digest; zero where none is held.
     pub base_digest: Digest,
+    /// The claimant's progress timeout in microseconds.
+    pub timeout_us: u64,
     /// One claim per height above the base that has a decision or a lock, by height; at most [`CLAIMS_MAX`].
     pub claims: Vec<Claim>,
     /// Who claims.
