@@ -1,0 +1,86 @@
+//! The command line: verbs for people and programs.
+//!
+//! Source: `docs/cli.md`. In: words. Out: data on standard output, talk on standard error, an exit
+//! code.
+//! Holds: an error says what happened, why, and what to type next; a closed standard output is no
+//! error. Elsewhere: what a ledger does (`node`), how it is asked (`client`).
+
+mod args;
+mod failure;
+mod output;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use args::{Cli, LedgerVerb, MemberVerb, ToolVerb, Verb};
+use failure::Failure;
+
+/// Runs the program on `words`, its own name first.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match args::parse(words) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) if failure.what.is_empty() => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::say(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// Prints help, a version or a usage error; nobody reading it is no error.
+fn explain(error: &clap::Error) -> ExitCode {
+    let _nobody_reads = error.print();
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let common = cli.common;
+    match cli.verb {
+        Verb::Ledger(verb) => on_runtime(async {
+            match verb {
+                LedgerVerb::Status => todo(&common),
+                LedgerVerb::Submit(_) => todo(&common),
+                LedgerVerb::Get(_) => todo(&common),
+                LedgerVerb::Block(_) => todo(&common),
+                LedgerVerb::Tail(_) => todo(&common),
+            }
+        }),
+        Verb::Member(verb) => match verb {
+            MemberVerb::Dev(_) => todo(&common),
+            MemberVerb::Key(_) => todo(&common),
+            MemberVerb::Init(_) => todo(&common),
+            MemberVerb::Start(_) => todo(&common),
+            MemberVerb::Config(_) => todo(&common),
+        },
+        Verb::Tool(verb) => match verb {
+            ToolVerb::Verify(_) => todo(&common),
+            ToolVerb::Bench(_) => todo(&common),
+            ToolVerb::Simulate(_) => todo(&common),
+            ToolVerb::Engines => todo(&common),
+            ToolVerb::Overlays => todo(&common),
+            ToolVerb::Completions(_) => todo(&common),
+            ToolVerb::Man(_) => todo(&common),
+        },
+    }
+}
+
+fn todo(_common: &args::Common) -> Result<ExitCode, Failure> {
+    Err(Failure::not_yet("this verb", "another one"))
+}
+
+/// Runs `act` with timers and sockets.
+fn on_runtime<T>(act: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::refused(format!("no runtime: {error}"), "check ulimit -u"))?;
+    runtime.block_on(act)
+}
