@@ -20,3 +20,4 @@ pub mod consortium;
 pub mod crypto;
 pub mod fsm;
 pub mod machine;
+pub mod net;

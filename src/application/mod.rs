@@ -27,7 +27,7 @@ use serde_json::Value;
 
 pub use self::read::ReadError;
 pub use self::registry::{Plugin, Registration, Registry, RegistryError};
-use crate::blocks::receipts::outcome_digest;
+pub use crate::blocks::Outcome;
 use crate::crypto::Digest;
 
 /// What one block asks of an application.
@@ -50,22 +50,6 @@ pub struct Executed {
     pub results: Vec<Outcome>,
     /// The state root after the block, where it is sealed and the application keeps one.
     pub state_root: Option<Digest>,
-}
-
-/// The result of one operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// 0 where it did what it says; else the application's reason.
-    pub code: u16,
-    /// What it gives; shares memory with the state where it can.
-    pub bytes: Bytes,
-}
-
-impl Outcome {
-    /// The digest that the operation's receipt binds.
-    pub fn digest(&self) -> Digest {
-        outcome_digest(self.code, &self.bytes)
-    }
 }
 
 /// One entry to store, by key: its value, or `None` where the key is gone.

@@ -254,7 +254,8 @@ impl Body {
         }
     }
 
-    /// Whether a control body keeps its bounds and names nothing twice; what it must prove is judged elsewhere.
+    /// Whether a control body keeps its bounds and names nothing twice; what it must prove is
+    /// judged elsewhere.
     pub fn check(&self) -> Result<(), BodyError> {
         match self {
             Body::Genesis(_) => Err(BodyError::Genesis),

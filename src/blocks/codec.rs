@@ -51,11 +51,12 @@ pub fn decode<T: Serialize + DeserializeOwned>(
     if got > most {
         return Err(DecodeError::TooLong { got, most });
     }
-    // The decoder may allocate as much as a length claims below its limit, so the limit is near what is there.
+    // The decoder may allocate as much as a length claims below its limit, so the limit is near
+    // what is there.
     let decoded = match got {
-        0..=0x400 => decode_below::<T, 0x400>(bytes),
-        0..=0x4000 => decode_below::<T, 0x4000>(bytes),
-        0..=0x4_0000 => decode_below::<T, 0x4_0000>(bytes),
+        ..=0x400 => decode_below::<T, 0x400>(bytes),
+        0x401..=0x4000 => decode_below::<T, 0x4000>(bytes),
+        0x4001..=0x4_0000 => decode_below::<T, 0x4_0000>(bytes),
         _ => decode_below::<T, ENCODED_BYTES_MAX>(bytes),
     };
     let (value, used) = decoded.map_err(|error| DecodeError::Malformed {

@@ -1,7 +1,9 @@
 //! What became of one transaction.
 //!
-//! Source: `docs/formats.md`. In: a code and bytes from the state machine. Out: the digest that a receipt holds.
-//! Holds: the digest binds both. Elsewhere: which codes there are (`application`), receipts (`receipts`).
+//! Source: `docs/formats.md`. In: a code and bytes from the state machine. Out: the digest that a
+//! receipt holds.
+//! Holds: the digest binds both. Elsewhere: which codes there are (`application`), receipts
+//! (`receipts`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,11 @@
-//! Offline proofs: files that show what happened to a transaction, or what the state held, from genesis alone.
+//! Offline proofs: files that show what happened to a transaction, or what the state held, from
+//! genesis alone.
 //!
-//! Source: `docs/formats.md`. In: a file and the genesis document. Out: what it proves, or why it proves nothing.
-//! Holds: a file has one form, so a change of any byte of it is refused; nothing is taken from a proof that its
-//! certificate does not bind. Elsewhere: who makes proofs (`node`), paths in the authenticated map (`application`).
+//! Source: `docs/formats.md`. In: a file and the genesis document. Out: what it proves, or why it
+//! proves nothing.
+//! Holds: a file has one form, so a change of any byte of it is refused; nothing is taken from a
+//! proof that its certificate does not bind. Elsewhere: who makes proofs (`node`), paths in the
+//! authenticated map (`application`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -94,7 +97,8 @@ pub struct ProvedRoot {
     pub root: Digest,
 }
 
-/// Why a proof proves nothing. Whoever made or changed the file is at fault, or gave the wrong genesis document.
+/// Why a proof proves nothing. Whoever made or changed the file is at fault, or gave the wrong
+/// genesis document.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     /// Not the expected JSON, or over [`PROOF_BYTES_MAX`].
@@ -112,7 +116,8 @@ pub enum ProofError {
     /// It speaks of another chain or in another format version.
     #[error("the proof is of another chain or format version")]
     OtherChain,
-    /// The committee of a later view certified it, and the file does not show how that view came about.
+    /// The committee of a later view certified it, and the file does not show how that view came
+    /// about.
     #[error("certified by view {view}: verify it with the view chain of a member or an archive")]
     ViewChain {
         /// The view.

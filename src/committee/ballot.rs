@@ -61,7 +61,8 @@ pub struct Ballot {
 }
 
 impl Ballot {
-    /// Whether it has the one form of what it says: a PERSIST names regency 0, height 0 is never voted on.
+    /// Whether it has the one form of what it says: a PERSIST names regency 0, height 0 is never
+    /// voted on.
     pub fn is_canonical(&self) -> bool {
         let is_regency_right = self.kind != Kind::Persist || self.regency == Regency(0);
         is_regency_right && self.height > Height(0)
@@ -89,8 +90,8 @@ pub struct Vote {
 }
 
 impl Vote {
-    /// The signature to check, or nothing when the seat does not exist, is dead, the view is another, or the ballot
-    /// is not canonical.
+    /// The signature to check, or nothing when the seat does not exist, is dead, the view is
+    /// another, or the ballot is not canonical.
     pub fn check(&self, view: &View) -> Option<Check> {
         if self.ballot.view != view.id() || !self.ballot.is_canonical() {
             return None;

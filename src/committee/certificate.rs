@@ -10,9 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{Ballot, SEATS_MAX, Seat, View, Vote};
 use crate::crypto::{Check, Digest, Domain, Hasher, SIGN_VERSION, Signature, Verified, Verifier};
 
-/// A set of seats as a bitmap, least significant bit first, without trailing zero bytes; hex in text.
+/// A set of seats as a bitmap, least significant bit first, without trailing zero bytes; hex in
+/// text.
 ///
-/// One set has one form: reading refuses trailing zero bytes and seats beyond the largest committee.
+/// One set has one form: reading refuses trailing zero bytes and seats beyond the largest
+/// committee.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeatSet(Vec<u8>);
 
@@ -42,8 +44,8 @@ impl SeatSet {
 
     /// The seats in order.
     pub fn iter(&self) -> impl Iterator<Item = Seat> + '_ {
-        let seats = u16::try_from(self.0.len() * 8).unwrap_or(u16::MAX);
-        (0..seats).map(Seat).filter(|seat| self.contains(*seat))
+        let seats = (0..self.0.len() * 8).filter_map(|index| u16::try_from(index).ok());
+        seats.map(Seat).filter(|seat| self.contains(*seat))
     }
 
     /// The bitmap.
@@ -144,7 +146,8 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Puts checked votes of `view` over one ballot together; nothing unless it has a quorum among them.
+    /// Puts checked votes of `view` over one ballot together; nothing unless it has a quorum among
+    /// them.
     pub fn assemble<'a>(
         view: &View,
         votes: impl IntoIterator<Item = &'a Verified<Vote>>,

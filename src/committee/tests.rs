@@ -145,7 +145,7 @@ fn promises_survive_a_restart() {
         .expect("a vote");
     voter.persist(Height(1), digest(5)).expect("a vote");
     let (_, data) = voter
-        .stop(Regency(4), Height(0), Digest::ZERO, vec![])
+        .stop(Regency(4), (Height(0), Digest::ZERO), 1_000, vec![])
         .expect("claims");
     let mut restarted = Voter::new(&view, SecretKey::from_seed([1; 32])).expect("a seat");
     voter
@@ -164,7 +164,7 @@ fn promises_survive_a_restart() {
         },
     };
     let again = restarted
-        .stop(Regency(4), Height(9), Digest::ZERO, vec![claim])
+        .stop(Regency(4), (Height(9), Digest::ZERO), 2_000, vec![claim])
         .expect("again");
     assert_eq!(again, (vec![], data), "the same bytes for the same regency");
 }
@@ -195,4 +195,135 @@ fn a_view_refuses_repeated_members_and_too_many_dead_seats() {
         Err(ViewError::TooManyDead { dead: 2, most: 1 })
     );
     assert_eq!(build(vec![]), Err(ViewError::Size { seats: 0 }));
+}
+
+#[test]
+fn nothing_is_signed_where_promises_are_forgotten() {
+    let (view, mut voters) = committee(4);
+    let voter = &mut voters[0];
+    let first = voter.write(Regency(0), Height(3), digest(1));
+    first.expect("a first vote");
+    voter.forget_below(Height(4));
+    voter.forget_below(Height(2));
+    let (height, floor) = (Height(3), Height(4));
+    let refused = Err(Refused::Forgotten { height, floor });
+    let mut restarted = Voter::new(&view, SecretKey::from_seed([1; 32])).expect("a seat");
+    let records = voter.records();
+    records.iter().for_each(|record| restarted.apply(record));
+    for voter in [voter, &mut restarted] {
+        assert_eq!(voter.write(Regency(0), height, digest(2)), refused);
+        assert_eq!(voter.propose(Regency(0), height, digest(2)), refused);
+        assert_eq!(voter.persist(height, digest(2)), refused);
+        assert!(voter.write(Regency(0), floor, digest(2)).is_ok());
+    }
+}
+
+#[test]
+fn a_vote_that_is_replayed_installs_its_regency() {
+    let (view, mut voters) = committee(4);
+    let (records, _) = voters[0]
+        .write(Regency(5), Height(1), digest(1))
+        .expect("a vote");
+    let written = records.last().expect("the vote's own record");
+    let mut restarted = Voter::new(&view, SecretKey::from_seed([1; 32])).expect("a seat");
+    restarted.apply(written);
+    assert_eq!(restarted.installed(), Regency(5));
+}
+
+#[test]
+fn a_persist_of_another_regency_is_no_vote() {
+    let (view, mut voters) = committee(4);
+    let vote = voters[0].persist(Height(1), digest(1)).expect("a vote").1;
+    assert!(vote.check(&view).is_some());
+    let mut odd = vote.clone().into_inner();
+    odd.ballot.regency = Regency(1);
+    assert!(odd.check(&view).is_none());
+    let mut genesis = vote.into_inner();
+    genesis.ballot.height = Height(0);
+    assert!(genesis.check(&view).is_none());
+}
+
+#[test]
+fn votes_of_one_view_make_no_certificate_of_another() {
+    let (view, mut voters) = committee(4);
+    let votes: Vec<_> = voters
+        .iter_mut()
+        .map(|v| v.persist(Height(1), digest(1)).expect("a vote").1)
+        .collect();
+    let small = View::new(ViewId(1), digest(0), view.seats()[..1].to_vec(), &digest(1));
+    let small = small.expect("a view of one seat");
+    assert_eq!(Certificate::assemble(&small, &votes), None);
+    assert!(Certificate::assemble(&view, &votes).is_some());
+}
+
+#[test]
+fn claims_stand_by_height_above_the_base_and_below_the_regency() {
+    let (view, mut voters) = committee(4);
+    let claim = |height, regency| Claim {
+        height: Height(height),
+        is_decided: false,
+        lock: Lock {
+            regency: Regency(regency),
+            digest: digest(1),
+        },
+    };
+    let many = (0..=CLAIMS_MAX as u64).map(|n| claim(6 + n, 0)).collect();
+    let bad: [Vec<Claim>; 5] = [
+        vec![claim(5, 0)],
+        vec![claim(7, 0), claim(6, 0)],
+        vec![claim(6, 0), claim(6, 1)],
+        vec![claim(6, 2)],
+        many,
+    ];
+    let voter = &mut voters[0];
+    for claims in bad {
+        let refused = voter.stop(Regency(2), (Height(5), digest(1)), 7, claims.clone());
+        assert_eq!(refused, Err(Refused::BadClaims));
+        let data = StopData {
+            view: ViewId(0),
+            regency: Regency(2),
+            base: Height(5),
+            base_digest: digest(1),
+            timeout_us: 7,
+            claims,
+            seat: Seat(0),
+            signature: crate::crypto::Signature([0; 64]),
+        };
+        assert!(data.check(&view).is_none());
+    }
+    let good = voter.stop(
+        Regency(2),
+        (Height(5), digest(1)),
+        7,
+        vec![claim(6, 0), claim(9, 1)],
+    );
+    let (records, data) = good.expect("canonical claims");
+    assert_eq!(records.len(), 1);
+    let check = data.check(&view).expect("a seat's claims");
+    assert!(Verifier::ed25519().is_valid(&check.key, &check.statement, &check.signature));
+}
+
+proptest! {
+    #[test]
+    fn a_seat_set_is_the_set_that_was_put_in(
+        seats in prop::collection::btree_set(0u16..256, 0..40),
+    ) {
+        let mut set = SeatSet::default();
+        for seat in seats.iter().rev() {
+            prop_assert!(set.insert(Seat(*seat)));
+            prop_assert!(!set.insert(Seat(*seat)));
+        }
+        let read: std::collections::BTreeSet<u16> = set.iter().map(|seat| seat.0).collect();
+        prop_assert_eq!(&read, &seats);
+        prop_assert_eq!(set.count(), seats.len());
+        prop_assert!(set.is_canonical());
+    }
+}
+
+#[test]
+fn a_seat_beyond_the_largest_committee_makes_no_set() {
+    let mut set = SeatSet::default();
+    set.insert(Seat(u16::MAX));
+    assert!(!set.is_canonical());
+    assert_eq!((set.iter().next(), set.count()), (Some(Seat(u16::MAX)), 1));
 }

@@ -3,10 +3,10 @@
 //! Source: design of the ordering rules; safety rules kept apart as in DiemBFT. In: what the
 //! protocols want signed.
 //! Out: signed votes, each with the records that must be durable before it leaves.
-//! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per (view, height);
-//! ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by one of a higher regency; nothing
-//! of a regency below the installed one is signed; the installed regency never decreases; nothing is signed where
-//! promises are forgotten.
+//! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per
+//! (view, height); ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by
+//! one of a higher regency; nothing of a regency below the installed one is signed; the installed
+//! regency never decreases; nothing is signed where promises are forgotten.
 //! Elsewhere: when to vote (`fsm`), making records durable (the driver).
 
 use std::collections::BTreeMap;
@@ -63,7 +63,8 @@ pub struct StopData {
     pub base_digest: Digest,
     /// The claimant's progress timeout in microseconds.
     pub timeout_us: u64,
-    /// One claim per height above the base that has a decision or a lock, by height; at most [`CLAIMS_MAX`].
+    /// One claim per height above the base that has a decision or a lock, by height; at most
+    /// [`CLAIMS_MAX`].
     pub claims: Vec<Claim>,
     /// Who claims.
     pub seat: Seat,
@@ -90,7 +91,8 @@ impl StopData {
         })
     }
 
-    /// Whether the claims have one form: by height, each once, above the base, of regencies below the new one.
+    /// Whether the claims have one form: by height, each once, above the base, of regencies below
+    /// the new one.
     pub fn is_canonical(&self) -> bool {
         let floor = [self.base];
         let heights = self.claims.iter().map(|claim| claim.height);
@@ -103,8 +105,8 @@ impl StopData {
                 .all(|claim| claim.lock.regency < self.regency)
     }
 
-    /// The signature to check; nothing when the view is another, the seat has no key, or the claims are not
-    /// canonical.
+    /// The signature to check; nothing when the view is another, the seat has no key, or the claims
+    /// are not canonical.
     pub fn check(&self, view: &View) -> Option<Check> {
         if self.view != view.id() || !self.is_canonical() {
             return None;
@@ -155,7 +157,8 @@ pub enum Refused {
         /// The height.
         height: Height,
     },
-    /// What was promised there is forgotten, so nothing more is: a block certificate settled the height.
+    /// What was promised there is forgotten, so nothing more is: a block certificate settled the
+    /// height.
     #[error("height {height} lies below {floor}, where promises are forgotten")]
     Forgotten {
         /// The height.
@@ -163,7 +166,8 @@ pub enum Refused {
         /// The lowest height at which promises are remembered.
         floor: Height,
     },
-    /// The claims are not by height, above the base and below the new regency; the caller is at fault.
+    /// The claims are not by height, above the base and below the new regency; the caller is at
+    /// fault.
     #[error("claims that are not canonical")]
     BadClaims,
     /// The certificate is not one of WRITEs.
@@ -277,7 +281,8 @@ impl Voter {
         }
     }
 
-    /// Forgets what was promised below `height`, which a block certificate settles, and signs nothing there again.
+    /// Forgets what was promised below `height`, which a block certificate settles, and signs
+    /// nothing there again.
     pub fn forget_below(&mut self, height: Height) {
         self.floor = self.floor.max(height);
         let height = self.floor;
@@ -395,7 +400,9 @@ impl Voter {
     /// Signs PERSIST for the header of a sealed height, which must be durable before the vote
     /// leaves.
     ///
-    /// A refusal means that execution gave another header than before: the caller halts.
+    /// [`Refused::Contradiction`] means that execution gave another header than before: the caller
+    /// halts. [`Refused::Forgotten`] means that a block certificate settled the height already: no vote
+    /// is needed any more.
     pub fn persist(&mut self, height: Height, header: Digest) -> Result<Signed, Refused> {
         self.check_floor(height)?;
         let records = match self.sealed.get(&height) {

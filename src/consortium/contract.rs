@@ -1,12 +1,13 @@
 //! What the replica's driver tells it and is told: commands, records, timers, events.
 //!
-//! Source: `machine.rs`. In and out: the types of this file. Holds: every event that wants an answer names what the
-//! answer must name. Elsewhere: the drivers (`node`, `sim`).
+//! Source: `machine.rs`. In and out: the types of this file. Holds: every event that wants an
+//! answer names what the answer must name. Elsewhere: the drivers (`node`, `sim`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::message::Block;
+pub use crate::blocks::Outcome;
 use crate::blocks::receipts::Receipt;
 use crate::blocks::{Group, Header, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, ViewId, Vote, VoterRecord};
@@ -22,8 +23,6 @@ pub enum Command {
     Submit(Verified<(SignedGroup, Group)>),
     /// Answers [`Event::Execute`].
     Executed(Execution),
-    /// Answers [`Event::Load`]: the batches that the disk had.
-    Loaded(Vec<Verified<crate::blocks::CheckedBatch>>),
     /// A link to this member stands; what was sent before may be lost.
     Connected(MemberId),
     /// A link to this member fell.
@@ -41,15 +40,6 @@ pub struct Execution {
     pub state: Option<Digest>,
 }
 
-/// The result of one transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// 0 is success; the application documents the others.
-    pub code: u16,
-    /// What the operation gives.
-    pub bytes: Bytes,
-}
-
 /// What must be durable. Each record is appended to the log whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
@@ -57,6 +47,8 @@ pub enum Record {
     Voter(ViewId, VoterRecord),
     /// A proposal that a WRITE names.
     Payload(Height, fsm::Payload),
+    /// q ACCEPTs for a height, until a block certificate covers it.
+    Decision(Certificate),
     /// The encoded batch.
     Batch(Bytes),
     /// An applied block.
@@ -74,8 +66,6 @@ pub enum Timer {
     Flush,
     /// Missing batches or blocks are asked for again.
     Fetch,
-    /// An idle chain offers a fresh certified block.
-    Beacon,
 }
 
 /// One block for the application.
@@ -130,6 +120,8 @@ pub enum Verdict {
     Expired,
     /// Too many executed transactions are remembered; try again later.
     Busy,
+    /// Only listed clients may submit, and this one is not.
+    NotListed,
 }
 
 /// Where a transaction executed and what it gave.
@@ -216,8 +208,6 @@ pub enum Event {
     Applied(Box<Applied>),
     /// Everything up to this certificate's height is durable and can be proved.
     Certified(Certificate),
-    /// Read these batches from the disk; answer with [`Command::Loaded`].
-    Load(Vec<Digest>),
     /// A member lacks something that the disk has: read it and send it.
     Serve(MemberId, Wanted),
     /// Something that operators see changed.

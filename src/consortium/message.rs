@@ -1,14 +1,17 @@
 //! What members say to each other, and what must hold before the replica hears it.
 //!
 //! Source: `docs/formats.md`. In: frames of authenticated links. Out: [`Heard`].
-//! Holds: whatever reaches the replica was decoded canonically, is within its bounds, and every signature holds.
+//! Holds: whatever reaches the replica was decoded canonically, is within its bounds, and every
+//! signature holds.
 //! Elsewhere: the threads that check in parallel (`node`), sockets (`net`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::codec::{self, DecodeError, ENCODED_BYTES_MAX};
-use crate::blocks::{Body, Bounds, CheckedBatch, GroupError, Header, Proposal};
+use crate::blocks::{
+    BatchRef, Body, Bounds, CheckedBatch, GroupError, Header, Proposal, ProposalError,
+};
 use crate::committee::{Certificate, CertificateError, Height, Kind, MemberId, View, Vote};
 use crate::crypto::{Check, Digest, Verified, Verifier};
 use crate::fsm;
@@ -55,6 +58,8 @@ pub enum Message {
     Request(Height),
     /// The answer.
     Extent(Extent),
+    /// The newest block certificate, for one who lacks it.
+    Certificate(Certificate),
     /// A message of the overlay.
     Overlay(Bytes),
 }
@@ -74,7 +79,8 @@ impl Message {
         match self {
             Message::Batch(_) | Message::Extent(_) => Lane::Bulk,
             Message::Order(_) | Message::Persist(_) | Message::Held(_) => Lane::Votes,
-            Message::Fetch(_) | Message::Request(_) | Message::Overlay(_) => Lane::Votes,
+            Message::Fetch(_) | Message::Request(_) => Lane::Votes,
+            Message::Certificate(_) | Message::Overlay(_) => Lane::Votes,
         }
     }
 
@@ -101,6 +107,8 @@ pub enum Heard {
     Request(Height),
     /// See [`Message::Extent`]; headers are linked and certified, bodies are what the headers bind.
     Extent(Verified<Extent>),
+    /// See [`Message::Certificate`].
+    Certificate(Verified<Certificate>),
     /// See [`Message::Overlay`].
     Overlay(Bytes),
 }
@@ -120,6 +128,9 @@ pub enum HearError {
         /// Which message.
         what: &'static str,
     },
+    /// A proposal breaks a rule that its bytes alone decide.
+    #[error("proposal: {0}")]
+    Proposal(#[from] ProposalError),
     /// An ordering message is wrong.
     #[error(transparent)]
     Order(#[from] fsm::MessageError),
@@ -141,23 +152,30 @@ pub struct Ears {
     pub view: View,
     /// Sizes from the genesis document.
     pub bounds: Bounds,
+    /// Heights that may be ordered above a carried certificate.
+    pub ahead_max: u32,
     /// The signature scheme.
     pub verifier: Verifier,
 }
 
 impl Ears {
-    /// Decodes and checks a frame from `from`. Pure and heavy: the driver runs it off the replica's thread.
+    /// Decodes and checks a frame from `from`. Pure and heavy: the driver runs it off the replica's
+    /// thread.
     pub fn hear(&self, from: &MemberId, frame: &[u8]) -> Result<Heard, HearError> {
         let message: Message = codec::decode(frame, ENCODED_BYTES_MAX)?;
         let seat = self.view.seat_of(from);
         match message {
             Message::Order(order) => {
                 let seat = seat.ok_or(HearError::NoSeat)?;
-                let checks = order.checks(&self.view, seat)?;
-                if let fsm::Message::Propose(_, payload) | fsm::Message::Decision(_, payload) =
-                    &order
-                {
-                    self.check_payload(payload)?;
+                let mut checks = order.checks(&self.view, seat)?;
+                let brought = match &order {
+                    fsm::Message::Propose(vote, payload) => Some((vote.ballot.height, payload)),
+                    fsm::Message::Decision(proof, payload) => Some((proof.ballot.height, payload)),
+                    fsm::Message::Payload(height, payload) => Some((*height, payload)),
+                    _ => None,
+                };
+                if let Some((height, payload)) = brought {
+                    checks.extend(self.payload_checks(height, payload)?);
                 }
                 self.all_valid(&checks)?;
                 Ok(Heard::Order(Verified::vouch(order)))
@@ -179,18 +197,51 @@ impl Ears {
             Message::Fetch(digests) => bounded(digests, "fetch").map(Heard::Fetch),
             Message::Request(from) => Ok(Heard::Request(from)),
             Message::Extent(extent) => self.extent(extent).map(Heard::Extent),
+            Message::Certificate(certificate) => {
+                self.certificate(certificate).map(Heard::Certificate)
+            }
             Message::Overlay(bytes) => Ok(Heard::Overlay(bytes)),
         }
     }
 
-    /// A payload is an encoded proposal, and its digest is the proposal's.
-    fn check_payload(&self, payload: &fsm::Payload) -> Result<(), HearError> {
-        let proposal = Proposal::from_bytes(&payload.bytes)?;
-        if proposal.digest() == payload.digest {
-            Ok(())
-        } else {
-            Err(HearError::Malformed { what: "payload" })
+    /// Checks a block certificate.
+    pub fn certificate(
+        &self,
+        certificate: Certificate,
+    ) -> Result<Verified<Certificate>, HearError> {
+        let ballot = certificate.ballot;
+        if ballot.kind != Kind::Persist || ballot.regency.0 != 0 {
+            return Err(HearError::Malformed {
+                what: "certificate",
+            });
         }
+        Ok(certificate.verify(&self.view, &self.verifier)?)
+    }
+
+    /// A payload is an encoded proposal, and its digest is the proposal's. Everything that decides
+    /// its validity and needs no state is checked here, the signatures of its inline batches and of
+    /// its certificate among it.
+    fn payload_checks(
+        &self,
+        height: Height,
+        payload: &fsm::Payload,
+    ) -> Result<Vec<Check>, HearError> {
+        let proposal = Proposal::from_bytes(&payload.bytes)?;
+        proposal.check(&self.view, height, self.ahead_max)?;
+        if proposal.digest() != payload.digest {
+            return Err(HearError::Malformed { what: "payload" });
+        }
+        let mut checks = Vec::new();
+        if let Some(certificate) = &proposal.carried {
+            checks.extend(certificate.checks(&self.view)?);
+        }
+        for batch in proposal.body.batches() {
+            if let BatchRef::Inline(bytes) = batch {
+                let chain = self.view.chain();
+                checks.extend(CheckedBatch::decode(bytes.clone(), chain, &self.bounds)?.1);
+            }
+        }
+        Ok(checks)
     }
 
     fn extent(&self, extent: Extent) -> Result<Verified<Extent>, HearError> {

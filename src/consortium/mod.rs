@@ -1,20 +1,32 @@
 //! The replica: owns the machines, the chain and the pool, and routes each input to one of them.
 //!
-//! Source: `ARCHITECTURE.md`. In: checked messages, timers, commands. Out: messages, records, events.
+//! Source: `ARCHITECTURE.md`. In: checked messages, timers, commands. Out: messages, records,
+//! events.
 //! Holds: decided proposals apply in height order; every header follows from the decided prefix.
 //! Elsewhere: decisions (`fsm`), disk and execution (answered through events).
 
+mod apply;
+mod catchup;
 mod contract;
+pub mod ledger;
+mod lookup;
 mod message;
+pub mod pool;
+mod replica;
+mod seal;
 
 pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
     FaultKind, Outcome, Record, Timer, Verdict, Wanted,
 };
+pub use ledger::{Decided, Ledger};
+pub use lookup::Lookup;
 pub use message::{
     Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message,
     VOTES_BYTES_MAX,
 };
+pub use pool::Pool;
+pub use replica::{Consortium, Options, Overview, Restored};
 
 /// Bytes of a result that are remembered for repeats, at most.
 pub const OUTCOME_BYTES_MAX: usize = 256;

@@ -72,7 +72,8 @@ fn a_digest_reads_back_from_its_text() {
     assert!("zz".parse::<Digest>().is_err());
 }
 
-/// ZIP-215 word by word: canonical s below the group's order, any encoding of A and R, the cofactored equation.
+/// ZIP-215 word by word: canonical s below the group's order, any encoding of A and R, the
+/// cofactored equation.
 fn zip215(key: &[u8; 32], signature: &[u8; 64], message: &[u8]) -> bool {
     let (mut r, mut s) = ([0; 32], [0; 32]);
     r.copy_from_slice(&signature[..32]);

@@ -12,9 +12,9 @@ use crate::committee::{
 use crate::crypto::{Check, Digest, Verified};
 
 /// Claims in one STOP-DATA, at most: every height that may be open or decided above a base.
-pub const CLAIMS_MAX: usize = 4608;
+pub(super) const CLAIMS_MAX: usize = 4608;
 /// Certificates beside a STOP-DATA or a SYNC, at most.
-pub const PROOFS_MAX: usize = 2 * CLAIMS_MAX;
+pub(super) const PROOFS_MAX: usize = 2 * CLAIMS_MAX;
 
 /// An opaque value to order, with the digest that is voted on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,8 @@ pub struct Sync {
     pub regency: Regency,
     /// n − f STOP-DATA of distinct seats.
     pub set: Vec<StopData>,
-    /// The certificates of the base, of every claimed decision and of the highest lock of every height.
+    /// The certificates of the base, of every claimed decision and of the highest lock of every
+    /// height.
     pub proofs: Vec<Certificate>,
 }
 
@@ -83,6 +84,8 @@ pub enum Message {
     Decision(Certificate, Payload),
     /// A seat lacks the payload of a digest at a height.
     Fetch(Height, Digest),
+    /// The answer where no proposal of this regency brings it: a payload that a SYNC bound.
+    Payload(Height, Payload),
     /// See [`Status`].
     Status(Status),
 }
@@ -122,7 +125,8 @@ pub enum MessageError {
 impl Message {
     /// The signatures to check, after everything that needs none; `from` is the sender's seat.
     ///
-    /// Whether a payload's digest is that of its bytes is checked by the replica, which knows what they are.
+    /// Whether a payload's digest is that of its bytes is checked by the replica, which knows what
+    /// they are.
     pub fn checks(&self, view: &View, from: Seat) -> Result<Vec<Check>, MessageError> {
         match self {
             Message::Propose(vote, _) => vote_checks(vote, view, &[Kind::Propose], "propose"),
@@ -148,7 +152,7 @@ impl Message {
                 }
                 Ok(certificate.checks(view)?)
             }
-            Message::Fetch(..) => Ok(Vec::new()),
+            Message::Fetch(..) | Message::Payload(..) => Ok(Vec::new()),
             Message::Status(status) => is_of(status.view, view).map(|()| Vec::new()),
         }
     }

@@ -1,18 +1,300 @@
 //! The three state machines: normal operation, regency change, view generation.
 //!
-//! Source: Mod-SMaRt; the Consortium's state maps. In: messages between seats, timers, payloads. Out: decisions.
-//! Holds: heights in a bounded window are independent instances; a decided height is decided for ever.
-//! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs (`committee::voter`).
+//! Source: Mod-SMaRt; the Consortium's state maps. In: messages between seats, timers, payloads.
+//! Out: decisions.
+//! Holds: heights in a bounded window are independent instances; a decided height is decided for
+//! ever; two events of one machine never run at once.
+//! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs
+//! (`committee::voter`).
 
+mod core;
+mod instance;
 mod message;
+mod normal;
+mod pace;
+mod regency;
+mod sync;
 
-pub use message::{Heard, Message, MessageError, Payload, Status, Stop, Sync};
+use statig::blocking::{IntoStateMachineExt as _, StateMachine};
+
+use self::core::{Core, Scene};
+pub use self::message::{Heard, Message, MessageError, Payload, Status, Stop, Sync};
+use self::normal::Normal;
+pub use self::pace::PaceOptions;
+use self::regency::RegencyChange;
+use crate::committee::{Certificate, Height, Regency, Seat, View, Vote, Voter, VoterRecord};
+use crate::crypto::Digest;
+use crate::machine::{Input, Machine, Outbox, Span, Time};
 
 /// What a timer of the ordering machines guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
     /// Progress in this regency: without it the leader is replaced.
-    Progress(crate::committee::Regency),
+    Progress(Regency),
     /// What was sent may be lost: ask where the others stand.
     Resend,
 }
+
+/// What the ordering machines are asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Everything on the disk was read and applied.
+    Start,
+    /// A payload for a height that [`Ordering::next_height`] named.
+    Propose(Height, Payload),
+    /// The verdict on a payload of [`Event::Check`].
+    Checked(Height, Digest, bool),
+    /// A block certificate is held; everything up to the second height is applied here.
+    Certified(Certificate, Height),
+    /// The decided prefix grew by a block that is not empty.
+    Progress,
+    /// Whether there is admitted work or a control block due.
+    Work(bool),
+    /// Our state contradicts a certificate: stop voting.
+    Fail,
+}
+
+/// What must be durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A promise.
+    Voter(VoterRecord),
+    /// The payload that a WRITE names.
+    Payload(Height, Payload),
+    /// A decision, for those who missed it: until a block certificate covers it nothing else can
+    /// give it to them.
+    Decision(Certificate),
+}
+
+/// What the ordering machines tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Judge this payload by its bytes and answer with [`Command::Checked`], at once or when its
+    /// bytes are here.
+    Check(Height, Payload),
+    /// q ACCEPTs: the height is decided.
+    Decided(Height, Payload, Certificate),
+    /// Every height up to this one is decided.
+    Ordered(Height),
+    /// A block certificate above ours: fetch the blocks.
+    Behind(Certificate),
+    /// A regency was installed; whether its SYNC was seen.
+    Regency(Regency, bool),
+    /// A seat broke a rule, with both votes where it contradicted itself.
+    Fault(Seat, Option<Box<(Vote, Vote)>>),
+    /// Two decisions at one height: more than f seats are faulty.
+    Split(Height),
+}
+
+/// What does not change while a view lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Heights open above the decided prefix (W).
+    pub window: u64,
+    /// Heights ordered above the newest block certificate (E).
+    pub ahead_max: u64,
+    /// How long nothing may move before the others are asked.
+    pub resend: Span,
+    /// Bounds of the progress timeout.
+    pub pace: PaceOptions,
+}
+
+/// What a member brings back from its disk.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Its voter with every promise; none without a seat.
+    pub voter: Option<Voter>,
+    /// The newest block certificate of this view.
+    pub certificate: Option<Certificate>,
+    /// The height up to which blocks are applied.
+    pub applied: Height,
+    /// Payloads that it wrote above the certificate.
+    pub payloads: Vec<(Height, Payload)>,
+    /// Decisions above the certificate.
+    pub decisions: Vec<Certificate>,
+}
+
+/// Mod-SMaRt in one view: the normal and the regency machine over one window.
+pub struct Ordering {
+    core: Core,
+    normal: StateMachine<Normal>,
+    regency: StateMachine<RegencyChange>,
+}
+
+impl Ordering {
+    /// Ordering in `view`, resumed from what the disk had.
+    pub fn new(view: View, options: Options, resumed: Resumed) -> Self {
+        Self {
+            core: Core::new(view, options, resumed),
+            normal: Normal::default().state_machine(),
+            regency: RegencyChange::new(options.pace).state_machine(),
+        }
+    }
+
+    /// The state of the normal machine.
+    pub fn state(&self) -> &'static str {
+        self.normal.state().name()
+    }
+
+    /// The state of the regency machine.
+    pub fn regency_state(&self) -> &'static str {
+        self.regency.state().name()
+    }
+
+    /// The installed regency and its leader.
+    pub fn regency(&self) -> (Regency, Seat) {
+        (self.core.regency, self.core.leader())
+    }
+
+    /// Whether we lead and may propose.
+    pub fn is_leading(&self) -> bool {
+        self.core.is_leading() && matches!(self.state(), "leader" | "checkpointing")
+    }
+
+    /// The lowest height that we may propose, and whether it must be closed because a bound height
+    /// waits above it.
+    pub fn next_height(&self) -> Option<(Height, bool)> {
+        if self.is_leading() {
+            self.core.next_height()
+        } else {
+            None
+        }
+    }
+
+    /// Every height up to this one is decided.
+    pub fn decided(&self) -> Height {
+        self.core.decided
+    }
+
+    /// Heights that are known of and undecided, or decided above a gap.
+    pub fn has_open(&self) -> bool {
+        self.core.has_open()
+    }
+
+    /// The voter signs PERSIST through this door.
+    pub fn voter_mut(&mut self) -> Option<&mut Voter> {
+        self.core.voter.as_mut()
+    }
+
+    /// Decided payloads that are held, by height.
+    pub fn decisions(&self) -> impl Iterator<Item = (Height, Payload)> {
+        self.core.instances.iter().filter_map(|(height, instance)| {
+            let digest = instance.decision()?.ballot.digest;
+            Some((*height, instance.payload(&digest)?))
+        })
+    }
+
+    /// The newest block certificate.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.core.base.as_ref()
+    }
+
+    /// Events that no state had a place for.
+    pub fn ignored(&self) -> u64 {
+        self.normal.inner().ignored + self.regency.inner().ignored
+    }
+
+    fn normal(&mut self, now: Time, event: &normal::Event, out: &mut Outbox<Self>) {
+        let mut scene = Scene {
+            core: &mut self.core,
+            now,
+            out,
+        };
+        self.normal.handle_with_context(event, &mut scene);
+    }
+
+    fn change(&mut self, now: Time, event: &regency::Event, out: &mut Outbox<Self>) {
+        let mut scene = Scene {
+            core: &mut self.core,
+            now,
+            out,
+        };
+        let before = scene.core.regency;
+        let was_synchronised = scene.core.is_synchronised;
+        self.regency.handle_with_context(event, &mut scene);
+        if self.core.regency != before || self.core.is_synchronised != was_synchronised {
+            self.normal(now, &normal::Event::Settle, out);
+        }
+    }
+
+    fn hear(&mut self, now: Time, from: Seat, heard: Heard, out: &mut Outbox<Self>) {
+        // STOP and what follows are heard in every state but these: a leader that stalls can always
+        // be replaced.
+        let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed");
+        match &*heard {
+            Message::Stop(stop) if !is_deaf => {
+                self.change(now, &regency::Event::Stop(from, stop.regency), out);
+            }
+            Message::StopData(data, proofs) if !is_deaf => {
+                let event = regency::Event::StopData(data.clone(), proofs.clone());
+                self.change(now, &event, out);
+            }
+            Message::Sync(sync) if !is_deaf => {
+                self.change(now, &regency::Event::Sync(sync.clone()), out);
+            }
+            Message::Status(status) => {
+                let lags = status.regency < self.core.regency
+                    || (status.regency == self.core.regency && !status.is_synchronised);
+                self.normal(now, &normal::Event::Heard(from, heard), out);
+                if lags && self.core.is_synchronised && self.core.regency > Regency(0) && !is_deaf {
+                    self.change(now, &regency::Event::Lags(from), out);
+                }
+            }
+            _ => self.normal(now, &normal::Event::Heard(from, heard), out),
+        }
+    }
+
+    fn command(&mut self, now: Time, command: Command, out: &mut Outbox<Self>) {
+        match command {
+            Command::Start => {
+                self.normal(now, &normal::Event::Start, out);
+                self.normal(now, &normal::Event::Recovered, out);
+                self.normal(now, &normal::Event::Settle, out);
+            }
+            Command::Propose(height, payload) => {
+                self.normal(now, &normal::Event::Propose(height, payload), out);
+            }
+            Command::Checked(height, digest, is_valid) => {
+                self.normal(now, &normal::Event::Checked(height, digest, is_valid), out);
+            }
+            Command::Certified(certificate, applied) => {
+                Scene {
+                    core: &mut self.core,
+                    now,
+                    out,
+                }
+                .on_certified(certificate, applied);
+            }
+            Command::Progress => self.change(now, &regency::Event::Progress, out),
+            Command::Work(has_work) => self.change(now, &regency::Event::Work(has_work), out),
+            Command::Fail => self.normal(now, &normal::Event::Fail, out),
+        }
+    }
+}
+
+impl Machine for Ordering {
+    type Peer = Seat;
+    type Message = Message;
+    type Heard = Heard;
+    type Timer = Timer;
+    type Command = Command;
+    type Record = Record;
+    type Event = Event;
+
+    fn handle(&mut self, now: Time, input: Input<Self>, out: &mut Outbox<Self>) {
+        match input {
+            Input::Message { from, message } => self.hear(now, from, message, out),
+            Input::Timer(Timer::Progress(regency)) => {
+                self.change(now, &regency::Event::Timeout(regency), out);
+            }
+            Input::Timer(Timer::Resend) => {
+                self.normal(now, &normal::Event::Resend, out);
+                self.change(now, &regency::Event::Resend, out);
+            }
+            Input::Command(command) => self.command(now, command, out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

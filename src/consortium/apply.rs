@@ -1,0 +1,311 @@
+//! Applying: decided or certified bodies execute in height order, and leaders make new ones.
+//!
+//! Source: `ARCHITECTURE.md`. In: decided payloads, certified blocks, results. Out: applied blocks.
+//! Holds: one block executes at a time; a block is saved before anything speaks of it; a header that
+//! differs from the certified one halts voting.
+//! Elsewhere: what follows from a block (`ledger`), PERSIST votes (`seal`).
+
+use std::collections::BTreeMap;
+
+use super::contract::{Change, Event, Execution, Record};
+use super::ledger::{self, Decided, Ledger};
+use super::message::Block;
+use super::replica::{Consortium, Out};
+use crate::blocks::{
+    BatchRef, Body, CheckedBatch, FORMAT_VERSION, Group, PROPOSAL_BYTES_MAX, Proposal,
+};
+use crate::committee::Height;
+use crate::crypto::{Digest, PublicKey, Verified};
+use crate::fsm;
+use crate::machine::Time;
+
+/// Bytes of transactions in one block, as the leader aims for.
+const BLOCK_BYTES_TARGET: usize = 2 << 20;
+/// While a proposal is open, the next one waits until so many bytes are ready.
+const PIPELINE_BYTES: usize = 64 << 10;
+
+/// A body to apply and where it came from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Decided here.
+    Decided(Box<Proposal>),
+    /// Fetched: certified, with the header that must follow from it.
+    Certified(Box<Block>),
+}
+
+impl Source {
+    pub(super) fn body(&self) -> &Body {
+        match self {
+            Source::Decided(proposal) => &proposal.body,
+            Source::Certified(block) => &block.body,
+        }
+    }
+}
+
+/// The chain's growing end.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) ledger: Ledger,
+    /// What is decided or certified above the ledger, by height; bounded by the window and by one
+    /// extent.
+    pub(super) pending: BTreeMap<Height, Source>,
+    /// The block that executes: whether it is sealed and what its header must be, where known.
+    under_way: Option<(bool, Option<Digest>)>,
+    /// Header digests of applied blocks from the newest certified height on, and whether they are
+    /// sealed.
+    pub(super) recent: BTreeMap<Height, (Digest, bool)>,
+}
+
+impl Chain {
+    pub(super) fn new(ledger: Ledger, recent: Vec<(Height, Digest, bool)>) -> Self {
+        let recent = recent
+            .into_iter()
+            .map(|(height, digest, sealed)| (height, (digest, sealed)));
+        let recent = recent.collect();
+        Self {
+            ledger,
+            pending: BTreeMap::new(),
+            under_way: None,
+            recent,
+        }
+    }
+
+    /// The height up to which bodies are here without a gap.
+    pub(super) fn reach(&self) -> Height {
+        let mut reach = self.ledger.height();
+        while self.pending.contains_key(&reach.next()) {
+            reach = reach.next();
+        }
+        reach
+    }
+
+    /// Whether the block at `height` executes now.
+    pub(super) fn is_under_way(&self, height: Height) -> bool {
+        self.under_way.is_some() && height == self.ledger.height().next()
+    }
+
+    /// Whether something is decided and not applied.
+    pub(super) fn has_pending(&self) -> bool {
+        self.under_way.is_some() || !self.pending.is_empty()
+    }
+}
+
+impl Consortium {
+    /// Judges a proposal: its bytes were judged when it was heard, so all that is left is whether
+    /// every batch that it names is here.
+    pub(super) fn on_check(
+        &mut self,
+        now: Time,
+        height: Height,
+        payload: &fsm::Payload,
+        out: &mut Out,
+    ) {
+        let Ok(proposal) = Proposal::from_bytes(&payload.bytes) else {
+            return;
+        };
+        if let Some(certificate) = proposal.carried.clone() {
+            self.on_certificate(now, Verified::vouch(certificate), out);
+        }
+        let digests = named(&proposal.body);
+        let all: Vec<Digest> = proposal.body.batches().map(BatchRef::digest).collect();
+        self.pool.mark_proposed(height, &all);
+        let missing = self.pool.missing(&digests);
+        if missing.is_empty() {
+            let verdict = fsm::Command::Checked(height, payload.digest, true);
+            self.tell(now, verdict, out);
+        } else {
+            self.catchup.wait(height, payload.digest, &missing);
+            self.fetch_batches(out);
+        }
+    }
+
+    /// A height is decided.
+    pub(super) fn on_decided(&mut self, height: Height, payload: &fsm::Payload) {
+        if height <= self.chain.ledger.height() {
+            return;
+        }
+        // It was decoded when it was heard or made, so it decodes.
+        if let Ok(proposal) = Proposal::from_bytes(&payload.bytes) {
+            let source = Source::Decided(Box::new(proposal));
+            self.chain.pending.entry(height).or_insert(source);
+        }
+    }
+
+    /// Begins the next block if nothing executes and all of it is here.
+    pub(super) fn apply(&mut self, _now: Time, out: &mut Out) {
+        let height = self.chain.ledger.height();
+        self.chain.pending = self.chain.pending.split_off(&height.next());
+        if self.chain.under_way.is_some() || self.ordering.state() == "failed" {
+            return;
+        }
+        let is_ready = self.prefetch();
+        self.fetch_batches(out);
+        let source = self.chain.pending.get(&height.next());
+        let Some(source) = source.filter(|_| is_ready) else {
+            return;
+        };
+        let source = source.clone();
+        let groups = self.groups(source.body());
+        let names = names(&groups);
+        let (decided, expected) = match source {
+            Source::Decided(proposal) => {
+                let decided = Decided {
+                    height: proposal.height,
+                    view: proposal.view,
+                    proposed_us: proposal.timestamp_us,
+                    is_sealed: proposal.is_sealed,
+                    body: proposal.body,
+                    groups,
+                };
+                (decided, None)
+            }
+            Source::Certified(block) => {
+                let digest = block.header.digest();
+                (Decided::replay(*block, groups), Some(digest))
+            }
+        };
+        let execute = self.chain.ledger.begin(decided);
+        self.chain.under_way = Some((execute.is_sealed, expected));
+        out.emit(Event::Ordered(execute.height, names));
+        out.emit(Event::Execute(execute));
+    }
+
+    /// The groups of a body whose named batches are all here.
+    fn groups(&self, body: &Body) -> Vec<Group> {
+        let bounds = self.options.genesis.parameters.bounds();
+        let mut groups = Vec::new();
+        for batch in body.batches() {
+            match batch {
+                BatchRef::Named(digest) => {
+                    let batch = self.pool.get(digest).expect("nothing was missing");
+                    groups.extend(batch.groups.iter().cloned());
+                }
+                BatchRef::Inline(bytes) => {
+                    // Whatever is decided or certified was decoded by a quorum's correct seats.
+                    let chain = self.view.chain();
+                    let batch = CheckedBatch::decode(bytes.clone(), chain, &bounds);
+                    groups.extend(batch.into_iter().flat_map(|(batch, _)| batch.groups));
+                }
+            }
+        }
+        groups
+    }
+
+    /// The application answered: the header is known, the block is saved, and whoever waits is told.
+    pub(super) fn on_executed(&mut self, now: Time, execution: Execution, out: &mut Out) {
+        let Some((is_sealed, expected)) = self.chain.under_way else {
+            return;
+        };
+        let applied = self.chain.ledger.finish(execution);
+        let applied = applied.expect("the application gives one outcome per operation, in order");
+        self.chain.under_way = None;
+        let (height, digest) = (applied.block.header.height, applied.digest);
+        if let Some(certified) = expected.filter(|certified| *certified != digest) {
+            return self.halt_at(now, height, Some(certified), out);
+        }
+        let batches: Vec<Digest> = applied.block.body.batches().map(BatchRef::digest).collect();
+        let is_empty = applied.answers.is_empty() && !applied.block.body.is_control();
+        self.chain.recent.insert(height, (digest, is_sealed));
+        out.save(Record::Block(applied.block.clone()));
+        out.emit(Event::Applied(Box::new(applied)));
+        self.pool.commit(height, &batches);
+        self.pool.expire(height);
+        self.catchup.applied(height);
+        if is_sealed {
+            self.seal(now, height, digest, out);
+        }
+        self.certify_reached(now, out);
+        if !is_empty {
+            self.tell(now, fsm::Command::Progress, out);
+        }
+    }
+
+    /// Our state contradicts a certificate: nothing is voted any more.
+    pub(super) fn halt_at(
+        &mut self,
+        now: Time,
+        height: Height,
+        certified: Option<Digest>,
+        out: &mut Out,
+    ) {
+        let ours = self.chain.ledger.tip().clone();
+        let certified = certified.unwrap_or_default();
+        out.emit(Event::Changed(Change::Halted {
+            height,
+            ours: Box::new(ours),
+            certified,
+        }));
+        self.tell(now, fsm::Command::Fail, out);
+    }
+
+    /// Leaders propose: at once when nothing is open, else when enough has gathered.
+    pub(super) fn lead(&mut self, now: Time, out: &mut Out) {
+        while let Some((height, must_close)) = self.ordering.next_height() {
+            let batches = self.pool.pick(BLOCK_BYTES_TARGET, usize::MAX);
+            let is_alone = height == self.ordering.decided().next();
+            let is_worth_it =
+                !batches.is_empty() && (is_alone || self.bytes_of(&batches) >= PIPELINE_BYTES);
+            if !is_worth_it && !must_close {
+                return;
+            }
+            let digests: Vec<Digest> = batches.iter().map(BatchRef::digest).collect();
+            self.pool.mark_proposed(height, &digests);
+            let proposal = Proposal {
+                version: FORMAT_VERSION,
+                chain: *self.view.chain(),
+                view: self.view.id(),
+                height,
+                timestamp_us: now.0.min(ledger::TIMESTAMP_US_MAX),
+                // Without backlog nothing follows soon that would seal it.
+                is_sealed: !self.pool.has_choice(),
+                body: Body::Transactions(batches),
+                carried: self.certificate().cloned(),
+            };
+            let payload = fsm::Payload {
+                digest: proposal.digest(),
+                bytes: proposal.to_bytes(),
+            };
+            assert!(
+                payload.bytes.len() <= PROPOSAL_BYTES_MAX,
+                "inline batches are bounded"
+            );
+            self.tell(now, fsm::Command::Propose(height, payload), out);
+            if self
+                .ordering
+                .next_height()
+                .is_some_and(|(next, _)| next == height)
+            {
+                return; // The machine did not take it; it will say when it can.
+            }
+        }
+    }
+
+    fn bytes_of(&self, batches: &[BatchRef]) -> usize {
+        let bytes = |batch: &BatchRef| match batch {
+            BatchRef::Named(digest) => self.pool.get(digest).map_or(0, |b| b.bytes.len()),
+            BatchRef::Inline(bytes) => bytes.len(),
+        };
+        batches.iter().map(bytes).sum()
+    }
+}
+
+/// The batches that a body names and that must be here.
+pub(super) fn named(body: &Body) -> Vec<Digest> {
+    let named = body.batches().filter_map(|batch| match batch {
+        BatchRef::Named(digest) => Some(*digest),
+        BatchRef::Inline(_) => None,
+    });
+    named.collect()
+}
+
+fn names(groups: &[Group]) -> Vec<(PublicKey, u64)> {
+    let of = |group: &Group| {
+        let client = group.client;
+        group
+            .transactions
+            .iter()
+            .map(move |t| (client, t.sequence))
+            .collect::<Vec<_>>()
+    };
+    groups.iter().flat_map(of).collect()
+}

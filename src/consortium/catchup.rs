@@ -1,0 +1,315 @@
+//! Catching up: what is missing is asked for, and what others lack is given.
+//!
+//! Source: `ARCHITECTURE.md`. In: certificates ahead of us, extents, batches. Out: requests.
+//! Holds: one extent is asked for at a time; peers take turns, so that a silent one delays and never
+//! stops us. Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot (`bootstrap`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::apply::{Source, named};
+use super::contract::{Event, Timer, Wanted};
+use super::message::{DIGESTS_MAX, Extent, Message};
+use super::replica::{Consortium, Out};
+use crate::committee::{Certificate, Height, MemberId, View};
+use crate::crypto::{Digest, Verified};
+use crate::fsm::{self, Status};
+use crate::machine::{Input, Span, Time, To};
+
+/// Certified blocks that wait to be applied, at most; further extents are asked for again.
+const PENDING_MAX: usize = 4096;
+/// How long an answer may take before another peer is asked.
+const PATIENCE: Span = Span::from_ms(200);
+/// Blocks whose batches are fetched ahead of their turn.
+const PREFETCH_BLOCKS: usize = 32;
+
+/// What is missing, and whom to ask next.
+#[derive(Debug)]
+pub(super) struct CatchUp {
+    /// Seats aside from ourselves, in the order in which they are asked.
+    peers: Vec<MemberId>,
+    turn: usize,
+    /// Proposals that wait for batches: per height and digest those still missing. Bounded by the
+    /// window, the payloads kept per height and the batches of a body.
+    waiting: BTreeMap<(Height, Digest), BTreeSet<Digest>>,
+    /// Batches that a decided block lacks.
+    lacking: BTreeSet<Digest>,
+    /// Members without a seat that are connected: they are told of certificates.
+    pub(super) observers: BTreeSet<MemberId>,
+    /// The height from which an extent was asked for.
+    asked: Option<Height>,
+    is_armed: bool,
+}
+
+impl CatchUp {
+    pub(super) fn new(me: &MemberId, view: &View) -> Self {
+        let mut peers: Vec<MemberId> = view
+            .seats()
+            .iter()
+            .map(|seat| seat.member)
+            .filter(|member| member != me)
+            .collect();
+        // Members start with different peers, so that nobody serves all of them.
+        let start = peers.iter().filter(|peer| *peer < me).count();
+        let count = peers.len().max(1);
+        peers.rotate_left(start % count);
+        Self {
+            peers,
+            turn: 0,
+            waiting: BTreeMap::new(),
+            lacking: BTreeSet::new(),
+            observers: BTreeSet::new(),
+            asked: None,
+            is_armed: false,
+        }
+    }
+
+    fn next_peer(&mut self) -> Option<MemberId> {
+        self.turn = self.turn.wrapping_add(1);
+        self.peers.get(self.turn % self.peers.len().max(1)).copied()
+    }
+
+    /// A proposal waits for `missing` batches.
+    pub(super) fn wait(&mut self, height: Height, digest: Digest, missing: &[Digest]) {
+        self.waiting
+            .insert((height, digest), missing.iter().copied().collect());
+    }
+
+    /// A block was applied: nothing at or below it is missing any more.
+    pub(super) fn applied(&mut self, height: Height) {
+        self.waiting.retain(|(waiting, _), _| *waiting > height);
+    }
+
+    fn missing(&self) -> Vec<Digest> {
+        let waiting = self.waiting.values().flatten().copied();
+        let all: BTreeSet<Digest> = waiting.chain(self.lacking.iter().copied()).collect();
+        all.into_iter().take(DIGESTS_MAX).collect()
+    }
+}
+
+impl Consortium {
+    /// What the disk left undone is taken up.
+    pub(super) fn resume(&mut self, now: Time, out: &mut Out) {
+        let decided: Vec<_> = self.ordering.decisions().collect();
+        decided
+            .iter()
+            .for_each(|(height, payload)| self.on_decided(*height, payload));
+        self.apply(now, out);
+    }
+
+    /// A link stands: what was said before may be lost.
+    pub(super) fn on_connected(&mut self, now: Time, member: MemberId, out: &mut Out) {
+        if self.view.seat_of(&member).is_none() {
+            self.catchup.observers.insert(member);
+        }
+        if let Some(certificate) = self.certificate().cloned() {
+            out.send(To::One(member), Message::Certificate(certificate));
+        }
+        if self.ordering.state() == "synchronising" {
+            self.order(now, Input::Timer(fsm::Timer::Resend), out);
+        }
+        if self.seals.ahead.is_some() {
+            self.asked_again(out);
+        }
+    }
+
+    /// A batch arrived: proposals that waited for it may be valid now.
+    pub(super) fn on_arrived(&mut self, now: Time, digest: &Digest, out: &mut Out) {
+        self.catchup.lacking.remove(digest);
+        let mut ready = Vec::new();
+        for (proposal, missing) in &mut self.catchup.waiting {
+            if missing.remove(digest) && missing.is_empty() {
+                ready.push(*proposal);
+            }
+        }
+        for (height, payload) in ready {
+            self.catchup.waiting.remove(&(height, payload));
+            self.tell(now, fsm::Command::Checked(height, payload, true), out);
+        }
+    }
+
+    /// What the next blocks lack, their batches being let into the pool whatever their origin has there.
+    pub(super) fn prefetch(&mut self) -> bool {
+        let mut lacking = Vec::new();
+        let heights: Vec<Height> = self
+            .chain
+            .pending
+            .keys()
+            .take(PREFETCH_BLOCKS)
+            .copied()
+            .collect();
+        let next = self.chain.ledger.height().next();
+        let mut is_ready = true;
+        for height in heights {
+            let Some(source) = self.chain.pending.get(&height) else {
+                continue;
+            };
+            let missing = self.pool.missing(&named(source.body()));
+            if !missing.is_empty() {
+                self.pool.mark_proposed(height, &named(source.body()));
+                is_ready &= height != next;
+                lacking.extend(missing);
+            }
+        }
+        self.catchup.lacking = lacking.into_iter().collect();
+        is_ready
+    }
+
+    /// Asks for every missing batch, the first time of whoever leads.
+    pub(super) fn fetch_batches(&mut self, out: &mut Out) {
+        if self.catchup.is_armed {
+            return; // Asked for; the timer asks another peer.
+        }
+        let missing = self.catchup.missing();
+        let leader = self.view.member(self.ordering.regency().1);
+        let leader = leader.filter(|leader| *leader != self.options.me);
+        let peer = leader.or_else(|| self.catchup.next_peer());
+        if let Some(peer) = peer.filter(|_| !missing.is_empty()) {
+            out.send(To::One(peer), Message::Fetch(missing));
+            self.arm_fetch(out);
+        }
+    }
+
+    fn arm_fetch(&mut self, out: &mut Out) {
+        self.catchup.is_armed = true;
+        out.arm(Timer::Fetch, PATIENCE);
+    }
+
+    /// Nothing came in time: another peer is asked.
+    pub(super) fn fetch_again(&mut self, _now: Time, out: &mut Out) {
+        self.catchup.is_armed = false;
+        let missing = self.catchup.missing();
+        if let Some(peer) = self.catchup.next_peer().filter(|_| !missing.is_empty()) {
+            out.send(To::One(peer), Message::Fetch(missing));
+            self.arm_fetch(out);
+        }
+        self.asked_again(out);
+    }
+
+    /// A certificate stands above what is applied. Heights in the window are about to be decided here;
+    /// what lies further, or comes without a seat, is fetched.
+    pub(super) fn follow(&mut self, out: &mut Out) {
+        let Some(ahead) = &self.seals.ahead else {
+            return;
+        };
+        let is_far = ahead.ballot.height > self.ordering.decided();
+        if is_far && self.catchup.asked.is_none() && !self.is_in_reach(ahead.ballot.height) {
+            self.request(out);
+        } else if !self.catchup.is_armed {
+            self.arm_fetch(out);
+        }
+    }
+
+    fn is_in_reach(&self, height: Height) -> bool {
+        let window = u64::from(self.options.genesis.parameters.window);
+        let votes = matches!(
+            self.ordering.state(),
+            "follower" | "leader" | "checkpointing"
+        );
+        votes && height <= self.ordering.decided().plus(window)
+    }
+
+    fn asked_again(&mut self, out: &mut Out) {
+        let applied = self.chain.ledger.height();
+        let is_behind = self
+            .seals
+            .ahead
+            .as_ref()
+            .is_some_and(|c| c.ballot.height > applied);
+        self.catchup.asked = None;
+        if is_behind {
+            self.request(out);
+        }
+    }
+
+    fn request(&mut self, out: &mut Out) {
+        let from = self.chain.reach().next();
+        let ahead = self
+            .seals
+            .ahead
+            .as_ref()
+            .map_or(Height(0), |c| c.ballot.height);
+        if from > ahead {
+            return; // All of it is here and being applied.
+        }
+        if let Some(peer) = self.catchup.next_peer() {
+            self.catchup.asked = Some(from);
+            out.send(To::One(peer), Message::Request(from));
+        }
+        if !self.catchup.is_armed {
+            self.arm_fetch(out);
+        }
+    }
+
+    /// Certified blocks arrive; only a stretch that follows what is applied is taken.
+    pub(super) fn on_extent(
+        &mut self,
+        now: Time,
+        _from: MemberId,
+        extent: Verified<Extent>,
+        out: &mut Out,
+    ) {
+        let Extent {
+            blocks,
+            certificate,
+        } = extent.into_inner();
+        let (tip, reach) = (self.chain.ledger.height(), self.chain.reach());
+        let starts = blocks.first().map(|block| block.header.height);
+        let is_next = starts.is_some_and(|height| height <= reach.next());
+        let brings_news = certificate.ballot.height > tip;
+        if !is_next || !brings_news || self.chain.pending.len() > PENDING_MAX {
+            return;
+        }
+        for block in blocks {
+            let height = block.header.height;
+            if height > tip && !self.chain.is_under_way(height) {
+                // A certified body is the decided one: it may replace it, and brings its header.
+                self.chain
+                    .pending
+                    .insert(height, Source::Certified(Box::new(block)));
+            }
+        }
+        self.catchup.asked = None;
+        self.on_certificate(now, Verified::vouch(certificate), out);
+        self.apply(now, out);
+    }
+
+    /// A member asks where we stand: what it lacks and we have in memory goes with the answer.
+    pub(super) fn help(&mut self, from: MemberId, status: &Status, out: &mut Out) {
+        if status.certified < self.certified() {
+            if let Some(certificate) = self.certificate().cloned() {
+                out.send(To::One(from), Message::Certificate(certificate));
+            }
+        } else if status.is_question {
+            for vote in self.votes_above(status.certified) {
+                out.send(To::One(from), Message::Persist(vote));
+            }
+        }
+    }
+
+    /// A member lacks batches: those of the pool go at once, older ones are read from the disk.
+    pub(super) fn on_fetch(&mut self, from: MemberId, digests: Vec<Digest>, out: &mut Out) {
+        let mut elsewhere = Vec::new();
+        for digest in digests {
+            match self.pool.get(&digest) {
+                Some(batch) => {
+                    out.send(To::One(from), Message::Batch(batch.bytes.clone()));
+                }
+                None => elsewhere.push(digest),
+            }
+        }
+        if !elsewhere.is_empty() {
+            out.emit(Event::Serve(from, Wanted::Batches(elsewhere)));
+        }
+    }
+
+    /// Tells members without a seat of a new certificate; seats learn it from PERSIST votes and from
+    /// the certificates that proposals carry.
+    pub(super) fn spread(&mut self, certificate: &Certificate, out: &mut Out) {
+        for observer in &self.catchup.observers {
+            out.send(
+                To::One(*observer),
+                Message::Certificate(certificate.clone()),
+            );
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Decides for each transaction of a block whether it executes.
+//!
+//! Source: design of transactions and exactly-once execution. In: groups in order, the memory of
+//! the ledger. Out: one fate per transaction, and those that execute.
+//! Holds: the judgement depends on the decided prefix alone and changes nothing; a name executes at
+//! most once in it.
+//! Elsewhere: carrying it out (`ledger`).
+
+use bytes::Bytes;
+
+use super::super::contract::{Executed, Verdict};
+use super::super::lookup::Lookup;
+use super::{Ledger, Name};
+use crate::blocks::{Group, Transaction};
+use crate::committee::Height;
+use crate::crypto::Digest;
+
+/// What becomes of one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is the next of [`Judgement::fresh`].
+    Executes,
+    /// Its name is remembered, or executes earlier in this block, with the same operation.
+    Repeats,
+    /// It does not execute.
+    Refused(Verdict),
+}
+
+/// A transaction that executes in this block.
+#[derive(Clone, Debug)]
+pub(super) struct Fresh {
+    pub(super) name: Name,
+    /// The digest of its group.
+    pub(super) group: Digest,
+    /// Its place in the group.
+    pub(super) index: u32,
+    /// The digest of its operation.
+    pub(super) digest: Digest,
+    /// The last height at which it is remembered.
+    pub(super) expiry: Height,
+    /// What the application is to do.
+    pub(super) operation: Bytes,
+}
+
+/// What becomes of a block's transactions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Judgement {
+    /// One per transaction, in order.
+    pub(super) fates: Vec<(Name, Fate)>,
+    /// Those that execute, in order.
+    pub(super) fresh: Vec<Fresh>,
+    /// Names remembered before, whose memory a repeat lengthens.
+    pub(super) extended: Vec<(Name, Height)>,
+}
+
+impl Judgement {
+    /// The operations that execute, in order.
+    pub(super) fn operations(&self) -> Vec<Bytes> {
+        self.fresh.iter().map(|f| f.operation.clone()).collect()
+    }
+}
+
+/// Judges `groups` as the block at `height`, the one after the ledger's tip.
+pub(super) fn judge(ledger: &Ledger, height: Height, groups: Vec<Group>) -> Judgement {
+    let mut bench = Bench {
+        ledger,
+        height,
+        most: height.plus(ledger.parameters.expiry_blocks_max.into()),
+        held: ledger.memory.len_from(height),
+        places: Lookup::default(),
+        judgement: Judgement::default(),
+    };
+    for group in groups {
+        let is_listed = ledger.is_listed(&group.client);
+        for (index, transaction) in (0u32..).zip(group.transactions) {
+            let name = (group.client, transaction.sequence);
+            let fate = if is_listed {
+                bench.fate(name, &group.digest, index, transaction)
+            } else {
+                Fate::Refused(Verdict::NotListed)
+            };
+            bench.judgement.fates.push((name, fate));
+        }
+    }
+    bench.judgement
+}
+
+struct Bench<'a> {
+    ledger: &'a Ledger,
+    height: Height,
+    /// The largest expiry.
+    most: Height,
+    /// Names that are remembered after this block, so far.
+    held: usize,
+    /// Names that execute in this block and their places in it.
+    places: Lookup<Name, usize>,
+    judgement: Judgement,
+}
+
+impl Bench<'_> {
+    fn fate(&mut self, name: Name, group: &Digest, index: u32, transaction: Transaction) -> Fate {
+        let expiry = transaction.expiry;
+        if expiry < self.height || expiry > self.most {
+            return Fate::Refused(Verdict::Expired);
+        }
+        let digest = transaction.digest();
+        if let Some(place) = self.places.get(&name) {
+            let first = &mut self.judgement.fresh[*place];
+            if first.digest != digest {
+                return Fate::Refused(Verdict::Conflict);
+            }
+            first.expiry = first.expiry.max(expiry);
+            return Fate::Repeats;
+        }
+        if let Some(before) = self.remembered(&name) {
+            if before.operation != digest {
+                return Fate::Refused(Verdict::Conflict);
+            }
+            // A later copy could execute once its earlier one is forgotten: remember the longer.
+            if expiry > before.expiry {
+                self.judgement.extended.push((name, expiry));
+            }
+            return Fate::Repeats;
+        }
+        if self.held >= self.ledger.parameters.remembered_max as usize {
+            return Fate::Refused(Verdict::Busy);
+        }
+        self.held += 1;
+        self.places.insert(name, self.judgement.fresh.len());
+        self.judgement.fresh.push(Fresh {
+            name,
+            group: *group,
+            index,
+            digest,
+            expiry,
+            operation: transaction.operation,
+        });
+        Fate::Executes
+    }
+
+    /// What the ledger remembers of `name`, aside from what ends before this block.
+    fn remembered(&self, name: &Name) -> Option<&Executed> {
+        let executed = self.ledger.memory.get(name);
+        executed.filter(|executed| executed.expiry >= self.height)
+    }
+}

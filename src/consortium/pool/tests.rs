@@ -1,0 +1,1 @@
+//! The pool keeps what it admitted, within its bounds.

@@ -1,0 +1,456 @@
+//! The replica itself: one place where every input arrives and is routed.
+//!
+//! Source: `ARCHITECTURE.md`. In: [`Heard`] messages, timers, commands. Out: messages, records,
+//! events.
+//! Holds: no decision is made here; every height is applied once, in order, whether it was decided
+//! here or came certified.
+//! Elsewhere: applying (`apply`), sealing (`seal`), catching up (`catchup`), ordering (`fsm`).
+
+use std::collections::BTreeMap;
+
+use super::apply::Chain;
+use super::catchup::CatchUp;
+use super::contract::{Change, Command, Event, Fault, FaultKind, Record, Timer};
+use super::message::{Ears, Heard, Message};
+use super::pool::{self, Pool};
+use super::seal::Seals;
+use super::{Denied, Ledger};
+use crate::blocks::{CheckedBatch, Genesis, Group, SignedGroup};
+use crate::committee::{Certificate, Height, MemberId, Regency, View, ViewError, Voter};
+use crate::crypto::{Digest, Verified, Verifier};
+use crate::fsm::{self, Ordering, PaceOptions, Resumed};
+use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
+
+/// How long an own batch gathers while an earlier one is under way.
+const GATHER: Span = Span::from_ms(4);
+/// Acknowledgements in one message, at most.
+const HELD_MAX: usize = super::DIGESTS_MAX;
+
+/// What a replica is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This member.
+    pub me: MemberId,
+    /// The chain's genesis document.
+    pub genesis: Genesis,
+    /// The signature scheme.
+    pub verifier: Verifier,
+    /// Bounds of the progress timeout and how long nothing may move before the others are asked.
+    pub pace: PaceOptions,
+    /// See [`fsm::Options::resend`].
+    pub resend: Span,
+}
+
+/// What the disk gave back.
+#[derive(Debug)]
+pub struct Restored {
+    /// The ledger at the last block of the log.
+    pub ledger: Ledger,
+    /// The voter, its records applied; none without a seat.
+    pub voter: Option<Voter>,
+    /// The newest block certificate.
+    pub certificate: Option<Certificate>,
+    /// Applied blocks from the certificate's height on: header digest and whether it is sealed.
+    pub recent: Vec<(Height, Digest, bool)>,
+    /// Payloads of heights above the certificate.
+    pub payloads: Vec<(Height, fsm::Payload)>,
+    /// Decisions of heights above the certificate.
+    pub decisions: Vec<Certificate>,
+    /// Batches of the log that stand in no applied block.
+    pub batches: Vec<Verified<CheckedBatch>>,
+}
+
+/// Where a replica stands, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overview {
+    /// `leader`, `follower` or `observer`.
+    pub role: &'static str,
+    /// The state of the normal machine.
+    pub state: &'static str,
+    /// The state of the regency machine.
+    pub regency_state: &'static str,
+    /// The last applied height.
+    pub height: Height,
+    /// The newest certified height that is applied here.
+    pub certified: Height,
+    /// The view.
+    pub view: u64,
+    /// The regency.
+    pub regency: Regency,
+    /// Its leader.
+    pub leader: Option<MemberId>,
+    /// Misbehaviour seen.
+    pub faults: BTreeMap<FaultKind, u64>,
+    /// Whether there is work that is not yet ordered.
+    pub has_work: bool,
+}
+
+/// One member's replica.
+pub struct Consortium {
+    pub(super) options: Options,
+    pub(super) view: View,
+    pub(super) ordering: Ordering,
+    pub(super) chain: Chain,
+    pub(super) pool: Pool,
+    pub(super) seals: Seals,
+    pub(super) catchup: CatchUp,
+    /// Faults by kind; the newest of each with its evidence is told to the driver.
+    faults: BTreeMap<FaultKind, u64>,
+    /// What ordering was told last.
+    had_work: bool,
+    is_flush_armed: bool,
+}
+
+/// What one input leads to.
+pub(super) type Out = Outbox<Consortium>;
+
+impl Consortium {
+    /// A replica in view 0 that resumes from what the disk gave back; it does nothing before
+    /// [`Command::Start`].
+    ///
+    /// Errors: [`ViewError`] when the founders make no view.
+    pub fn new(options: Options, restored: Restored, now: Time) -> Result<Self, ViewError> {
+        let view = options.genesis.view()?;
+        let parameters = &options.genesis.parameters;
+        let ordering = fsm::Options {
+            window: parameters.window.into(),
+            ahead_max: parameters.ahead_max.into(),
+            resend: options.resend,
+            pace: options.pace,
+        };
+        let resumed = Resumed {
+            voter: restored.voter,
+            certificate: restored.certificate,
+            applied: restored.ledger.height(),
+            payloads: restored.payloads,
+            decisions: restored.decisions,
+        };
+        let pool_options = pool::Options {
+            me: options.me,
+            members_count: options.genesis.founders.len(),
+            batch_bytes_max: parameters.batch_bytes_max as usize,
+        };
+        let mut pool = Pool::new(pool_options, &view);
+        for batch in restored.batches {
+            pool.restore(batch, now);
+        }
+        Ok(Self {
+            ordering: Ordering::new(view.clone(), ordering, resumed),
+            chain: Chain::new(restored.ledger, restored.recent),
+            seals: Seals::default(),
+            catchup: CatchUp::new(&options.me, &view),
+            pool,
+            view,
+            options,
+            faults: BTreeMap::new(),
+            had_work: false,
+            is_flush_armed: false,
+        })
+    }
+
+    /// The ledger of everything applied.
+    pub fn ledger(&self) -> &Ledger {
+        &self.chain.ledger
+    }
+
+    /// What frames to this replica are checked against.
+    pub fn ears(&self) -> Ears {
+        Ears {
+            view: self.view.clone(),
+            bounds: self.options.genesis.parameters.bounds(),
+            ahead_max: self.options.genesis.parameters.ahead_max,
+            verifier: self.options.verifier,
+        }
+    }
+
+    /// The newest block certificate.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.ordering.certificate()
+    }
+
+    /// Where it stands.
+    pub fn overview(&self) -> Overview {
+        let (regency, leader) = self.ordering.regency();
+        let role = match self.view.seat_of(&self.options.me) {
+            None => "observer",
+            Some(_) if self.ordering.is_leading() => "leader",
+            Some(_) => "follower",
+        };
+        Overview {
+            role,
+            state: self.ordering.state(),
+            regency_state: self.ordering.regency_state(),
+            height: self.chain.ledger.height(),
+            certified: self.certified(),
+            view: self.view.id().0,
+            regency,
+            leader: self.view.member(leader),
+            faults: self.faults.clone(),
+            has_work: self.pool.has_work(),
+        }
+    }
+
+    /// The newest certified height that is applied here.
+    pub(super) fn certified(&self) -> Height {
+        self.certificate()
+            .map_or(Height(0), |certificate| certificate.ballot.height)
+    }
+
+    fn hear(&mut self, now: Time, from: MemberId, heard: Heard, out: &mut Out) {
+        match heard {
+            Heard::Order(message) => self.on_order(now, from, message, out),
+            Heard::Persist(vote) => self.on_persist(now, vote, out),
+            Heard::Batch(batch) => self.on_batch(now, from, batch, out),
+            Heard::Held(digests) => {
+                if let Some(seat) = self.view.seat_of(&from) {
+                    digests
+                        .iter()
+                        .for_each(|digest| self.pool.hold(digest, seat));
+                }
+            }
+            Heard::Fetch(digests) => self.on_fetch(from, digests, out),
+            Heard::Request(height) => {
+                out.emit(Event::Serve(from, super::Wanted::Blocks(height)));
+            }
+            Heard::Extent(extent) => self.on_extent(now, from, extent, out),
+            Heard::Certificate(certificate) => self.on_certificate(now, certificate, out),
+            Heard::Overlay(_) => {}
+        }
+    }
+
+    fn on_order(&mut self, now: Time, from: MemberId, message: fsm::Heard, out: &mut Out) {
+        let Some(seat) = self.view.seat_of(&from) else {
+            return;
+        };
+        if let fsm::Message::Status(status) = &*message {
+            self.help(from, status, out);
+        }
+        self.order(
+            now,
+            Input::Message {
+                from: seat,
+                message,
+            },
+            out,
+        );
+    }
+
+    /// Hands one input to the ordering machines and carries out what they want.
+    pub(super) fn order(&mut self, now: Time, input: Input<Ordering>, out: &mut Out) {
+        let mut inner = Outbox::new();
+        self.ordering.handle(now, input, &mut inner);
+        for output in inner.drain() {
+            match output {
+                Output::Save(fsm::Record::Voter(record)) => {
+                    out.save(Record::Voter(self.view.id(), record));
+                }
+                Output::Save(fsm::Record::Payload(height, payload)) => {
+                    out.save(Record::Payload(height, payload));
+                }
+                Output::Save(fsm::Record::Decision(certificate)) => {
+                    out.save(Record::Decision(certificate));
+                }
+                Output::Send { to, message } => {
+                    let to = match to {
+                        To::One(seat) => match self.view.member(seat) {
+                            Some(member) => To::One(member),
+                            None => continue,
+                        },
+                        To::Committee => To::Committee,
+                        To::Members => To::Members,
+                    };
+                    out.send(to, Message::Order(message));
+                }
+                Output::Arm { timer, after } => out.arm(Timer::Order(timer), after),
+                Output::Cancel(timer) => out.cancel(Timer::Order(timer)),
+                Output::Emit(event) => self.on_event(now, event, out),
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, now: Time, command: fsm::Command, out: &mut Out) {
+        self.order(now, Input::Command(command), out);
+    }
+
+    fn on_event(&mut self, now: Time, event: fsm::Event, out: &mut Out) {
+        match event {
+            fsm::Event::Check(height, payload) => self.on_check(now, height, &payload, out),
+            fsm::Event::Decided(height, payload, _) => self.on_decided(height, &payload),
+            fsm::Event::Ordered(_) => {}
+            fsm::Event::Behind(certificate) => {
+                self.on_certificate(now, Verified::vouch(certificate), out);
+            }
+            fsm::Event::Regency(regency, is_synchronised) => {
+                self.on_regency(regency, is_synchronised, out);
+            }
+            fsm::Event::Fault(seat, votes) => {
+                let kind = match votes {
+                    Some(_) => FaultKind::Equivocation,
+                    None => FaultKind::BadMessage,
+                };
+                if let Some(who) = self.view.member(seat) {
+                    self.fault(
+                        Fault {
+                            who,
+                            kind,
+                            evidence: votes,
+                        },
+                        out,
+                    );
+                }
+            }
+            fsm::Event::Split(height) => self.halt_at(now, height, None, out),
+        }
+    }
+
+    pub(super) fn fault(&mut self, fault: Fault, out: &mut Out) {
+        *self.faults.entry(fault.kind).or_default() += 1;
+        out.emit(Event::Changed(Change::Fault(fault)));
+    }
+
+    /// A new leader learns what we hold; a member that leads no more spreads what it kept for itself.
+    fn on_regency(&mut self, regency: Regency, is_synchronised: bool, out: &mut Out) {
+        let leader = self.view.member(self.view.leader(regency));
+        let Some(leader) = leader else { return };
+        out.emit(Event::Changed(Change::Regency(regency.0, leader)));
+        self.pool.unpropose_above(self.chain.ledger.height());
+        if !is_synchronised || leader == self.options.me {
+            return;
+        }
+        let unspread: Vec<Message> = self
+            .pool
+            .own()
+            .map(|batch| Message::Batch(batch.bytes.clone()))
+            .collect();
+        unspread
+            .into_iter()
+            .for_each(|message| out.send(To::Committee, message));
+        let held: Vec<_> = self.pool.held().collect();
+        for digests in held.chunks(HELD_MAX) {
+            out.send(To::One(leader), Message::Held(digests.to_vec()));
+        }
+    }
+
+    fn on_batch(
+        &mut self,
+        now: Time,
+        from: MemberId,
+        batch: Verified<CheckedBatch>,
+        out: &mut Out,
+    ) {
+        let (digest, bytes) = (batch.digest, batch.bytes.clone());
+        match self.pool.add(from, batch, now) {
+            pool::Taken::New => {
+                out.save(Record::Batch(bytes));
+                self.acknowledge(digest, out);
+                self.on_arrived(now, &digest, out);
+            }
+            pool::Taken::Known => self.acknowledge(digest, out),
+            pool::Taken::Late | pool::Taken::OverQuota => {}
+        }
+    }
+
+    fn acknowledge(&mut self, digest: Digest, out: &mut Out) {
+        let leader = self.view.member(self.ordering.regency().1);
+        if let Some(leader) = leader.filter(|leader| *leader != self.options.me) {
+            out.send(To::One(leader), Message::Held(vec![digest]));
+        }
+    }
+
+    fn submit(&mut self, now: Time, submission: Verified<(SignedGroup, Group)>, out: &mut Out) {
+        let digest = submission.1.digest;
+        let state = self.ordering.state();
+        let result = if matches!(state, "initial" | "recovering" | "failed") {
+            Err(Denied::NotReady { state })
+        } else {
+            self.pool.admit(submission, &self.chain.ledger, now)
+        };
+        if result.is_ok() {
+            // A lone group goes at once; while own batches are under way, more gather first.
+            let is_lone = self.pool.own().next().is_none();
+            if self.pool.is_full() {
+                self.flush(now, out);
+            } else if !self.is_flush_armed {
+                self.is_flush_armed = true;
+                out.arm(Timer::Flush, if is_lone { Span(0) } else { GATHER });
+            }
+        }
+        out.emit(Event::Submitted(digest, result));
+    }
+
+    fn flush(&mut self, _now: Time, out: &mut Out) {
+        let leads = self.ordering.is_leading();
+        for batch in self.pool.flush() {
+            out.save(Record::Batch(batch.bytes.clone()));
+            // What a leader can inline it need not spread.
+            if !leads || batch.bytes.len() > pool::INLINE_BYTES_MAX {
+                out.send(To::Committee, Message::Batch(batch.bytes.clone()));
+            }
+            self.acknowledge(batch.digest, out);
+        }
+    }
+
+    fn command(&mut self, now: Time, command: Command, out: &mut Out) {
+        match command {
+            Command::Start => {
+                self.tell(now, fsm::Command::Start, out);
+                self.resume(now, out);
+            }
+            Command::Submit(submission) => self.submit(now, submission, out),
+            Command::Executed(execution) => self.on_executed(now, execution, out),
+            Command::Connected(member) => self.on_connected(now, member, out),
+            Command::Disconnected(member) => {
+                self.catchup.observers.remove(&member);
+            }
+        }
+    }
+
+    fn on_timer(&mut self, now: Time, timer: Timer, out: &mut Out) {
+        match timer {
+            Timer::Order(timer) => self.order(now, Input::Timer(timer), out),
+            Timer::Flush => {
+                self.is_flush_armed = false;
+                self.flush(now, out);
+            }
+            Timer::Fetch => self.fetch_again(now, out),
+        }
+    }
+
+    /// What every input may have made possible.
+    fn settle(&mut self, now: Time, before: &'static str, out: &mut Out) {
+        self.apply(now, out);
+        self.lead(now, out);
+        let has_work = self.pool.has_work() || self.chain.has_pending();
+        if has_work != self.had_work || has_work {
+            self.had_work = has_work;
+            self.tell(now, fsm::Command::Work(has_work), out);
+        }
+        let state = self.ordering.state();
+        if state != before {
+            if before == "synchronising" {
+                self.seal_again(now, out);
+            }
+            out.emit(Event::Changed(Change::State(state)));
+        }
+    }
+}
+
+impl Machine for Consortium {
+    type Peer = MemberId;
+    type Message = Message;
+    type Heard = Heard;
+    type Timer = Timer;
+    type Command = Command;
+    type Record = Record;
+    type Event = Event;
+
+    fn handle(&mut self, now: Time, input: Input<Self>, out: &mut Out) {
+        let before = self.ordering.state();
+        match input {
+            Input::Message { from, message } => self.hear(now, from, message, out),
+            Input::Timer(timer) => self.on_timer(now, timer, out),
+            Input::Command(command) => self.command(now, command, out),
+        }
+        self.settle(now, before, out);
+    }
+}

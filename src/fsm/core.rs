@@ -1,0 +1,672 @@
+//! What the normal and the regency machine share: the window of open heights, the voter, the
+//! regency.
+//!
+//! Source: Mod-SMaRt over a window of independent instances. In: checked votes, payloads,
+//! certificates.
+//! Out: votes that leave behind their records, decisions.
+//! Holds: the decided prefix only grows; a WRITE goes only to a valid payload that the regency's
+//! SYNC allows; no vote leaves for a height more than W above the decided prefix. Elsewhere: roles
+//! (`normal`), leaders that fail (`regency`).
+
+use std::collections::BTreeMap;
+
+use super::instance::{Counted, Decided, Instance};
+use super::message::{Message, Payload, Status};
+use super::{Event, Options, Ordering, Record, Resumed, Timer};
+use crate::committee::{
+    Certificate, Claim, Height, Kind, Lock, Regency, Seat, View, Vote, Voter, VoterRecord,
+};
+use crate::crypto::{Digest, Verified};
+use crate::machine::{Outbox, Time, To};
+
+/// Decisions that one answer to a lagging seat carries, at most; it asks again for more.
+const DECISIONS_PER_ANSWER: usize = 8;
+
+/// The shared state.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) view: View,
+    pub(super) voter: Option<Voter>,
+    pub(super) options: Options,
+    /// The installed regency.
+    pub(super) regency: Regency,
+    /// Whether its SYNC was seen; regency 0 needs none.
+    pub(super) is_synchronised: bool,
+    /// The newest block certificate: everything up to its height is closed.
+    pub(super) base: Option<Certificate>,
+    /// Everything up to here is decided.
+    pub(super) decided: Height,
+    pub(super) instances: BTreeMap<Height, Instance>,
+    /// What the last SYNC bound.
+    pub(super) bound: BTreeMap<Height, Digest>,
+    /// Where each seat stood when it said so last.
+    pub(super) heard: BTreeMap<Seat, Status>,
+    /// Counts what happened, so that a resend timer sees whether anything did.
+    pub(super) moves: u64,
+}
+
+/// A machine's hand on the shared state while it takes one input.
+pub(super) struct Scene<'a> {
+    pub(super) core: &'a mut Core,
+    pub(super) now: Time,
+    pub(super) out: &'a mut Outbox<Ordering>,
+}
+
+impl Core {
+    pub(super) fn new(view: View, options: Options, resumed: Resumed) -> Self {
+        let regency = resumed.voter.as_ref().map_or(Regency(0), Voter::installed);
+        let mut core = Self {
+            view,
+            voter: resumed.voter,
+            options,
+            regency,
+            is_synchronised: regency == Regency(0),
+            base: resumed.certificate,
+            decided: resumed.applied,
+            instances: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            moves: 0,
+        };
+        let closed = core.certified().min(core.decided);
+        for (height, payload) in resumed.payloads.into_iter().filter(|(h, _)| *h > closed) {
+            let instance = core.instance(height);
+            instance.add_payload(&payload);
+            // It was written, so it was valid before the restart.
+            instance.mark_valid(&payload.digest);
+        }
+        for decision in resumed
+            .decisions
+            .iter()
+            .filter(|c| c.ballot.height > closed)
+        {
+            let instance = core.instance(decision.ballot.height);
+            if instance.payload(&decision.ballot.digest).is_some() {
+                instance.decide(decision);
+            }
+        }
+        core
+    }
+
+    /// Our seat, where we have one.
+    pub(super) fn seat(&self) -> Option<Seat> {
+        self.voter.as_ref().map(Voter::seat)
+    }
+
+    /// Who leads the installed regency.
+    pub(super) fn leader(&self) -> Seat {
+        self.view.leader(self.regency)
+    }
+
+    /// Whether we lead and may propose.
+    pub(super) fn is_leading(&self) -> bool {
+        self.is_synchronised && self.seat() == Some(self.leader())
+    }
+
+    /// The height of the newest block certificate.
+    pub(super) fn certified(&self) -> Height {
+        self.base
+            .as_ref()
+            .map_or(Height(0), |certificate| certificate.ballot.height)
+    }
+
+    /// The highest height on which we vote.
+    pub(super) fn top(&self) -> Height {
+        self.decided.plus(self.options.window)
+    }
+
+    /// Whether we vote on `height` now.
+    pub(super) fn is_open(&self, height: Height) -> bool {
+        height > self.decided && height <= self.top()
+    }
+
+    /// Whether a height at or below one that is known of is undecided.
+    pub(super) fn has_open(&self) -> bool {
+        let mut above = self
+            .instances
+            .range(self.decided.next()..)
+            .map(|(_, instance)| instance);
+        above.any(|instance| instance.is_open() || instance.decision().is_some())
+    }
+
+    /// The lowest height that we, leading, may propose, and whether a bound height above it waits
+    /// for it.
+    pub(super) fn next_height(&self) -> Option<(Height, bool)> {
+        if !self.is_leading() {
+            return None;
+        }
+        let voter = self.voter.as_ref()?;
+        let most = self
+            .top()
+            .min(self.certified().plus(self.options.ahead_max));
+        let mut height = self.decided.next();
+        while height <= most {
+            let proposed = voter.promise(height).and_then(|promise| promise.proposed);
+            let is_proposed = proposed.is_some_and(|lock| lock.regency == self.regency);
+            let is_decided = self
+                .instances
+                .get(&height)
+                .is_some_and(|i| i.decision().is_some());
+            if !is_proposed && !is_decided && !self.bound.contains_key(&height) {
+                let is_waited_for = self.bound.keys().any(|bound| *bound > height);
+                return Some((height, is_waited_for));
+            }
+            height = height.next();
+        }
+        None
+    }
+
+    /// What we claim at a regency change: per height above the base the decision, or else the lock.
+    pub(super) fn claims(&self) -> (Vec<Claim>, Vec<Certificate>) {
+        let base = self.certified();
+        let mut held: BTreeMap<Height, (bool, Certificate)> = BTreeMap::new();
+        for (height, promise) in self.voter.iter().flat_map(Voter::promises) {
+            if let Some(lock) = promise.lock.as_ref().filter(|_| height > base) {
+                held.insert(height, (false, lock.clone()));
+            }
+        }
+        for (height, instance) in self.instances.range(base.next()..) {
+            if let Some(decision) = instance.decision() {
+                held.insert(*height, (true, decision.clone()));
+            }
+        }
+        let claims = held.iter().map(|(height, (is_decided, proof))| Claim {
+            height: *height,
+            is_decided: *is_decided,
+            lock: Lock {
+                regency: proof.ballot.regency,
+                digest: proof.ballot.digest,
+            },
+        });
+        let claims = claims.collect();
+        let proofs = self.base.iter().cloned();
+        (
+            claims,
+            proofs
+                .chain(held.into_values().map(|(_, proof)| proof))
+                .collect(),
+        )
+    }
+
+    /// Where we stand.
+    pub(super) fn status(&self, is_question: bool) -> Status {
+        Status {
+            view: self.view.id(),
+            regency: self.regency,
+            is_synchronised: self.is_synchronised,
+            decided: self.decided,
+            certified: self.certified(),
+            is_question,
+        }
+    }
+
+    /// Enters `regency`: its WRITEs count from nothing, what the last SYNC bound binds no more
+    /// until the next says so.
+    pub(super) fn enter(&mut self, regency: Regency, is_synchronised: bool) {
+        assert!(regency >= self.regency, "a regency never goes back");
+        self.regency = regency;
+        self.is_synchronised = is_synchronised;
+        self.bound.clear();
+        self.moves += 1;
+        self.instances.values_mut().for_each(Instance::drop_writes);
+    }
+
+    fn instance(&mut self, height: Height) -> &mut Instance {
+        self.instances.entry(height).or_default()
+    }
+}
+
+impl Scene<'_> {
+    pub(super) fn send(&mut self, message: Message) {
+        self.out.send(To::Committee, message);
+    }
+
+    pub(super) fn send_to(&mut self, seat: Seat, message: Message) {
+        self.out.send(To::One(seat), message);
+    }
+
+    /// Leaders propose: signs PROPOSE and, since the leader checked its own payload, WRITE behind
+    /// one barrier.
+    pub(super) fn propose(&mut self, height: Height, payload: Payload) {
+        let regency = self.core.regency;
+        let may = self.core.is_leading() && self.core.is_open(height);
+        let is_allowed = self
+            .core
+            .bound
+            .get(&height)
+            .is_none_or(|bound| *bound == payload.digest);
+        if !may || !is_allowed {
+            return; // The window moved or the leader changed while the payload was made.
+        }
+        let Some(voter) = &mut self.core.voter else {
+            return;
+        };
+        let Ok((records, vote)) = voter.propose(regency, height, payload.digest) else {
+            return;
+        };
+        self.save(records);
+        let instance = self.core.instance(height);
+        instance.add_payload(&payload);
+        instance.mark_valid(&payload.digest);
+        instance.propose(vote.clone());
+        // The WRITE's records go first: one sync covers both, and PROPOSE brings the bytes that it
+        // makes durable.
+        self.out.save(Record::Payload(height, payload.clone()));
+        self.send(Message::Propose(*vote, payload));
+        self.try_write(height);
+    }
+
+    /// Followers: the leader named and brought a proposal.
+    pub(super) fn on_propose(&mut self, vote: Verified<Vote>, payload: Payload) {
+        let ballot = vote.ballot;
+        let is_current = ballot.regency == self.core.regency && self.core.is_synchronised;
+        if !is_current || !self.core.is_open(ballot.height) || ballot.digest != payload.digest {
+            return; // Late, early or malformed; whatever matters is sent again.
+        }
+        if vote.seat != self.core.leader() {
+            return self.fault(vote.seat, None);
+        }
+        let instance = self.core.instance(ballot.height);
+        match instance.propose(vote.clone()) {
+            Counted::Conflict(votes) => return self.fault(vote.seat, Some(votes)),
+            Counted::Known if instance.payload(&payload.digest).is_some() => return,
+            Counted::Known | Counted::New => {}
+        }
+        self.take_payload(ballot.height, payload);
+    }
+
+    /// Keeps a payload and has it checked when it is new.
+    pub(super) fn take_payload(&mut self, height: Height, payload: Payload) {
+        self.core.moves += 1;
+        if self.core.instance(height).add_payload(&payload) {
+            self.out.emit(Event::Check(height, payload));
+        } else {
+            self.advance(height);
+        }
+    }
+
+    /// The replica found a payload valid.
+    pub(super) fn on_valid(&mut self, height: Height, digest: &Digest) {
+        if height > self.core.decided {
+            self.core.instance(height).mark_valid(digest);
+            self.advance(height);
+        }
+    }
+
+    /// Does all that the votes and payloads of `height` allow now.
+    pub(super) fn advance(&mut self, height: Height) {
+        self.try_write(height);
+        self.try_accept(height);
+        self.try_decide(height);
+    }
+
+    /// Signs WRITE for the leader's valid proposal, once per regency.
+    fn try_write(&mut self, height: Height) {
+        let (regency, is_open) = (self.core.regency, self.core.is_open(height));
+        let Some(instance) = self.core.instances.get(&height) else {
+            return;
+        };
+        let Some(lock) = instance.proposed().filter(|lock| lock.regency == regency) else {
+            return;
+        };
+        // Over the SYNC set a bound height is written only with its bound digest.
+        let is_allowed = self
+            .core
+            .bound
+            .get(&height)
+            .is_none_or(|bound| *bound == lock.digest);
+        let may = is_open && is_allowed && self.core.is_synchronised;
+        if !may || !instance.is_valid(&lock.digest) || instance.decision().is_some() {
+            return;
+        }
+        let payload = instance.payload(&lock.digest);
+        let Some(voter) = &mut self.core.voter else {
+            return;
+        };
+        let promise = voter.promise(height);
+        if promise
+            .and_then(|promise| promise.written)
+            .is_some_and(|w| w.regency >= regency)
+        {
+            return;
+        }
+        let is_own = voter
+            .promise(height)
+            .is_some_and(|p| p.proposed == Some(lock));
+        let Ok((records, vote)) = voter.write(regency, height, lock.digest) else {
+            return;
+        };
+        // A WRITE leaves only when every byte it names is durable here; a leader saved them with
+        // its PROPOSE.
+        if let Some(payload) = payload.filter(|_| !is_own) {
+            self.out.save(Record::Payload(height, payload));
+        }
+        self.save(records);
+        self.send(Message::Vote(*vote));
+        self.on_write(vote);
+    }
+
+    /// Counts a WRITE.
+    pub(super) fn on_write(&mut self, vote: Verified<Vote>) {
+        let ballot = vote.ballot;
+        let is_current = ballot.regency == self.core.regency && self.core.is_synchronised;
+        if !is_current || !self.core.is_open(ballot.height) {
+            return;
+        }
+        match self.core.instance(ballot.height).write(vote.clone()) {
+            Counted::New => {
+                self.core.moves += 1;
+                self.try_accept(ballot.height);
+            }
+            Counted::Known => {}
+            Counted::Conflict(votes) => self.fault(vote.seat, Some(votes)),
+        }
+    }
+
+    /// Locks on a WRITE certificate and signs ACCEPT.
+    fn try_accept(&mut self, height: Height) {
+        let regency = self.core.regency;
+        let Some(instance) = self.core.instances.get(&height) else {
+            return;
+        };
+        let Some(writes) = instance.written(&self.core.view, regency) else {
+            return;
+        };
+        let Some(voter) = &mut self.core.voter else {
+            return;
+        };
+        let held = voter
+            .promise(height)
+            .and_then(|promise| promise.lock.as_ref());
+        if held.is_some_and(|lock| lock.ballot == writes.ballot) {
+            return;
+        }
+        let Ok((records, vote)) = voter.accept(&writes) else {
+            return;
+        };
+        self.save(records);
+        self.send(Message::Vote(*vote));
+        self.on_accept(vote);
+    }
+
+    /// Counts an ACCEPT; one of an earlier regency still decides with others of its regency.
+    pub(super) fn on_accept(&mut self, vote: Verified<Vote>) {
+        let height = vote.ballot.height;
+        if !self.core.is_open(height) {
+            return;
+        }
+        match self.core.instance(height).accept(vote.clone()) {
+            Counted::New => {
+                self.core.moves += 1;
+                self.try_decide(height);
+            }
+            Counted::Known => {}
+            Counted::Conflict(votes) => self.fault(vote.seat, Some(votes)),
+        }
+    }
+
+    fn try_decide(&mut self, height: Height) {
+        let Some(instance) = self.core.instances.get(&height) else {
+            return;
+        };
+        let Some(certificate) = instance.accepted(&self.core.view) else {
+            return;
+        };
+        self.decide(certificate.into_inner());
+    }
+
+    /// q ACCEPTs decide once their payload is held. A payload that we did not find valid ourselves
+    /// was found so by the correct seats among them.
+    fn decide(&mut self, certificate: Certificate) {
+        let (height, digest) = (certificate.ballot.height, certificate.ballot.digest);
+        let instance = self.core.instance(height);
+        let Some(payload) = instance.payload(&digest) else {
+            if instance.decision().is_none() {
+                self.send(Message::Fetch(height, digest));
+            }
+            return;
+        };
+        match instance.decide(&certificate) {
+            Decided::Known => return,
+            Decided::Split => return self.out.emit(Event::Split(height)),
+            Decided::New => {}
+        }
+        self.core.moves += 1;
+        let promise = self
+            .core
+            .voter
+            .as_ref()
+            .and_then(|voter| voter.promise(height));
+        let is_saved = promise
+            .and_then(|p| p.written)
+            .is_some_and(|lock| lock.digest == digest);
+        if !is_saved {
+            self.out.save(Record::Payload(height, payload.clone()));
+        }
+        self.out.save(Record::Decision(certificate.clone()));
+        self.out.emit(Event::Decided(height, payload, certificate));
+        self.grow();
+    }
+
+    /// A seat that lagged is given a decision.
+    pub(super) fn on_decision(&mut self, certificate: Certificate, payload: &Payload) {
+        let ballot = certificate.ballot;
+        if ballot.kind == Kind::Accept && self.core.is_open(ballot.height) {
+            self.core.instance(ballot.height).add_payload(payload);
+            self.decide(certificate);
+        }
+    }
+
+    /// Moves the decided prefix over every decision that follows it.
+    pub(super) fn grow(&mut self) {
+        let before = self.core.decided;
+        while self.is_decided(self.core.decided.next()) {
+            self.core.decided = self.core.decided.next();
+        }
+        if self.core.decided > before {
+            self.out.emit(Event::Ordered(self.core.decided));
+            self.wake_top(before);
+        }
+    }
+
+    fn is_decided(&self, height: Height) -> bool {
+        self.core
+            .instances
+            .get(&height)
+            .is_some_and(|i| i.decision().is_some())
+    }
+
+    /// Heights that just came into the window may hold payloads to vote on.
+    fn wake_top(&mut self, before: Height) {
+        let woken = before.plus(self.core.options.window).next()..=self.core.top();
+        let heights: Vec<Height> = self.core.instances.range(woken).map(|(h, _)| *h).collect();
+        heights.into_iter().for_each(|height| self.advance(height));
+    }
+
+    /// A block certificate closes every height up to its own; `applied` is what the replica has
+    /// applied.
+    pub(super) fn on_certified(&mut self, certificate: Certificate, applied: Height) {
+        if self.core.base.is_some() && certificate.ballot.height <= self.core.certified() {
+            return;
+        }
+        let closed = certificate.ballot.height.min(applied);
+        self.core.base = Some(certificate);
+        self.core.moves += 1;
+        self.core.instances = self.core.instances.split_off(&closed.next());
+        self.core.bound = self.core.bound.split_off(&closed.next());
+        if let Some(voter) = &mut self.core.voter {
+            voter.forget_below(closed.next());
+        }
+        if applied > self.core.decided {
+            let before = self.core.decided;
+            self.core.decided = applied;
+            self.grow();
+            self.wake_top(before);
+        }
+    }
+
+    /// Restores our own votes after a restart, so that they can be sent again.
+    pub(super) fn resume_votes(&mut self) {
+        let regency = self.core.regency;
+        let Some(voter) = &mut self.core.voter else {
+            return;
+        };
+        let promises: Vec<_> = voter.promises().map(|(h, p)| (h, p.clone())).collect();
+        for (height, promise) in promises {
+            if height <= self.core.decided {
+                continue;
+            }
+            let of_now = |lock: &Lock| lock.regency == regency;
+            let proposed = promise.proposed.filter(of_now);
+            let written = promise.written.filter(of_now);
+            let lock = promise.lock.filter(|lock| lock.ballot.regency == regency);
+            let instance = self.core.instances.entry(height).or_default();
+            // The same digest as before: the voter signs the same bytes and makes no record.
+            if let Some(Ok((_, vote))) = proposed.map(|p| voter.propose(regency, height, p.digest))
+            {
+                instance.propose(vote);
+            }
+            if let Some(Ok((_, vote))) = written.map(|w| voter.write(regency, height, w.digest)) {
+                instance.write(vote);
+            }
+            if let Some(Ok((_, vote))) = lock.map(|lock| voter.accept(&Verified::vouch(lock))) {
+                instance.accept(vote);
+            }
+        }
+    }
+
+    /// Tells `seat`, which stands at `status`, what we have and it may lack.
+    pub(super) fn answer(&mut self, seat: Seat, status: &Status) {
+        let from = status.decided.next();
+        let mut messages = Vec::new();
+        for (height, instance) in self.core.instances.range(from..) {
+            if messages.len() >= DECISIONS_PER_ANSWER * 4 {
+                break;
+            }
+            if let Some(certificate) = instance.decision() {
+                let payload = instance.payload(&certificate.ballot.digest);
+                let decision = payload.map(|p| Message::Decision(certificate.clone(), p));
+                messages.extend(decision);
+                continue;
+            }
+            messages.extend(self.open_votes(*height, instance));
+        }
+        messages
+            .into_iter()
+            .for_each(|message| self.send_to(seat, message));
+    }
+
+    /// Our own votes of an open height and the proposal they are for.
+    fn open_votes(&self, height: Height, instance: &Instance) -> Vec<Message> {
+        let mut messages = Vec::new();
+        if !self.core.is_open(height) {
+            return messages;
+        }
+        if let Some(vote) = instance
+            .proposal()
+            .filter(|v| v.ballot.regency == self.core.regency)
+        {
+            let payload = instance.payload(&vote.ballot.digest);
+            messages.extend(payload.map(|payload| Message::Propose(*vote, payload)));
+        }
+        if let Some(seat) = self.core.seat() {
+            messages.extend(instance.votes_of(seat).map(Message::Vote));
+        }
+        messages
+    }
+
+    /// A seat lacks a payload.
+    pub(super) fn on_fetch(&mut self, seat: Seat, height: Height, digest: &Digest) {
+        let Some(instance) = self.core.instances.get(&height) else {
+            return;
+        };
+        let Some(payload) = instance.payload(digest) else {
+            return;
+        };
+        let decision = instance
+            .decision()
+            .filter(|c| c.ballot.digest == *digest)
+            .cloned();
+        let message = match (decision, instance.proposal()) {
+            (Some(certificate), _) => Message::Decision(certificate, payload),
+            (None, Some(vote)) if vote.ballot.digest == *digest => Message::Propose(*vote, payload),
+            (None, _) => Message::Payload(height, payload),
+        };
+        self.send_to(seat, message);
+    }
+
+    /// A payload that we asked for arrives; it counts only where a bound or a proposal names it.
+    pub(super) fn on_payload(&mut self, height: Height, payload: &Payload) {
+        if !self.core.is_open(height) {
+            return;
+        }
+        let is_bound = self.core.bound.get(&height) == Some(&payload.digest);
+        let instance = self.core.instances.get(&height);
+        let is_proposed = instance
+            .and_then(Instance::proposed)
+            .is_some_and(|lock| lock.digest == payload.digest);
+        let accepted = instance.and_then(|i| i.accepted(&self.core.view));
+        let is_accepted = accepted.is_some_and(|c| c.ballot.digest == payload.digest);
+        if !is_bound && !is_proposed && !is_accepted {
+            return;
+        }
+        self.take_payload(height, payload.clone());
+        self.try_decide(height);
+        if is_bound && self.core.is_leading() {
+            self.propose(height, payload.clone());
+        }
+    }
+
+    /// A new leader proposes what its SYNC bound, as far as the window reaches; bytes it lacks are
+    /// asked for.
+    pub(super) fn propose_bound(&mut self) {
+        if !self.core.is_leading() {
+            return;
+        }
+        let bound: Vec<(Height, Digest)> = self.core.bound.clone().into_iter().collect();
+        for (height, digest) in bound {
+            let instance = self.core.instances.get(&height);
+            if !self.core.is_open(height) || instance.is_some_and(|i| i.decision().is_some()) {
+                continue;
+            }
+            match instance.and_then(|instance| instance.payload(&digest)) {
+                Some(payload) if !self.has_proposed(height) => self.propose(height, payload),
+                Some(_) => {}
+                None => self.send(Message::Fetch(height, digest)),
+            }
+        }
+    }
+
+    fn has_proposed(&self, height: Height) -> bool {
+        let promise = self
+            .core
+            .voter
+            .as_ref()
+            .and_then(|voter| voter.promise(height));
+        let regency = self.core.regency;
+        promise
+            .and_then(|p| p.proposed)
+            .is_some_and(|lock| lock.regency == regency)
+    }
+
+    /// Asks every seat where it stands.
+    pub(super) fn ask_all(&mut self) {
+        let question = self.core.status(true);
+        self.send(Message::Status(question));
+    }
+
+    /// Arms the timer that asks where the others stand.
+    pub(super) fn arm_resend(&mut self) {
+        self.out.arm(Timer::Resend, self.core.options.resend);
+    }
+
+    pub(super) fn save(&mut self, records: Vec<VoterRecord>) {
+        for record in records {
+            self.out.save(Record::Voter(record));
+        }
+    }
+
+    pub(super) fn fault(&mut self, seat: Seat, votes: Option<Box<(Vote, Vote)>>) {
+        self.out.emit(Event::Fault(seat, votes));
+    }
+}

@@ -1,0 +1,309 @@
+//! Normal operation: what a member is, and what it does with each message in that role.
+//!
+//! Source: the Consortium's state map of a node; Mod-SMaRt, normal phase. In: [`Event`]. Out:
+//! votes, decisions.
+//! Holds: only follower, leader and checkpointing vote; failed absorbs everything; an event without
+//! a place in a state is ignored and counted.
+//! Elsewhere: the acts themselves (`core`), replacing the leader (`regency`), seats of the next
+//! view (`view`).
+//!
+//! ```text
+//! initial --start--> recovering --recovered--> synchronising --known--> follower <--lead/follow-->
+//! leader | ^ | ^ | unseated checkpoint / taken | v | v | | observer --invited--> joining
+//! checkpointing <-------+ any --fail--> failed
+//! ```
+
+use statig::prelude::*;
+
+use super::core::Scene;
+use super::message::{Heard, Message, Payload, Status};
+use crate::committee::{Height, Kind, Seat};
+use crate::crypto::{Digest, Verified};
+
+/// What the normal machine is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Everything on the disk was read.
+    Start,
+    /// Our own log was applied.
+    Recovered,
+    /// Roles may have changed: a quorum answered, or a regency was installed.
+    Settle,
+    /// A checked message of a seat.
+    Heard(Seat, Heard),
+    /// The replica has a payload for a height that we lead.
+    Propose(Height, Payload),
+    /// The replica judged a payload.
+    Checked(Height, Digest, bool),
+    /// The resend timer ran out.
+    Resend,
+    /// The committee gave us a seat that we have yet to take (next views).
+    Invited,
+    /// The view has no seat for us any more.
+    Unseated,
+    /// A snapshot is due, or was taken.
+    Checkpoint(bool),
+    /// We are wrong: our state contradicts a certificate.
+    Fail,
+}
+
+/// The role of this member.
+#[derive(Debug, Default)]
+pub(super) struct Normal {
+    /// Events that had no place in their state.
+    pub(super) ignored: u64,
+    /// What `moves` was when the resend timer was armed.
+    moves_seen: u64,
+    /// Resend timers in a row that found nothing had moved.
+    silent: u32,
+}
+
+#[state_machine(
+    initial = "State::initial()",
+    state(derive(Debug, Clone, PartialEq, Eq)),
+    superstate(derive(Debug))
+)]
+impl Normal {
+    #[state(superstate = "running")]
+    fn initial(event: &Event) -> Outcome<State> {
+        match event {
+            Event::Start => Transition(State::recovering()),
+            _ => Super,
+        }
+    }
+
+    /// Applies our own log. Nothing is voted, peers are not heard.
+    #[state(superstate = "running")]
+    fn recovering(event: &Event) -> Outcome<State> {
+        match event {
+            Event::Recovered => Transition(State::synchronising()),
+            _ => Super,
+        }
+    }
+
+    /// Asks where the others stand; leaves when a quorum has said so, ourselves counted.
+    #[state(superstate = "running", entry_action = "ask")]
+    fn synchronising(&mut self, context: &mut Scene<'_>, event: &Event) -> Outcome<State> {
+        match event {
+            Event::Heard(seat, heard) => {
+                if let Message::Status(status) = &**heard {
+                    context.core.heard.insert(*seat, *status);
+                    return self.role(context);
+                }
+                Super
+            }
+            Event::Settle => self.role(context),
+            Event::Unseated => Transition(State::observer()),
+            Event::Resend => {
+                context.ask_all();
+                context.arm_resend();
+                Handled
+            }
+            _ => Super,
+        }
+    }
+
+    /// Has no seat: follows certified blocks, which the replica fetches.
+    #[state(superstate = "running")]
+    fn observer(event: &Event) -> Outcome<State> {
+        match event {
+            Event::Invited => Transition(State::joining()),
+            Event::Settle => Handled,
+            _ => Super,
+        }
+    }
+
+    /// Has been given a seat and has not taken it.
+    #[state(superstate = "running")]
+    fn joining(event: &Event) -> Outcome<State> {
+        match event {
+            Event::Settle => Transition(State::synchronising()),
+            Event::Unseated => Transition(State::observer()),
+            _ => Super,
+        }
+    }
+
+    #[state(superstate = "voting")]
+    fn follower(&mut self, context: &mut Scene<'_>, event: &Event) -> Outcome<State> {
+        match event {
+            Event::Settle if context.core.is_leading() => Transition(State::leader()),
+            Event::Checkpoint(true) => Transition(State::checkpointing()),
+            _ => Super,
+        }
+    }
+
+    #[state(superstate = "voting")]
+    fn leader(&mut self, context: &mut Scene<'_>, event: &Event) -> Outcome<State> {
+        match event {
+            Event::Propose(height, payload) => {
+                context.propose(*height, payload.clone());
+                context.arm_resend();
+                Handled
+            }
+            Event::Settle if !context.core.is_leading() => Transition(State::follower()),
+            Event::Checkpoint(true) => Transition(State::checkpointing()),
+            _ => Super,
+        }
+    }
+
+    /// Takes a snapshot beside everything else: voting goes on, and a leader goes on proposing.
+    #[state(superstate = "voting")]
+    fn checkpointing(&mut self, context: &mut Scene<'_>, event: &Event) -> Outcome<State> {
+        match event {
+            Event::Propose(height, payload) => {
+                context.propose(*height, payload.clone());
+                Handled
+            }
+            Event::Checkpoint(false) if context.core.is_leading() => Transition(State::leader()),
+            Event::Checkpoint(false) => Transition(State::follower()),
+            _ => Super,
+        }
+    }
+
+    /// Our state contradicts a certificate: voting halts until an operator repairs it.
+    #[state]
+    fn failed(&mut self) -> Outcome<State> {
+        self.ignored += 1;
+        Handled
+    }
+
+    #[superstate(superstate = "running")]
+    fn voting(&mut self, context: &mut Scene<'_>, event: &Event) -> Outcome<State> {
+        match event {
+            Event::Heard(seat, heard) => {
+                self.hear(*seat, heard.clone(), context);
+                Handled
+            }
+            Event::Checked(height, digest, true) => {
+                context.on_valid(*height, digest);
+                Handled
+            }
+            Event::Checked(_, _, false) => Handled, // The replica named the fault; WRITE just never goes out.
+            Event::Resend => {
+                self.resend(context);
+                Handled
+            }
+            Event::Settle => Handled,
+            Event::Unseated => Transition(State::observer()),
+            _ => Super,
+        }
+    }
+
+    #[superstate]
+    fn running(&mut self, event: &Event) -> Outcome<State> {
+        match event {
+            Event::Fail => Transition(State::failed()),
+            _ => {
+                self.ignored += 1;
+                Handled
+            }
+        }
+    }
+
+    #[action]
+    fn ask(context: &mut Scene<'_>) {
+        context.resume_votes();
+        context.ask_all();
+        context.arm_resend();
+    }
+
+    /// The role that fits once a quorum, ourselves counted, has said where it stands.
+    fn role(&mut self, context: &mut Scene<'_>) -> Outcome<State> {
+        let Some(own) = context.core.seat() else {
+            return Transition(State::observer());
+        };
+        let heard = context
+            .core
+            .heard
+            .keys()
+            .filter(|seat| **seat != own)
+            .count();
+        if heard + 1 < context.core.view.sizes().q {
+            return Handled;
+        }
+        if context.core.is_leading() {
+            Transition(State::leader())
+        } else {
+            Transition(State::follower())
+        }
+    }
+
+    /// Mod-SMaRt, normal phase: one arm per message.
+    fn hear(&mut self, from: Seat, heard: Heard, context: &mut Scene<'_>) {
+        match &*heard {
+            Message::Propose(vote, payload) => {
+                context.on_propose(Verified::vouch(*vote), payload.clone());
+            }
+            Message::Vote(vote) => {
+                let vote = Verified::vouch(*vote);
+                match vote.ballot.kind {
+                    Kind::Write => context.on_write(vote),
+                    Kind::Accept => context.on_accept(vote),
+                    Kind::Propose | Kind::Persist => self.ignored += 1,
+                }
+            }
+            Message::Decision(certificate, payload) => {
+                context.on_decision(certificate.clone(), payload);
+            }
+            Message::Fetch(height, digest) => context.on_fetch(from, *height, digest),
+            Message::Payload(height, payload) => context.on_payload(*height, payload),
+            Message::Status(status) => self.on_status(from, status, context),
+            Message::Stop(_) | Message::StopData(..) | Message::Sync(_) => self.ignored += 1,
+        }
+        if context.core.has_open() && self.moves_seen == 0 {
+            self.moves_seen = context.core.moves;
+            context.arm_resend();
+        }
+    }
+
+    /// Someone says where it stands: we give what it lacks, and learn whether we lag.
+    fn on_status(&mut self, from: Seat, status: &Status, context: &mut Scene<'_>) {
+        context.core.heard.insert(from, *status);
+        if status.is_question {
+            let own = context.core.status(false);
+            context.send_to(from, Message::Status(own));
+            context.answer(from, status);
+        } else if status.decided > context.core.decided && !context.core.has_open() {
+            let question = context.core.status(true);
+            context.send_to(from, Message::Status(question));
+        }
+    }
+
+    /// Nothing moved since the timer was armed: what was sent may be lost, so everybody is asked.
+    fn resend(&mut self, context: &mut Scene<'_>) {
+        let is_stuck = self.moves_seen == context.core.moves;
+        self.silent = if is_stuck {
+            self.silent.saturating_add(1)
+        } else {
+            0
+        };
+        // While nothing moves, ask less and less often: after 1, 2, 4, 8 … up to 16 timers.
+        if is_stuck && (self.silent.is_power_of_two() || self.silent.is_multiple_of(16)) {
+            context.ask_all();
+        }
+        self.moves_seen = context.core.moves;
+        if context.core.has_open() {
+            context.arm_resend();
+        } else {
+            self.moves_seen = 0;
+            self.silent = 0;
+        }
+    }
+}
+
+impl State {
+    /// The state as people read it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            State::Initial {} => "initial",
+            State::Recovering {} => "recovering",
+            State::Synchronising {} => "synchronising",
+            State::Observer {} => "observer",
+            State::Joining {} => "joining",
+            State::Follower {} => "follower",
+            State::Leader {} => "leader",
+            State::Checkpointing {} => "checkpointing",
+            State::Failed {} => "failed",
+        }
+    }
+}

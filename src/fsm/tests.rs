@@ -1,0 +1,316 @@
+//! A committee of ordering machines in a small world of its own: messages, timers and crashes
+//! without a clock.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use rand::rngs::ChaCha12Rng;
+use rand::{RngExt as _, SeedableRng};
+
+use super::*;
+use crate::committee::{MemberId, SeatKey, ViewId};
+use crate::crypto::{Domain, SecretKey, Verified, Verifier};
+use crate::machine::{Output, To};
+
+fn options() -> Options {
+    let pace = PaceOptions {
+        first: Span::from_ms(1_000),
+        least: Span::from_ms(200),
+        most: Span::from_ms(60_000),
+    };
+    Options {
+        window: 4,
+        ahead_max: 1_000,
+        resend: Span::from_ms(100),
+        pace,
+    }
+}
+
+fn secret(i: usize) -> SecretKey {
+    SecretKey::simulated(
+        [u8::try_from(i).expect("small") + 1; 32],
+        Digest::of(Domain::Audit, b"w"),
+    )
+}
+
+fn payload(height: Height, content: u64) -> Payload {
+    let bytes = Bytes::from(format!("{height}/{content}"));
+    Payload {
+        digest: Digest::of(Domain::Proposal, &bytes),
+        bytes,
+    }
+}
+
+struct World {
+    view: View,
+    nodes: Vec<Ordering>,
+    logs: Vec<Vec<Record>>,
+    decided: Vec<BTreeMap<Height, Digest>>,
+    wires: VecDeque<(usize, usize, Message)>,
+    timers: BTreeMap<(Time, usize, Timer), ()>,
+    down: BTreeSet<usize>,
+    now: Time,
+    rng: ChaCha12Rng,
+    loss_percent: u32,
+    regencies: u64,
+}
+
+impl World {
+    fn new(n: usize, seed: u64) -> Self {
+        let seats = (0..n).map(|i| SeatKey {
+            member: MemberId(Digest::of(
+                Domain::Member,
+                &[u8::try_from(i).expect("small")],
+            )),
+            key: Some(secret(i).public()),
+        });
+        let chain = Digest::of(Domain::Chain, b"test");
+        let view = View::new(ViewId(0), chain, seats.collect(), &chain).expect("a view");
+        let mut world = Self {
+            nodes: Vec::new(),
+            logs: vec![Vec::new(); n],
+            decided: vec![BTreeMap::new(); n],
+            wires: VecDeque::new(),
+            timers: BTreeMap::new(),
+            down: BTreeSet::new(),
+            now: Time(0),
+            rng: ChaCha12Rng::seed_from_u64(seed),
+            loss_percent: 0,
+            regencies: 0,
+            view,
+        };
+        for i in 0..n {
+            world.nodes.push(world.boot(i));
+        }
+        (0..n).for_each(|i| world.input(i, Input::Command(Command::Start)));
+        world
+    }
+
+    /// A node as its log makes it.
+    fn boot(&self, i: usize) -> Ordering {
+        let mut voter = Voter::new(&self.view, secret(i)).expect("a seat");
+        let (mut payloads, mut decisions) = (Vec::new(), Vec::new());
+        for record in &self.logs[i] {
+            match record {
+                Record::Voter(record) => voter.apply(record),
+                Record::Payload(height, payload) => payloads.push((*height, payload.clone())),
+                Record::Decision(certificate) => decisions.push(certificate.clone()),
+            }
+        }
+        let mut applied = Height(0);
+        while self.decided[i].contains_key(&applied.next()) {
+            applied = applied.next();
+        }
+        let resumed = Resumed {
+            voter: Some(voter),
+            certificate: None,
+            applied,
+            payloads,
+            decisions,
+        };
+        Ordering::new(self.view.clone(), options(), resumed)
+    }
+
+    fn restart(&mut self, i: usize) {
+        self.timers.retain(|(_, node, _), ()| *node != i);
+        self.nodes[i] = self.boot(i);
+        self.down.remove(&i);
+        self.input(i, Input::Command(Command::Start));
+    }
+
+    fn input(&mut self, i: usize, input: Input<Ordering>) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut out = Outbox::new();
+            self.nodes[i].handle(self.now, input, &mut out);
+            for output in out.drain() {
+                match output {
+                    Output::Save(record) => self.logs[i].push(record),
+                    Output::Send { to, message } => self.send(i, to, &message),
+                    Output::Arm { timer, after } => {
+                        self.timers
+                            .retain(|(_, node, held), ()| (*node, *held) != (i, timer));
+                        self.timers.insert((self.now + after, i, timer), ());
+                    }
+                    Output::Cancel(timer) => {
+                        self.timers
+                            .retain(|(_, node, held), ()| (*node, *held) != (i, timer));
+                    }
+                    Output::Emit(event) => inputs.extend(self.event(i, event)),
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: To<Seat>, message: &Message) {
+        let peers: Vec<usize> = match to {
+            To::One(seat) => vec![seat.index()],
+            To::Committee | To::Members => (0..self.nodes.len()).filter(|i| *i != from).collect(),
+        };
+        for peer in peers {
+            self.wires.push_back((from, peer, message.clone()));
+        }
+    }
+
+    fn event(&mut self, i: usize, event: Event) -> Option<Input<Ordering>> {
+        match event {
+            Event::Check(height, payload) => Some(Input::Command(Command::Checked(
+                height,
+                payload.digest,
+                true,
+            ))),
+            Event::Decided(height, payload, _) => {
+                let before = self.decided[i].insert(height, payload.digest);
+                assert!(
+                    before.is_none_or(|d| d == payload.digest),
+                    "height {height} decided twice"
+                );
+                for other in &self.decided {
+                    let theirs = other.get(&height);
+                    assert!(
+                        theirs.is_none_or(|d| *d == payload.digest),
+                        "fork at {height}"
+                    );
+                }
+                None
+            }
+            Event::Ordered(_) => Some(Input::Command(Command::Progress)),
+            Event::Regency(regency, _) => {
+                self.regencies = self.regencies.max(regency.0);
+                None
+            }
+            Event::Fault(seat, votes) => panic!("no one is faulty, yet {seat} {votes:?}"),
+            Event::Split(height) => panic!("split at {height}"),
+            Event::Behind(_) => None,
+        }
+    }
+
+    /// Delivers one message or runs the next timer.
+    fn step(&mut self) {
+        if let Some((from, to, message)) = self.next_message() {
+            let is_lost = self.loss_percent > self.rng.random_range(0..100);
+            if is_lost || self.down.contains(&from) || self.down.contains(&to) {
+                return;
+            }
+            let seat = Seat(u16::try_from(from).expect("small"));
+            let checks = message.checks(&self.view, seat).expect("well-formed");
+            assert!(Verifier::simulated(Digest::of(Domain::Audit, b"w")).all_valid(&checks));
+            let message = Verified::vouch(message);
+            self.input(
+                to,
+                Input::Message {
+                    from: seat,
+                    message,
+                },
+            );
+        } else if let Some(((at, node, timer), ())) = self.timers.pop_first() {
+            self.now = at;
+            if !self.down.contains(&node) {
+                self.input(node, Input::Timer(timer));
+            }
+        }
+    }
+
+    fn next_message(&mut self) -> Option<(usize, usize, Message)> {
+        let reach = self.wires.len().min(8);
+        if reach == 0 {
+            return None;
+        }
+        let pick = self.rng.random_range(0..reach);
+        self.wires.remove(pick)
+    }
+
+    /// Whoever leads proposes; everyone knows that there is work.
+    fn work(&mut self) {
+        for i in 0..self.nodes.len() {
+            if self.down.contains(&i) {
+                continue;
+            }
+            self.input(i, Input::Command(Command::Work(true)));
+            if let Some((height, _)) = self.nodes[i].next_height() {
+                let content = self.rng.random_range(0..1_000_000);
+                let payload = payload(height, content);
+                self.input(i, Input::Command(Command::Propose(height, payload)));
+            }
+        }
+    }
+
+    fn run_until(&mut self, height: Height) {
+        for _ in 0..200_000 {
+            self.work();
+            self.step();
+            let live = (0..self.nodes.len()).filter(|i| !self.down.contains(i));
+            if live.map(|i| self.nodes[i].decided()).min() >= Some(height) {
+                return;
+            }
+        }
+        let states: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|n| (n.state(), n.regency_state()))
+            .collect();
+        let decided: Vec<_> = self.nodes.iter().map(Ordering::decided).collect();
+        panic!(
+            "height {height} not reached at {:?}: {decided:?} {states:?}",
+            self.now
+        );
+    }
+}
+
+#[test]
+fn a_committee_orders() {
+    for n in [1, 4, 7] {
+        let mut world = World::new(n, 1);
+        world.run_until(Height(50));
+        assert_eq!(world.regencies, 0, "n = {n}");
+    }
+}
+
+#[test]
+fn a_dead_leader_is_replaced_and_nothing_forks() {
+    for seed in 0..20 {
+        let mut world = World::new(4, seed);
+        world.run_until(Height(5));
+        let leader = world.nodes[0].regency().1.index();
+        world.down.insert(leader);
+        world.run_until(Height(20));
+        assert!(world.regencies >= 1);
+        world.restart(leader);
+        world.run_until(Height(30));
+    }
+}
+
+#[test]
+fn lost_messages_are_made_good() {
+    for seed in 0..20 {
+        let mut world = World::new(4, seed);
+        world.loss_percent = 20;
+        world.run_until(Height(20));
+    }
+}
+
+#[test]
+fn all_members_may_restart_at_any_point() {
+    for seed in 0..40 {
+        let mut world = World::new(4, seed);
+        world.loss_percent = 5;
+        for round in 1..6 {
+            let steps = world.rng.random_range(1..400);
+            for _ in 0..steps {
+                world.work();
+                world.step();
+            }
+            world.wires.clear();
+            (0..4).for_each(|i| world.restart(i));
+            let _ = round;
+        }
+        world.loss_percent = 0;
+        let top = world
+            .decided
+            .iter()
+            .filter_map(|d| d.keys().last())
+            .max()
+            .copied();
+        world.run_until(top.unwrap_or_default().plus(5));
+    }
+}
