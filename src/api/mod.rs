@@ -5,8 +5,15 @@
 //! Elsewhere: what an answer means (`node`), who listens where (`node`), the caller (`client`).
 
 mod data;
+mod events;
+mod extract;
 mod host;
 mod problem;
+mod reads;
+mod routes;
+mod server;
+mod stall;
+mod submit;
 
 pub use data::{
     About, Answers, Block, BlockKind, BlockTransaction, Encoding, Event, MemberEntry, MemberName,
@@ -15,3 +22,8 @@ pub use data::{
 };
 pub use host::{Answer, Events, Host};
 pub use problem::{Problem, Refusal};
+pub use routes::Limits;
+pub use server::{serve, serve_with};
+
+#[cfg(test)]
+mod tests;
