@@ -8,6 +8,13 @@
 mod args;
 mod failure;
 mod output;
+mod reads;
+mod seam;
+mod status;
+mod submit;
+mod target;
+mod tools;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -45,11 +52,11 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.verb {
         Verb::Ledger(verb) => on_runtime(async {
             match verb {
-                LedgerVerb::Status => todo(&common),
-                LedgerVerb::Submit(_) => todo(&common),
-                LedgerVerb::Get(_) => todo(&common),
-                LedgerVerb::Block(_) => todo(&common),
-                LedgerVerb::Tail(_) => todo(&common),
+                LedgerVerb::Status => status::run(&common).await,
+                LedgerVerb::Submit(args) => submit::run(&common, &args).await,
+                LedgerVerb::Get(args) => reads::get(&common, &args).await,
+                LedgerVerb::Block(args) => reads::block(&common, &args).await,
+                LedgerVerb::Tail(args) => reads::tail(&common, &args).await,
             }
         }),
         Verb::Member(verb) => match verb {
@@ -60,13 +67,13 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             MemberVerb::Config(_) => todo(&common),
         },
         Verb::Tool(verb) => match verb {
-            ToolVerb::Verify(_) => todo(&common),
+            ToolVerb::Verify(args) => verify::run(&common, &args),
             ToolVerb::Bench(_) => todo(&common),
-            ToolVerb::Simulate(_) => todo(&common),
-            ToolVerb::Engines => todo(&common),
-            ToolVerb::Overlays => todo(&common),
-            ToolVerb::Completions(_) => todo(&common),
-            ToolVerb::Man(_) => todo(&common),
+            ToolVerb::Simulate(args) => seam::simulate(&common, &args),
+            ToolVerb::Engines => tools::engines(&common),
+            ToolVerb::Overlays => tools::overlays(&common),
+            ToolVerb::Completions(args) => tools::completions(&common, &args),
+            ToolVerb::Man(args) => tools::man(&common, &args),
         },
     }
 }
