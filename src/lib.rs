@@ -21,3 +21,5 @@ pub mod crypto;
 pub mod fsm;
 pub mod machine;
 pub mod net;
+pub mod node;
+pub mod storage;

@@ -1,0 +1,256 @@
+//! The thread that owns the replica and obeys the law of `machine`.
+//!
+//! Source: `machine.rs`. In: checked inputs many at a time, what became durable, timers. Out: sends,
+//! groups of records for the log, news for the other threads.
+//! Holds: outputs are carried out in order; nothing but bulk leaves behind a save that is not
+//! durable; a failed save ends the process and is never tried again.
+//! Elsewhere: the queue that holds this (`barrier`), decisions (`consortium`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError, select_biased};
+
+use tokio::sync::oneshot;
+
+use super::barrier::{Barrier, GROUPS_MAX, Leaving};
+use super::clock::Clock;
+use super::ears::Inputs;
+use super::executor::Work;
+use super::records::Name;
+use super::timers::Timers;
+use super::watch::Watch;
+use crate::committee::MemberId;
+use crate::consortium::{Command, Consortium, Event, Executed, Message, Timer, Wanted};
+use crate::crypto::PublicKey;
+use crate::machine::{Input, Machine, Outbox, Output, To};
+use crate::storage::{LogError, Position};
+
+/// Inputs that are handled before what they caused goes out.
+const TURN_INPUTS_MAX: usize = 512;
+/// How long the thread sleeps when no timer is armed.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Messages from our own threads that may wait: each answers an output, and outputs that want an
+/// answer are bounded by [`GROUPS_MAX`] and by the heights that may be executed ahead.
+pub(crate) const INTERNAL_MAX: usize = 8192 + GROUPS_MAX;
+/// Blocks that may wait for the application; the genesis document bounds them below that.
+pub(crate) const WORK_MAX: usize = 8192;
+/// Vectors of news that may wait for the herald; a full queue makes the replica wait.
+pub(crate) const NEWS_MAX: usize = 4096;
+/// Requests of members that may wait for the disk; what comes beyond is dropped and asked again.
+pub(crate) const SERVINGS_MAX: usize = 64;
+
+/// What our own threads tell the replica's.
+pub(crate) enum Internal {
+    /// A group of records is durable, or failed.
+    Durable(u64, Result<Vec<Position>, LogError>),
+    /// An answer to an event, or a link that came or went.
+    Command(Command),
+    /// What the ledger remembers of a client's transaction is asked for.
+    Recall(PublicKey, u64, oneshot::Sender<Option<Executed>>),
+    /// End after what was taken in.
+    End,
+}
+
+/// What the herald tells the world.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A record stands there.
+    Saved(Name, Position),
+    /// The replica says.
+    Event(Event),
+}
+
+/// What the driver hands out to. A trait, so that a test sees what leaves and when.
+pub(crate) trait Ports {
+    /// Sends a frame.
+    fn send(&mut self, to: &[MemberId], message: &Message, frame: Bytes);
+    /// Appends a group; its number comes back as [`Internal::Durable`].
+    fn save(&mut self, number: u64, records: Vec<(u8, Bytes)>);
+    /// Hands work to the application.
+    fn execute(&mut self, work: Work);
+    /// Answers a member from the disk.
+    fn serve(&mut self, member: MemberId, wanted: Wanted);
+    /// Tells the herald.
+    fn tell(&mut self, news: Vec<News>);
+}
+
+/// Where everything comes in.
+pub(crate) struct Sources {
+    /// Checked frames and submissions.
+    pub(crate) inbox: Receiver<Inputs>,
+    /// Our own threads.
+    pub(crate) internal: Receiver<Internal>,
+}
+
+/// The replica with its law.
+pub(crate) struct Driver<P> {
+    replica: Consortium,
+    outbox: Outbox<Consortium>,
+    barrier: Barrier,
+    timers: Timers<Timer>,
+    clock: Clock,
+    ports: P,
+    /// Every other member.
+    others: Vec<MemberId>,
+    watch: Arc<Watch>,
+    leaving: Vec<Leaving>,
+    news: Vec<News>,
+}
+
+impl<P: Ports> Driver<P> {
+    /// Drives `replica`; `others` are all members but ourselves.
+    pub(crate) fn new(
+        replica: Consortium,
+        others: Vec<MemberId>,
+        ports: P,
+        watch: Arc<Watch>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            replica,
+            outbox: Outbox::new(),
+            barrier: Barrier::new(),
+            timers: Timers::new(),
+            clock,
+            ports,
+            others,
+            watch,
+            leaving: Vec::new(),
+            news: Vec::new(),
+        }
+    }
+
+    /// Runs until told to end.
+    ///
+    /// Errors: the log failed; nothing that waited for it left.
+    pub(crate) fn run(mut self, sources: &Sources) -> Result<(), LogError> {
+        self.handle(Input::Command(Command::Start));
+        loop {
+            self.finish_turn();
+            let deadline = self.timers.next();
+            let sleep = deadline.map_or(SLEEP_MAX, |at| self.clock.until(at).min(SLEEP_MAX));
+            select_biased! {
+                recv(sources.internal) -> told => match told {
+                    Ok(told) => if self.take(told)? { return Ok(()) },
+                    Err(_) => return Ok(()),
+                },
+                recv(sources.inbox) -> inputs => match inputs {
+                    Ok(inputs) => self.handle_all(inputs),
+                    Err(_) => return Ok(()),
+                },
+                default(sleep) => {}
+            }
+            if self.drain(sources)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes in what waits, so that one sync and one wake-up serve all of it; true at the end.
+    fn drain(&mut self, sources: &Sources) -> Result<bool, LogError> {
+        let mut count = 0;
+        while count < TURN_INPUTS_MAX {
+            if let Ok(told) = sources.internal.try_recv() {
+                count += 1;
+                if self.take(told)? {
+                    return Ok(true);
+                }
+            } else if let Ok(inputs) = sources.inbox.try_recv() {
+                count += inputs.len();
+                self.handle_all(inputs);
+            } else {
+                break;
+            }
+        }
+        while let Some(timer) = self.timers.due(self.clock.now()) {
+            self.handle(Input::Timer(timer));
+        }
+        Ok(false)
+    }
+
+    fn take(&mut self, told: Internal) -> Result<bool, LogError> {
+        match told {
+            Internal::End => return Ok(true),
+            Internal::Recall(client, sequence, reply) => {
+                let known = self.replica.ledger().answer(&client, sequence).cloned();
+                // Whoever asked may have gone.
+                reply.send(known).ok();
+            }
+            Internal::Command(command) => self.handle(Input::Command(command)),
+            Internal::Durable(number, positions) => {
+                self.barrier.durable(number, positions?, &mut self.leaving);
+                self.carry_out();
+            }
+        }
+        Ok(false)
+    }
+
+    fn handle_all(&mut self, inputs: Inputs) {
+        inputs.into_iter().for_each(|input| self.handle(input));
+    }
+
+    fn handle(&mut self, input: Input<Consortium>) {
+        let now = self.clock.now();
+        self.replica.handle(now, input, &mut self.outbox);
+        for output in self.outbox.drain() {
+            match output {
+                Output::Save(record) => self.barrier.save(record),
+                Output::Send { to, message } => {
+                    self.barrier.send(to, message, &mut self.leaving);
+                }
+                Output::Emit(event) => self.barrier.emit(event, &mut self.leaving),
+                Output::Arm { timer, after } => self.timers.arm(now, timer, after),
+                Output::Cancel(timer) => self.timers.cancel(&timer),
+            }
+        }
+        self.carry_out();
+    }
+
+    /// Hands out what the barrier let through.
+    fn carry_out(&mut self) {
+        for leaving in std::mem::take(&mut self.leaving) {
+            match leaving {
+                Leaving::Send(to, message) => self.send(to, &message),
+                Leaving::Saved(name, position) => self.news.push(News::Saved(name, position)),
+                Leaving::Emit(Event::Execute(block)) => self.ports.execute(Work::Block(block)),
+                Leaving::Emit(Event::Serve(member, wanted)) => self.ports.serve(member, wanted),
+                Leaving::Emit(event) => {
+                    if let Event::Certified(certificate) = &event {
+                        let height = certificate.ballot.height;
+                        self.ports.execute(Work::Certified(height));
+                    }
+                    self.news.push(News::Event(event));
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, to: To<MemberId>, message: &Message) {
+        let frame = message.to_bytes();
+        match to {
+            To::One(member) => self.ports.send(&[member], message, frame),
+            // Every member has a seat until views change.
+            To::Committee | To::Members => self.ports.send(&self.others, message, frame),
+        }
+    }
+
+    /// One group for the log, one message for the herald, one look for operators.
+    fn finish_turn(&mut self) {
+        if let Some(group) = self.barrier.take_group() {
+            self.ports.save(group.number, group.records);
+        }
+        if !self.news.is_empty() {
+            self.ports.tell(std::mem::take(&mut self.news));
+        }
+        self.watch.set(self.replica.overview(), self.barrier.held());
+    }
+}
+
+/// Hands `wanted` to a bounded queue; drops it when that is full, for members ask again.
+pub(crate) fn offer<T>(queue: &Sender<T>, wanted: T) {
+    match queue.try_send(wanted) {
+        Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+    }
+}

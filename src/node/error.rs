@@ -1,0 +1,190 @@
+//! Why a member does not start or ends.
+//!
+//! Source: none. In: errors of every part. Out: one sentence that names the file and what to do.
+//! Holds: nothing was voted in any of these cases.
+//! Elsewhere: exit codes (`cli`).
+
+use std::io;
+use std::path::PathBuf;
+
+use super::config::ConfigError;
+use super::index::IndexError;
+use super::keys::KeyError;
+use crate::application::RegistryError;
+use crate::blocks::{GenesisError, Link};
+use crate::committee::{Height, MemberId};
+use crate::crypto::Digest;
+use crate::net::NetError;
+use crate::storage::{LogError, StoreError, StoreId, TableError};
+
+/// Why a member does not start, or ends.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The settings are wrong; the operator's fault.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A key file is wrong; the operator's fault.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The genesis document is missing or wrong.
+    #[error(transparent)]
+    Genesis(#[from] GenesisFile),
+    /// The data directory belongs to another member, key or chain, or lost its log.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// The data directory is in use or damaged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log failed or is damaged.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The tables failed, or another engine made them.
+    #[error(transparent)]
+    Tables(#[from] TableError),
+    /// The log cannot be read back into a ledger.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// No application has the name in the genesis document.
+    #[error(transparent)]
+    Application(#[from] RegistryError),
+    /// The network did not start.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The system gave no thread, or took an address away.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something failed while it ran.
+    #[error("{reason}")]
+    Failed {
+        /// What, as it was first told.
+        reason: String,
+    },
+}
+
+/// Why the genesis document is not usable; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum GenesisFile {
+    /// It cannot be read.
+    #[error("{path}: {source}; copy the ledger's genesis.json there")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is wrong.
+    #[error("{path}: {source}")]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: GenesisError,
+    },
+}
+
+/// Why this directory cannot be run; nothing was changed in it.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The identity key is of nobody on the list: another member's directory, or another chain's.
+    #[error("{dir} is of member {member}, who is not a founder of chain {chain}")]
+    Stranger {
+        /// The directory.
+        dir: PathBuf,
+        /// Who the identity key is.
+        member: MemberId,
+        /// The chain of the genesis document.
+        chain: Digest,
+    },
+    /// The log holds another chain.
+    #[error("{dir} holds chain {found}; the genesis document is of chain {expected}")]
+    OtherChain {
+        /// The data directory.
+        dir: PathBuf,
+        /// Its chain.
+        found: Digest,
+        /// The document's.
+        expected: Digest,
+    },
+    /// The consensus key voted in another log.
+    #[error(
+        "{dir} is store {found}, but the consensus key belongs to store {expected}; it must not \
+         vote here. 'consortium rejoin --dir' comes back with a fresh key"
+    )]
+    OtherStore {
+        /// The data directory.
+        dir: PathBuf,
+        /// Its store.
+        found: StoreId,
+        /// The key's store.
+        expected: StoreId,
+    },
+    /// The consensus key voted and its log is gone.
+    #[error(
+        "{dir} lost the log of its votes; its consensus key must not vote again. \
+         'consortium rejoin --dir' comes back with a fresh key"
+    )]
+    Wiped {
+        /// The data directory.
+        dir: PathBuf,
+    },
+}
+
+/// Why the log does not give the ledger back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A record is damaged, or a newer program wrote it.
+    #[error("log: {reason}")]
+    Record {
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A block of the log names a batch that is not there.
+    #[error("block {height} names batch {batch}, which the log does not hold")]
+    Batch {
+        /// The block.
+        height: Height,
+        /// The batch.
+        batch: Digest,
+    },
+    /// A block is missing between others.
+    #[error("block {height} is missing from the log")]
+    Block {
+        /// Its height.
+        height: Height,
+    },
+    /// Executing the chain again gives another header: the disk, the memory or the program is
+    /// faulty.
+    #[error(
+        "height {height} gives header {got} with state {state:?}, the log has {want}; this member \
+         must not vote. Look for a failing disk or memory, or another version of the application"
+    )]
+    Differs {
+        /// Where.
+        height: Height,
+        /// What execution gives now.
+        got: Digest,
+        /// The root of the state that it gives.
+        state: Option<Digest>,
+        /// What the log has.
+        want: Digest,
+    },
+    /// The log begins above genesis, and no tables reach there.
+    #[error("the log begins at height {} and the tables do not reach there", .first.height)]
+    Gap {
+        /// The first block of the log.
+        first: Link,
+    },
+}
+
+impl From<IndexError> for ReplayError {
+    fn from(error: IndexError) -> Self {
+        ReplayError::Record {
+            reason: error.to_string(),
+        }
+    }
+}

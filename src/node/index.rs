@@ -1,0 +1,339 @@
+//! Where things stand: blocks, certificates, batches and results, in tables and in memory.
+//!
+//! Source: `ARCHITECTURE.md`. In: what became durable or was applied. Out: positions, results.
+//! Holds: what is not in the tables yet is in memory; nothing here is needed to be safe, for all
+//! of it can be rebuilt from the log.
+//! Elsewhere: the log (`storage`), when memory goes into tables (`keeper`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::records;
+use crate::blocks::codec;
+use crate::blocks::receipts::Receipt;
+use crate::committee::{Certificate, Height};
+use crate::consortium::serve::Archive;
+use crate::consortium::{Applied, Block, Executed, Record, Verdict};
+use crate::crypto::{Digest, PublicKey};
+use crate::storage::{Direction, LogError, LogReader, Position, Range, TableError, Tables};
+
+/// Heights to log positions.
+pub(crate) const BLOCKS: &str = "blocks";
+/// Heights to log positions.
+pub(crate) const CERTIFICATES: &str = "certificates";
+/// Batch digests to log positions.
+pub(crate) const BATCHES: &str = "batches";
+/// (Height, piece) to what executed there.
+pub(crate) const RESULTS: &str = "results";
+/// The first ledger sequence of a block to its height.
+pub(crate) const SEQUENCES: &str = "sequences";
+/// The application's entries.
+pub(crate) const STATE: &str = "state";
+/// Where the tables stand.
+pub(crate) const META: &str = "meta";
+
+/// One executed or repeated transaction of a block, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// The client.
+    pub(crate) client: PublicKey,
+    /// Its sequence.
+    pub(crate) client_sequence: u64,
+    /// Where it executed and what it gave.
+    pub(crate) executed: Executed,
+    /// The group that holds it, and its place there; none where it repeats an earlier one.
+    pub(crate) place: Option<(Digest, u32)>,
+}
+
+impl Kept {
+    /// The receipt of an executed transaction; none where it repeats an earlier one.
+    pub(crate) fn receipt(&self) -> Option<Receipt> {
+        let (group, index) = self.place?;
+        Some(Receipt {
+            sequence: self.executed.sequence,
+            height: self.executed.height.0,
+            client: self.client,
+            client_sequence: self.client_sequence,
+            group,
+            index,
+            outcome: self.executed.outcome_digest,
+        })
+    }
+}
+
+/// What executed or repeated in `applied`, in order.
+pub(crate) fn kept(applied: &Applied) -> Vec<Kept> {
+    let mut receipts = applied.receipts.iter();
+    let mut kept = Vec::with_capacity(applied.answers.len());
+    for answer in &applied.answers {
+        let (executed, place) = match &answer.verdict {
+            Verdict::Executed(executed) => {
+                let receipt = receipts.next();
+                let receipt = receipt.expect("each executed transaction has its receipt");
+                (executed, Some((receipt.group, receipt.index)))
+            }
+            Verdict::Repeated(executed) => (executed, None),
+            Verdict::Conflict | Verdict::Expired | Verdict::Busy | Verdict::NotListed => continue,
+        };
+        kept.push(Kept {
+            client: answer.client,
+            client_sequence: answer.sequence,
+            executed: executed.clone(),
+            place,
+        });
+    }
+    kept
+}
+
+/// Why something that should be here is not. The disk is at fault.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IndexError {
+    /// The tables failed.
+    #[error(transparent)]
+    Tables(#[from] TableError),
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A row or a record is not as it was written.
+    #[error("{what} is damaged: {reason}")]
+    Damaged {
+        /// Which.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What is not in the tables yet.
+#[derive(Default)]
+struct Recent {
+    blocks: BTreeMap<Height, Position>,
+    certificates: BTreeMap<Height, Position>,
+    batches: HashMap<Digest, Position>,
+    results: BTreeMap<Height, Arc<Vec<Kept>>>,
+    sequences: BTreeMap<u64, Height>,
+}
+
+/// The index; every thread may ask.
+pub(crate) struct Index {
+    tables: Arc<dyn Tables>,
+    log: LogReader,
+    recent: RwLock<Recent>,
+}
+
+impl Index {
+    /// The index of `tables` over `log`.
+    pub(crate) fn new(tables: Arc<dyn Tables>, log: LogReader) -> Self {
+        Self {
+            tables,
+            log,
+            recent: RwLock::default(),
+        }
+    }
+
+    /// The tables.
+    pub(crate) fn tables(&self) -> &Arc<dyn Tables> {
+        &self.tables
+    }
+
+    /// Notes where a record stands.
+    pub(crate) fn saved(&self, name: records::Name, position: Position) {
+        let mut recent = self.write();
+        match name {
+            records::Name::Batch(digest) => drop(recent.batches.insert(digest, position)),
+            records::Name::Block(height) => drop(recent.blocks.insert(height, position)),
+            records::Name::Certificate(height) => {
+                recent.certificates.insert(height, position);
+            }
+            records::Name::Nameless => {}
+        }
+    }
+
+    /// Notes what a block gave.
+    pub(crate) fn applied(&self, applied: &Applied, kept: Arc<Vec<Kept>>) {
+        let height = applied.block.header.height;
+        let mut recent = self.write();
+        if let Some(first) = applied.receipts.first() {
+            recent.sequences.insert(first.sequence, height);
+        }
+        recent.results.insert(height, kept);
+    }
+
+    /// Drops from memory what the tables hold now: every record at or before `saved`, every result
+    /// at or below `height`.
+    pub(crate) fn committed(&self, saved: Position, height: Height) {
+        let mut recent = self.write();
+        recent.blocks.retain(|_, position| *position > saved);
+        recent.certificates.retain(|_, position| *position > saved);
+        recent.batches.retain(|_, position| *position > saved);
+        recent.results = recent.results.split_off(&height.next());
+        recent.sequences.retain(|_, at| *at > height);
+    }
+
+    /// The block at `height`; none where it was not applied here.
+    pub(crate) fn block_at(&self, height: Height) -> Result<Option<Block>, IndexError> {
+        let recent = self.read().blocks.get(&height).copied();
+        let position = self.position(recent, BLOCKS, &height.0.to_be_bytes())?;
+        match position.map(|position| self.record(position)).transpose()? {
+            None => Ok(None),
+            Some(Record::Block(block)) => Ok(Some(block)),
+            Some(_) => Err(damaged(format!("block {height}"), "another record")),
+        }
+    }
+
+    /// The certificate of the lowest height from `height` on that has one.
+    pub(crate) fn certificate_from(
+        &self,
+        height: Height,
+    ) -> Result<Option<Certificate>, IndexError> {
+        let from = Range::starting_at(&height.0.to_be_bytes());
+        let stored = self
+            .tables
+            .scan(CERTIFICATES, &from, Direction::Forward, 1)?;
+        let stored = stored.first().and_then(|(key, value)| {
+            Some((
+                Height(u64::from_be_bytes(key[..].try_into().ok()?)),
+                place(value)?,
+            ))
+        });
+        let recent = {
+            let recent = self.read();
+            let first = recent.certificates.range(height..).next();
+            first.map(|(height, position)| (*height, *position))
+        };
+        let first = [stored, recent].into_iter().flatten().min();
+        match first
+            .map(|(_, position)| self.record(position))
+            .transpose()?
+        {
+            None => Ok(None),
+            Some(Record::Certificate(certificate)) => Ok(Some(certificate)),
+            Some(_) => Err(damaged("a certificate".into(), "another record")),
+        }
+    }
+
+    /// The bytes of a batch.
+    pub(crate) fn batch_of(&self, digest: &Digest) -> Result<Option<Bytes>, IndexError> {
+        let recent = self.read().batches.get(digest).copied();
+        let position = self.position(recent, BATCHES, digest.as_bytes())?;
+        match position.map(|position| self.record(position)).transpose()? {
+            None => Ok(None),
+            Some(Record::Batch(bytes)) => Ok(Some(bytes)),
+            Some(_) => Err(damaged(format!("batch {digest}"), "another record")),
+        }
+    }
+
+    /// What executed or repeated at `height`.
+    pub(crate) fn results(&self, height: Height) -> Result<Arc<Vec<Kept>>, IndexError> {
+        if let Some(kept) = self.read().results.get(&height) {
+            return Ok(Arc::clone(kept));
+        }
+        let range = Range::prefix(&height.0.to_be_bytes());
+        let rows = self
+            .tables
+            .scan(RESULTS, &range, Direction::Forward, usize::MAX)?;
+        let mut kept = Vec::new();
+        for (_, row) in rows {
+            kept.extend(decode_results(&row)?);
+        }
+        Ok(Arc::new(kept))
+    }
+
+    /// The height of the block that holds the transaction at `sequence`; the caller knows that it
+    /// executed.
+    pub(crate) fn height_of(&self, sequence: u64) -> Result<Option<Height>, IndexError> {
+        let recent = {
+            let recent = self.read();
+            let last = recent.sequences.range(..=sequence).next_back();
+            last.map(|(_, height)| *height)
+        };
+        if recent.is_some() {
+            return Ok(recent);
+        }
+        let below = Range::between(&[], &sequence.saturating_add(1).to_be_bytes());
+        let rows = self.tables.scan(SEQUENCES, &below, Direction::Reverse, 1)?;
+        let height = rows.first().and_then(|(_, row)| row[..].try_into().ok());
+        Ok(height.map(|bytes| Height(u64::from_be_bytes(bytes))))
+    }
+
+    /// The record at `position`.
+    pub(crate) fn record(&self, position: Position) -> Result<Record, IndexError> {
+        let (kind, bytes) = self.log.read(position)?;
+        let decoded = records::decode(kind, &bytes);
+        decoded.map_err(|error| damaged(format!("the record at {position}"), error))
+    }
+
+    fn position(
+        &self,
+        recent: Option<Position>,
+        table: &str,
+        key: &[u8],
+    ) -> Result<Option<Position>, IndexError> {
+        if recent.is_some() {
+            return Ok(recent);
+        }
+        Ok(self.tables.get(table, key)?.and_then(|row| place(&row)))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Recent> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Archive for Index {
+    fn block(&self, height: Height) -> Option<Block> {
+        told(self.block_at(height))
+    }
+
+    fn certificate_at_or_after(&self, height: Height) -> Option<Certificate> {
+        told(self.certificate_from(height))
+    }
+
+    fn batch(&self, digest: &Digest) -> Option<Bytes> {
+        told(self.batch_of(digest))
+    }
+}
+
+/// A disk that cannot be read is told to the operator; whoever asked hears nothing.
+fn told<T>(found: Result<Option<T>, IndexError>) -> Option<T> {
+    found.unwrap_or_else(|error| {
+        tracing::error!(%error, "the archive cannot be read");
+        None
+    })
+}
+
+/// The row of a position.
+pub(crate) fn row(position: Position) -> Vec<u8> {
+    let mut row = position.file.to_be_bytes().to_vec();
+    row.extend_from_slice(&position.offset.to_be_bytes());
+    row
+}
+
+/// The position of a row.
+pub(crate) fn place(row: &[u8]) -> Option<Position> {
+    let (file, offset) = row.split_at_checked(8)?;
+    Some(Position {
+        file: u64::from_be_bytes(file.try_into().ok()?),
+        offset: u32::from_be_bytes(offset.try_into().ok()?),
+    })
+}
+
+/// What a row of [`RESULTS`] holds.
+pub(crate) fn decode_results(row: &[u8]) -> Result<Vec<Kept>, IndexError> {
+    codec::decode(row, codec::ENCODED_BYTES_MAX)
+        .map_err(|error| damaged("a row of results".into(), error))
+}
+
+fn damaged(what: String, reason: impl ToString) -> IndexError {
+    IndexError::Damaged {
+        what,
+        reason: reason.to_string(),
+    }
+}

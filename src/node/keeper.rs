@@ -1,0 +1,284 @@
+//! Writes behind: what was applied goes into the tables, a sealed height at a time.
+//!
+//! Source: `ARCHITECTURE.md`. In: durable records, applied blocks, the application's changes. Out:
+//! one atomic commit for everything up to a sealed height.
+//! Holds: the tables never stand above what the log holds durably; all tables stand at one height.
+//! Elsewhere: the log, which is the truth (`storage`), reading (`index`), the start (`recovery`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::index::{
+    BATCHES, BLOCKS, CERTIFICATES, Index, Kept, META, RESULTS, SEQUENCES, STATE, row,
+};
+use super::records::Name;
+use super::tiles::Tiles;
+use crate::application;
+use crate::blocks::receipts::{Frontier, ReceiptTree};
+use crate::blocks::{Body, Header, Link};
+use crate::committee::Height;
+use crate::consortium::Applied;
+use crate::consortium::ledger::Parts;
+use crate::crypto::Digest;
+use crate::storage::{Batch, Position, TableError};
+
+/// Bytes of one row of results, about; a longer one is split.
+const RESULTS_BYTES: usize = 128 << 10;
+/// Changes that wait in memory before they are committed though more come.
+const PENDING_MAX: usize = 100_000;
+/// Sealed heights that wait in memory before they are committed though more come.
+const SEALS_MAX: usize = 64;
+
+/// The row of [`META`] that says where the tables stand.
+pub(crate) const STANDING: &[u8] = b"standing";
+
+/// Where the tables stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// The ledger, aside from what it remembers.
+    pub(crate) parts: Parts,
+    /// The last record of the log that the tables know, file and offset.
+    pub(crate) saved: (u64, u32),
+    /// Logged batches that no applied block names.
+    pub(crate) open: Vec<(Digest, (u64, u32))>,
+}
+
+impl Standing {
+    /// The last record of the log that the tables know.
+    pub(crate) fn saved(&self) -> Position {
+        let (file, offset) = self.saved;
+        Position { file, offset }
+    }
+}
+
+/// An applied block that is not in the tables.
+struct Waiting {
+    header: Header,
+    digest: Digest,
+    is_checkpoint: bool,
+    is_reconfiguration: bool,
+    kept: Arc<Vec<Kept>>,
+    leaves: Vec<Digest>,
+    batches: Vec<Digest>,
+}
+
+/// The writer of the tables.
+pub(crate) struct Keeper {
+    index: Arc<Index>,
+    receipts: ReceiptTree<Tiles>,
+    parts: Parts,
+    saved: Position,
+    open: BTreeMap<Digest, Position>,
+    records: Vec<(Name, Position)>,
+    blocks: VecDeque<Waiting>,
+    changes: VecDeque<(Height, Vec<application::Change>)>,
+    pending: usize,
+}
+
+impl Keeper {
+    /// Goes on from where the tables of `index` stand.
+    pub(crate) fn new(
+        index: Arc<Index>,
+        parts: Parts,
+        saved: Position,
+        open: BTreeMap<Digest, Position>,
+    ) -> Self {
+        let tiles = Tiles::new(Arc::clone(index.tables()));
+        Self {
+            receipts: ReceiptTree::resume(parts.frontier.clone(), tiles),
+            index,
+            parts,
+            saved,
+            open,
+            records: Vec::new(),
+            blocks: VecDeque::new(),
+            changes: VecDeque::new(),
+            pending: 0,
+        }
+    }
+
+    /// Notes a durable record.
+    pub(crate) fn saved(&mut self, name: Name, position: Position) {
+        assert!(position >= self.saved, "records become durable in order");
+        self.saved = position;
+        if let Name::Batch(digest) = name {
+            self.open.insert(digest, position);
+        }
+        if name != Name::Nameless {
+            self.records.push((name, position));
+            self.pending += 1;
+        }
+    }
+
+    /// Notes an applied block, whose record is durable.
+    pub(crate) fn applied(&mut self, applied: &Applied, kept: Arc<Vec<Kept>>) {
+        let header = applied.block.header.clone();
+        let last = self.blocks.back().map_or(&self.parts.tip, |w| &w.header);
+        assert_eq!(
+            header.height,
+            last.height.next(),
+            "blocks are applied in order"
+        );
+        self.pending += kept.len() + 1;
+        self.blocks.push_back(Waiting {
+            header,
+            digest: applied.digest,
+            is_checkpoint: matches!(applied.block.body, Body::Checkpoint(_)),
+            is_reconfiguration: matches!(applied.block.body, Body::Reconfiguration(_)),
+            kept,
+            leaves: applied.receipts.iter().map(|r| r.leaf()).collect(),
+            batches: applied
+                .block
+                .body
+                .batches()
+                .map(|batch| batch.digest())
+                .collect(),
+        });
+    }
+
+    /// Notes what the application changed up to the sealed `height`.
+    pub(crate) fn changed(&mut self, height: Height, changes: Vec<application::Change>) {
+        self.pending += changes.len();
+        self.changes.push_back((height, changes));
+    }
+
+    /// Whether so much waits that it should be committed now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pending >= PENDING_MAX || self.changes.len() >= SEALS_MAX
+    }
+
+    /// The height that the tables hold.
+    pub(crate) fn height(&self) -> Height {
+        self.parts.tip.height
+    }
+
+    /// Commits everything up to the highest sealed height that was applied; gives that height, or
+    /// nothing when there is none.
+    ///
+    /// Errors: what the tables said; the tables stand where they stood.
+    pub(crate) fn commit(&mut self) -> Result<Option<Height>, TableError> {
+        let Some(top) = self.blocks.back().map(|block| block.header.height) else {
+            return Ok(None);
+        };
+        let ready = self.changes.iter().rev();
+        let Some(height) = ready.map(|(height, _)| *height).find(|h| *h <= top) else {
+            return Ok(None);
+        };
+        let mut batch = Batch::new();
+        let saved = self.saved;
+        for (name, position) in self.records.drain(..) {
+            put_record(&mut batch, name, position);
+        }
+        while self
+            .blocks
+            .front()
+            .is_some_and(|b| b.header.height <= height)
+        {
+            let block = self.blocks.pop_front().expect("the queue has a front");
+            self.put_block(&mut batch, block);
+        }
+        while self.changes.front().is_some_and(|(at, _)| *at <= height) {
+            let (_, changes) = self.changes.pop_front().expect("the queue has a front");
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.put(STATE, key, value),
+                    None => batch.delete(STATE, key),
+                }
+            }
+        }
+        self.parts.frontier = self.receipts.frontier().clone();
+        self.receipts.nodes_mut().drain_into(&mut batch)?;
+        batch.put(META, STANDING, self.standing(saved));
+        self.index.tables().commit(batch)?;
+        self.index.committed(saved, height);
+        let waiting = self.blocks.iter().map(|block| block.kept.len() + 1);
+        let changing = self.changes.iter().map(|(_, changes)| changes.len());
+        self.pending = waiting.chain(changing).sum();
+        Ok(Some(height))
+    }
+
+    /// Makes what was committed durable.
+    ///
+    /// Errors: what the tables said; the process must end.
+    pub(crate) fn flush(&self) -> Result<(), TableError> {
+        self.index.tables().flush()
+    }
+
+    fn standing(&self, saved: Position) -> Vec<u8> {
+        let open = self.open.iter();
+        crate::blocks::codec::encode(&Standing {
+            parts: self.parts.clone(),
+            saved: (saved.file, saved.offset),
+            open: open
+                .map(|(digest, at)| (*digest, (at.file, at.offset)))
+                .collect(),
+        })
+    }
+
+    fn put_block(&mut self, batch: &mut Batch, block: Waiting) {
+        let height = block.header.height;
+        if !block.leaves.is_empty() {
+            let first = self.receipts.frontier().size();
+            batch.put(SEQUENCES, first.to_be_bytes(), height.0.to_be_bytes());
+        }
+        for leaf in &block.leaves {
+            self.receipts.append(*leaf);
+        }
+        for digest in &block.batches {
+            self.open.remove(digest);
+        }
+        put_results(batch, height, &block.kept);
+        let link = Link {
+            height,
+            digest: block.digest,
+        };
+        if block.is_checkpoint {
+            self.parts.checkpoint = link;
+        }
+        if block.is_reconfiguration {
+            self.parts.reconfiguration = link;
+        }
+        self.parts.tip = block.header;
+    }
+
+    /// The right edge of the receipt log in the tables.
+    pub(crate) fn frontier(&self) -> &Frontier {
+        self.receipts.frontier()
+    }
+}
+
+fn put_record(batch: &mut Batch, name: Name, position: Position) {
+    match name {
+        Name::Batch(digest) => batch.put(BATCHES, digest.0, row(position)),
+        Name::Block(height) => batch.put(BLOCKS, height.0.to_be_bytes(), row(position)),
+        Name::Certificate(height) => {
+            batch.put(CERTIFICATES, height.0.to_be_bytes(), row(position));
+        }
+        Name::Nameless => {}
+    }
+}
+
+fn put_results(batch: &mut Batch, height: Height, kept: &[Kept]) {
+    let mut piece: u32 = 0;
+    let mut rest = kept;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let sizes = rest
+            .iter()
+            .map(|one| 256 + one.executed.outcome.bytes.len());
+        let count = sizes
+            .take_while(|size| {
+                let fits = bytes == 0 || bytes + size <= RESULTS_BYTES;
+                bytes += size;
+                fits
+            })
+            .count();
+        let (now, later) = rest.split_at(count.max(1));
+        let mut key = height.0.to_be_bytes().to_vec();
+        key.extend_from_slice(&piece.to_be_bytes());
+        batch.put(RESULTS, key, crate::blocks::codec::encode(&now.to_vec()));
+        (piece, rest) = (piece + 1, later);
+    }
+}

@@ -1,0 +1,36 @@
+//! One member as a process: files, threads, and the driver that obeys the law of `machine`.
+//!
+//! Source: `ARCHITECTURE.md`. In: a member's directory. Out: a running member, [`Handle`]s to it.
+//! Holds: the replica is owned by one thread; nothing behind a save leaves before it is durable.
+//! Elsewhere: decisions (`consortium`), what is asked over HTTP (`api`).
+
+mod barrier;
+mod clock;
+pub mod config;
+mod driver;
+mod ears;
+mod error;
+mod executor;
+mod handle;
+mod herald;
+mod index;
+mod keeper;
+pub mod keys;
+mod outlets;
+mod records;
+mod recovery;
+mod scribe;
+mod start;
+mod tiles;
+mod timers;
+mod watch;
+
+pub use self::config::Config;
+pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
+pub use self::handle::Handle;
+pub use self::herald::{Promise, Refused, Settled, Settlement};
+pub use self::start::{Node, Options};
+pub use self::watch::{Certified, Tip};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Where the driver's outputs go: network, log, application, disk, herald.
+//!
+//! Source: `ARCHITECTURE.md`. In: what left the barrier. Out: acts of other threads.
+//! Holds: the replica's thread waits only for the log and the herald, which never wait for it.
+//! Elsewhere: when something may leave (`barrier`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+
+use super::driver::{Internal, News, Ports, offer};
+use super::executor::Work;
+use super::herald::Waiters;
+use super::index::{Index, kept};
+use super::scribe::Note;
+use super::watch::Watch;
+use crate::committee::MemberId;
+use crate::consortium::serve;
+use crate::consortium::{Event, Lane, Message, Wanted};
+use crate::net::{self, Net};
+use crate::storage::GroupCommit;
+
+/// The real ports.
+pub(crate) struct Outlets {
+    pub(crate) net: Arc<Net>,
+    pub(crate) log: GroupCommit,
+    pub(crate) internal: Sender<Internal>,
+    pub(crate) work: Sender<Work>,
+    pub(crate) servings: Sender<(MemberId, Wanted)>,
+    pub(crate) news: Sender<Vec<News>>,
+}
+
+impl Ports for Outlets {
+    fn send(&mut self, to: &[MemberId], message: &Message, frame: Bytes) {
+        send(&self.net, to, message, frame);
+    }
+
+    fn save(&mut self, number: u64, records: Vec<(u8, Bytes)>) {
+        let internal = self.internal.clone();
+        self.log.submit(records, move |positions| {
+            // At the end of the process nobody listens; nothing behind the save has left.
+            internal.send(Internal::Durable(number, positions)).ok();
+        });
+    }
+
+    fn execute(&mut self, work: Work) {
+        // A thread that is gone has said why; the process ends.
+        self.work.send(work).ok();
+    }
+
+    fn serve(&mut self, member: MemberId, wanted: Wanted) {
+        offer(&self.servings, (member, wanted));
+    }
+
+    fn tell(&mut self, news: Vec<News>) {
+        self.news.send(news).ok(); // as above
+    }
+}
+
+fn send(net: &Net, to: &[MemberId], message: &Message, frame: Bytes) {
+    let lane = match message.lane() {
+        Lane::Votes => net::Lane::Votes,
+        Lane::Bulk => net::Lane::Bulk,
+    };
+    let peers: Vec<net::PeerId> = to.iter().map(|member| member.0).collect();
+    // What a full queue drops is counted there, and protocols send again.
+    let _took = net.broadcast(&peers, lane, frame);
+}
+
+/// Answers members from the disk until nobody asks any more.
+pub(crate) fn serve_members(index: &Index, net: &Net, servings: &Receiver<(MemberId, Wanted)>) {
+    while let Ok((member, wanted)) = servings.recv() {
+        for message in serve::answer(index, &wanted) {
+            let frame = message.to_bytes();
+            send(net, &[member], &message, frame);
+        }
+    }
+}
+
+/// Tells clients, operators and the scribe until the replica is gone.
+pub(crate) fn herald(
+    news: &Receiver<Vec<News>>,
+    index: &Index,
+    waiters: &Waiters,
+    watch: &Watch,
+    scribe: &Sender<Vec<Note>>,
+) {
+    while let Ok(first) = news.recv() {
+        let mut notes = Vec::new();
+        for one in first {
+            match one {
+                News::Saved(name, position) => {
+                    index.saved(name, position);
+                    notes.push(Note::Saved(name, position));
+                }
+                News::Event(event) => announce(event, index, waiters, watch, &mut notes),
+            }
+        }
+        if !notes.is_empty() && scribe.send(notes).is_err() {
+            break;
+        }
+    }
+    waiters.end();
+}
+
+fn announce(event: Event, index: &Index, waiters: &Waiters, watch: &Watch, notes: &mut Vec<Note>) {
+    match event {
+        Event::Submitted(digest, Err(why)) => waiters.denied(&digest, why),
+        Event::Submitted(_, Ok(())) => {}
+        Event::Ordered(height, names) => waiters.ordered(height, &names),
+        Event::Applied(applied) => {
+            let kept = Arc::new(kept(&applied));
+            index.applied(&applied, Arc::clone(&kept));
+            watch.applied(&applied.block.header, applied.digest);
+            waiters.applied(&applied);
+            notes.push(Note::Applied(Arc::from(applied), kept));
+        }
+        Event::Certified(certificate) => {
+            watch.certified(&certificate);
+            waiters.certified(&certificate);
+        }
+        Event::Changed(change) => watch.changed(&change),
+        // The driver hands these to other threads.
+        Event::Execute(_) | Event::Serve(..) => {}
+    }
+}

@@ -1,0 +1,522 @@
+//! The start: tables give a recent state, the log gives the rest.
+//!
+//! Source: `ARCHITECTURE.md`. In: a member's data directory. Out: everything that the replica
+//! resumes with.
+//! Holds: the log is the truth; a replayed header equals the stored one, or the member ends and
+//! names the height; tables that do not fit are rebuilt.
+//! Elsewhere: reading the log after a crash (`storage`), what is applied (`consortium::ledger`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::{NodeError, ReplayError, Unusable};
+use super::executor::execute;
+use super::index::{self, Index, kept};
+use super::keeper::{Keeper, STANDING, Standing};
+use super::records::{self, Name};
+use super::tiles;
+use crate::application::Application;
+use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group};
+use crate::committee::{Certificate, Height, Kind, View, ViewId, Voter, VoterRecord};
+use crate::consortium::ledger::{Name as ClientName, is_sealed};
+use crate::consortium::{Block, Decided, Executed, Ledger, Record, Restored};
+use crate::crypto::{Digest, SecretKey, Verified};
+use crate::fsm;
+use crate::storage::{
+    Direction, Log, Options, Position, Range, Record as LogRecord, Store, TableError, TableOptions,
+    Tables, open_tables,
+};
+
+/// Rows of a table that are read at once.
+const ROWS_AT_ONCE: usize = 4096;
+/// How often a long start says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// What is opened and how.
+pub(crate) struct Opening<'a> {
+    /// The data directory.
+    pub(crate) store: &'a Store,
+    /// The chain.
+    pub(crate) genesis: &'a Genesis,
+    /// The view of the start.
+    pub(crate) view: &'a View,
+    /// The engine of the tables, and its cache in bytes.
+    pub(crate) tables: (&'a str, u64),
+    /// Length of a log file in bytes.
+    pub(crate) log_file_bytes: u32,
+    /// Makes an application at height 0.
+    pub(crate) make: fn() -> Box<dyn Application>,
+}
+
+/// What the disk had.
+pub(crate) struct Recovered {
+    pub(crate) restored: Restored,
+    pub(crate) application: Box<dyn Application>,
+    pub(crate) keeper: Keeper,
+    pub(crate) index: Arc<Index>,
+    pub(crate) log: Log,
+    /// Whether the log held nothing.
+    pub(crate) is_new: bool,
+}
+
+/// What the tables gave.
+struct Start {
+    ledger: Ledger,
+    application: Box<dyn Application>,
+    saved: Position,
+    open: BTreeMap<Digest, Position>,
+}
+
+/// Everything that the log holds and the tables do not.
+struct Scan {
+    from: Position,
+    view: ViewId,
+    chain: Digest,
+    voter: Option<Voter>,
+    payloads: BTreeMap<Height, fsm::Payload>,
+    decisions: BTreeMap<Height, Certificate>,
+    certificate: Option<Certificate>,
+    names: Vec<(Name, Position)>,
+    top: Height,
+    failure: Option<ScanFailure>,
+}
+
+enum ScanFailure {
+    Record(String),
+    Chain(Digest),
+}
+
+/// Opens tables and log and brings everything to the last block of the log.
+///
+/// Errors: [`NodeError`]; nothing was voted.
+pub(crate) fn recover(
+    opening: &Opening<'_>,
+    secret: Option<SecretKey>,
+) -> Result<Recovered, NodeError> {
+    let (tables, start) = open(opening)?;
+    let voter = secret.and_then(|secret| Voter::new(opening.view, secret));
+    let mut scan = Scan {
+        from: start.saved,
+        view: opening.view.id(),
+        chain: *opening.view.chain(),
+        voter,
+        payloads: BTreeMap::new(),
+        decisions: BTreeMap::new(),
+        certificate: None,
+        names: Vec::new(),
+        top: start.ledger.height(),
+        failure: None,
+    };
+    let options = Options {
+        file_bytes: opening.log_file_bytes,
+        ..Options::default()
+    };
+    let (log, found) = Log::open(
+        &opening.store.log_dir(),
+        opening.store.id(),
+        options,
+        |record| scan.visit(record),
+    )?;
+    scan.check(opening, found.end)?;
+    let index = Arc::new(Index::new(tables, log.reader()));
+    let parts = start.ledger.parts().clone();
+    let mut keeper = Keeper::new(Arc::clone(&index), parts, start.saved, start.open.clone());
+    let mut open = start.open;
+    for (name, position) in std::mem::take(&mut scan.names) {
+        index.saved(name, position);
+        keeper.saved(name, position);
+        if let Name::Batch(digest) = name {
+            open.insert(digest, position);
+        }
+    }
+    let mut replay = Replay {
+        opening,
+        index: Arc::clone(&index),
+        keeper,
+        ledger: start.ledger,
+        application: start.application,
+        open,
+    };
+    replay.run(scan.top)?;
+    let batches = replay.batches()?;
+    let recent = replay.recent(scan.certificate.as_ref())?;
+    let restored = Restored {
+        ledger: replay.ledger,
+        voter: scan.voter,
+        certificate: scan.certificate,
+        recent,
+        payloads: scan.payloads.into_iter().collect(),
+        decisions: scan.decisions.into_values().collect(),
+        batches,
+    };
+    Ok(Recovered {
+        restored,
+        application: replay.application,
+        keeper: replay.keeper,
+        index,
+        log,
+        is_new: found.is_new,
+    })
+}
+
+fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {
+    let dir = opening.store.tables_dir();
+    let found = open_engine(opening, &dir).and_then(|tables| {
+        let start = load(opening, &*tables)?;
+        Ok((tables, start))
+    });
+    let why = match found {
+        Ok((tables, Ok(start))) => return Ok((tables, start)),
+        Ok((_, Err(why))) => why,
+        Err(TableError::Damaged { place, what }) => format!("{place}: {what}"),
+        Err(other) => return Err(other.into()),
+    };
+    tracing::warn!(%why, "the tables are rebuilt from the log");
+    fs::remove_dir_all(&dir).map_err(|source| NodeError::System {
+        what: format!("cannot remove damaged tables in {}", dir.display()),
+        source,
+    })?;
+    let tables = open_engine(opening, &dir)?;
+    let start = fresh(opening);
+    Ok((tables, start))
+}
+
+fn open_engine(opening: &Opening<'_>, dir: &Path) -> Result<Arc<dyn Tables>, TableError> {
+    use index::{BATCHES, BLOCKS, CERTIFICATES, META, RESULTS, SEQUENCES, STATE};
+    let names = [
+        META,
+        BLOCKS,
+        CERTIFICATES,
+        BATCHES,
+        RESULTS,
+        SEQUENCES,
+        STATE,
+        tiles::TILES,
+    ];
+    let (engine, cache_bytes) = opening.tables;
+    let options = TableOptions {
+        tables: names.map(str::to_owned).to_vec(),
+        cache_bytes,
+    };
+    Ok(Arc::from(open_tables(dir, engine, &options)?))
+}
+
+fn fresh(opening: &Opening<'_>) -> Start {
+    Start {
+        ledger: Ledger::genesis(opening.genesis),
+        application: (opening.make)(),
+        saved: Position { file: 0, offset: 0 },
+        open: BTreeMap::new(),
+    }
+}
+
+/// What the tables hold; as inner error why they cannot be used.
+fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, String>, TableError> {
+    let Some(row) = tables.get(index::META, STANDING)? else {
+        return Ok(Ok(fresh(opening)));
+    };
+    let most = crate::blocks::codec::ENCODED_BYTES_MAX;
+    let standing: Standing = match crate::blocks::codec::decode(&row, most) {
+        Ok(standing) => standing,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let saved = standing.saved();
+    let tip = standing.parts.tip.clone();
+    let open = standing.open.iter().map(|(digest, (file, offset))| {
+        let (file, offset) = (*file, *offset);
+        (*digest, Position { file, offset })
+    });
+    let open = open.collect();
+    let entries = match remembered(tables, &tip.height, opening.genesis)? {
+        Ok(entries) => entries,
+        Err(why) => return Ok(Err(why)),
+    };
+    let ledger = match Ledger::restore(opening.genesis, standing.parts, entries) {
+        Ok(ledger) => ledger,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let mut application = (opening.make)();
+    let mut rows = Rows::new(tables);
+    let loaded = application.load(&mut rows, tip.height.0);
+    if let Err(error) = loaded {
+        return Ok(Err(error.to_string()));
+    }
+    let is_same = tip
+        .state
+        .is_none_or(|root| application.retain(tip.height.0, &root));
+    if !is_same {
+        return Ok(Err("the state is not that of its header".into()));
+    }
+    Ok(Ok(Start {
+        ledger,
+        application,
+        saved,
+        open,
+    }))
+}
+
+/// What the ledger remembers after `tip`, from the results of the heights that can matter.
+fn remembered(
+    tables: &dyn Tables,
+    tip: &Height,
+    genesis: &Genesis,
+) -> Result<Result<BTreeMap<ClientName, Executed>, String>, TableError> {
+    let span = u64::from(genesis.parameters.expiry_blocks_max);
+    let mut from = tip.minus(span).0.to_be_bytes().to_vec();
+    let mut entries = BTreeMap::new();
+    loop {
+        let range = Range::starting_at(&from);
+        let rows = tables.scan(index::RESULTS, &range, Direction::Forward, 64)?;
+        let Some((last, _)) = rows.last() else { break };
+        from = last.clone();
+        from.push(0);
+        for (_, row) in rows {
+            let kept = match index::decode_results(&row) {
+                Ok(kept) => kept,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            for one in kept.into_iter().filter(|one| one.executed.expiry >= *tip) {
+                entries.insert((one.client, one.client_sequence), one.executed);
+            }
+        }
+    }
+    Ok(Ok(entries))
+}
+
+/// The rows of the application's table, a stretch at a time.
+struct Rows<'a> {
+    tables: &'a dyn Tables,
+    from: Option<Vec<u8>>,
+    rows: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(tables: &'a dyn Tables) -> Self {
+        Self {
+            tables,
+            from: Some(Vec::new()),
+            rows: Vec::new().into_iter(),
+        }
+    }
+}
+
+impl Iterator for Rows<'_> {
+    type Item = std::io::Result<(bytes::Bytes, bytes::Bytes)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some((key, value)) = self.rows.next() {
+            return Some(Ok((key.into(), value.into())));
+        }
+        let range = Range::starting_at(&self.from.take()?);
+        let rows = self
+            .tables
+            .scan(index::STATE, &range, Direction::Forward, ROWS_AT_ONCE);
+        match rows {
+            Err(error) => Some(Err(std::io::Error::other(error))),
+            Ok(rows) => {
+                self.from = rows.last().map(|(key, _)| [key, &[0][..]].concat());
+                self.rows = rows.into_iter();
+                let (key, value) = self.rows.next()?;
+                Some(Ok((key.into(), value.into())))
+            }
+        }
+    }
+}
+
+impl Scan {
+    fn visit(&mut self, record: LogRecord<'_>) {
+        let is_known = record.position <= self.from;
+        if is_known && records::is_indexed(record.kind) || self.failure.is_some() {
+            return;
+        }
+        match records::decode(record.kind, record.payload) {
+            Ok(decoded) => self.take(decoded, record.position, is_known),
+            Err(error) => {
+                let what = format!("the record at {}: {error}", record.position);
+                self.failure = Some(ScanFailure::Record(what));
+            }
+        }
+    }
+
+    fn take(&mut self, record: Record, position: Position, is_known: bool) {
+        let name = records::name(&record);
+        match record {
+            Record::Voter(view, promise) if view == self.view => self.promise(&promise),
+            Record::Voter(..) | Record::Batch(_) => {}
+            Record::Payload(height, payload) => drop(self.payloads.insert(height, payload)),
+            Record::Decision(decision) => {
+                self.decisions.insert(decision.ballot.height, decision);
+            }
+            Record::Block(block) => {
+                if block.header.chain != self.chain {
+                    self.failure = Some(ScanFailure::Chain(block.header.chain));
+                }
+                self.top = self.top.max(block.header.height);
+            }
+            Record::Certificate(certificate) => self.certify(certificate),
+        }
+        if !is_known && name != Name::Nameless {
+            self.names.push((name, position));
+        }
+    }
+
+    fn promise(&mut self, promise: &VoterRecord) {
+        if let Some(voter) = &mut self.voter {
+            voter.apply(promise);
+        }
+    }
+
+    fn certify(&mut self, certificate: Certificate) {
+        let ballot = certificate.ballot;
+        let is_newer = self
+            .certificate
+            .as_ref()
+            .is_none_or(|newest| newest.ballot.height < ballot.height);
+        if ballot.kind == Kind::Persist && ballot.view == self.view && is_newer {
+            self.payloads = self.payloads.split_off(&ballot.height.next());
+            self.decisions = self.decisions.split_off(&ballot.height.next());
+            self.certificate = Some(certificate);
+        }
+    }
+
+    fn check(&mut self, opening: &Opening<'_>, end: Position) -> Result<(), NodeError> {
+        let dir = opening.store.dir();
+        if self.from >= end {
+            // The tables are written from durable records alone: the log lost some since.
+            return Err(Unusable::Wiped { dir: dir.into() }.into());
+        }
+        match self.failure.take() {
+            None => Ok(()),
+            Some(ScanFailure::Record(reason)) => Err(ReplayError::Record { reason }.into()),
+            Some(ScanFailure::Chain(found)) => Err(Unusable::OtherChain {
+                dir: dir.into(),
+                found,
+                expected: self.chain,
+            }
+            .into()),
+        }
+    }
+}
+
+struct Replay<'a> {
+    opening: &'a Opening<'a>,
+    index: Arc<Index>,
+    keeper: Keeper,
+    ledger: Ledger,
+    application: Box<dyn Application>,
+    open: BTreeMap<Digest, Position>,
+}
+
+impl Replay<'_> {
+    /// Applies every block up to `top` again.
+    fn run(&mut self, top: Height) -> Result<(), NodeError> {
+        let (first, mut told) = (self.ledger.height(), Instant::now());
+        while self.ledger.height() < top {
+            let height = self.ledger.height().next();
+            let block = self.index.block_at(height).map_err(ReplayError::from)?;
+            let block = block.ok_or(ReplayError::Block { height })?;
+            self.apply(block)?;
+            if self.keeper.is_full() {
+                self.keeper.commit()?;
+            }
+            if told.elapsed() >= PROGRESS_EVERY {
+                told = Instant::now();
+                tracing::info!(%height, %top, "replaying the log");
+            }
+        }
+        if self.ledger.height() > first {
+            tracing::info!(%first, height = %top, "the log was replayed");
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, block: Block) -> Result<(), ReplayError> {
+        let height = block.header.height;
+        let want = block.header.digest();
+        let groups = self.groups(&block)?;
+        for batch in block.body.batches() {
+            self.open.remove(&batch.digest());
+        }
+        let work = self.ledger.begin(Decided::replay(block, groups));
+        let execution = execute(&mut *self.application, &work);
+        let state = execution.state;
+        let applied = self.ledger.finish(execution);
+        let applied = applied.expect("the results are of the block under way");
+        if applied.digest != want {
+            let got = applied.digest;
+            return Err(ReplayError::Differs {
+                height,
+                got,
+                state,
+                want,
+            });
+        }
+        let kept = Arc::new(kept(&applied));
+        self.index.applied(&applied, Arc::clone(&kept));
+        self.keeper.applied(&applied, kept);
+        if work.is_sealed {
+            let changes = self.application.drain_changes();
+            self.keeper.changed(height, changes);
+        }
+        Ok(())
+    }
+
+    fn groups(&self, block: &Block) -> Result<Vec<Group>, ReplayError> {
+        let height = block.header.height;
+        let mut groups = Vec::new();
+        for batch in block.body.batches() {
+            let bytes = match batch {
+                BatchRef::Inline(bytes) => bytes.clone(),
+                BatchRef::Named(digest) => {
+                    let found = self.index.batch_of(digest)?;
+                    let batch = *digest;
+                    found.ok_or(ReplayError::Batch { height, batch })?
+                }
+            };
+            groups.extend(self.decode(bytes)?.groups);
+        }
+        Ok(groups)
+    }
+
+    fn decode(&self, bytes: bytes::Bytes) -> Result<CheckedBatch, ReplayError> {
+        let bounds = self.opening.genesis.parameters.bounds();
+        let decoded = CheckedBatch::decode(bytes, self.opening.view.chain(), &bounds);
+        let (batch, _) = decoded.map_err(|error| ReplayError::Record {
+            reason: error.to_string(),
+        })?;
+        Ok(batch)
+    }
+
+    /// Logged batches that no applied block names.
+    fn batches(&mut self) -> Result<Vec<Verified<CheckedBatch>>, ReplayError> {
+        let mut batches = Vec::new();
+        for digest in std::mem::take(&mut self.open).into_keys() {
+            if let Some(bytes) = self.index.batch_of(&digest)? {
+                // Its signatures held when it was logged.
+                batches.push(Verified::vouch(self.decode(bytes)?));
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Applied blocks from the certificate's height on: header digest and whether it is sealed.
+    fn recent(
+        &self,
+        certificate: Option<&Certificate>,
+    ) -> Result<Vec<(Height, Digest, bool)>, ReplayError> {
+        let from = certificate.map_or(Height(1), |newest| newest.ballot.height);
+        let mut recent = Vec::new();
+        for height in (from.0..=self.ledger.height().0).map(Height) {
+            let block = self.index.block_at(height)?;
+            let block = block.ok_or(ReplayError::Block { height })?;
+            let is_asked = block.header.state.is_some();
+            let parameters = self.ledger.parameters();
+            let sealed = is_sealed(height, &block.body, is_asked, parameters);
+            recent.push((height, block.header.digest(), sealed));
+        }
+        Ok(recent)
+    }
+}

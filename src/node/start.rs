@@ -1,0 +1,490 @@
+//! Puts a member together, runs it, and takes it apart.
+//!
+//! Source: `ARCHITECTURE.md`. In: a member's directory. Out: [`Node`].
+//! Holds: no vote leaves before the consensus key is bound to its log; every thread that fails
+//! ends the process and says why.
+//! Elsewhere: signals and exit codes (`cli`), the HTTP server (`api`).
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::clock::Clock;
+use super::config::Config;
+use super::driver::{Driver, INTERNAL_MAX, Internal, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
+use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
+use super::error::{GenesisFile, NodeError, Unusable};
+use super::executor::{self, Latest};
+use super::handle::{Handle, Parts};
+use super::herald::Waiters;
+use super::index::Index;
+use super::keeper::Keeper;
+use super::keys;
+use super::outlets::{self, Outlets};
+use super::recovery::{self, Opening, Recovered};
+use super::scribe::{self, NOTES_MAX, Note};
+use super::watch::{Certified, Tip, Watch};
+use crate::application::{Plugin, Registry};
+use crate::blocks::Genesis;
+use crate::committee::{Certificate, MemberId, View};
+use crate::consortium::serve::Archive;
+use crate::consortium::{self, Command, Consortium};
+use crate::crypto::{SecretKey, Verifier};
+use crate::fsm::PaceOptions;
+use crate::machine::Span;
+use crate::net::{self, Net};
+use crate::storage::{GroupCommit, GroupOptions, Store};
+
+/// What a node is started with.
+#[derive(Debug)]
+pub struct Options {
+    /// The member's directory.
+    pub dir: PathBuf,
+    /// Its settings.
+    pub config: Config,
+    /// A socket for members that is bound already; else the address in the settings is bound.
+    pub p2p: Option<TcpListener>,
+}
+
+impl Options {
+    /// The member in `dir` with the settings of its file and of the environment.
+    ///
+    /// Errors: [`NodeError::Config`].
+    pub fn load(dir: &Path) -> Result<Self, NodeError> {
+        Ok(Self {
+            dir: dir.into(),
+            config: Config::load(dir)?,
+            p2p: None,
+        })
+    }
+}
+
+/// A running member.
+pub struct Node {
+    handle: Handle,
+    net: Arc<Net>,
+    internal: Sender<Internal>,
+    threads: Vec<JoinHandle<()>>,
+    watch: Arc<Watch>,
+    // Held until everything else has ended.
+    _store: Store,
+}
+
+/// Reads the genesis document that `config` names for the member in `dir`.
+///
+/// Errors: [`GenesisFile`].
+pub fn read_genesis(dir: &Path, config: &Config) -> Result<Genesis, GenesisFile> {
+    let path = dir.join(&config.genesis);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(GenesisFile::Read { path, source }),
+    };
+    Genesis::from_json(&text).map_err(|source| GenesisFile::Wrong { path, source })
+}
+
+/// The checked files of a member.
+struct Files {
+    genesis: Genesis,
+    view: View,
+    plugin: &'static Plugin,
+    identity: SecretKey,
+    me: MemberId,
+    store: Store,
+    /// Nothing without a seat for it.
+    consensus: SecretKey,
+}
+
+impl Files {
+    fn open(options: &Options) -> Result<Self, NodeError> {
+        let dir = &options.dir;
+        let genesis = read_genesis(dir, &options.config)?;
+        let plugin = Registry::standard()?.get(&genesis.parameters.application)?;
+        let identity = keys::identity(dir)?;
+        let consensus = keys::consensus(dir)?;
+        let me = MemberId::of(&identity.public());
+        let view = genesis.view();
+        let view = view.expect("a document that was read makes a view");
+        if view.seat_of(&me).is_none() {
+            let (dir, chain) = (dir.clone(), genesis.chain());
+            let member = me;
+            return Err(Unusable::Stranger { dir, member, chain }.into());
+        }
+        let data = dir.join(&options.config.data);
+        if consensus.is_bound && !data.join("log").is_dir() {
+            return Err(Unusable::Wiped { dir: data }.into());
+        }
+        let store = Store::open(&data, consensus.store)?;
+        if store.id() != consensus.store {
+            let (found, expected) = (store.id(), consensus.store);
+            return Err(Unusable::OtherStore {
+                dir: data,
+                found,
+                expected,
+            }
+            .into());
+        }
+        Ok(Self {
+            genesis,
+            view,
+            plugin,
+            identity,
+            me,
+            store,
+            consensus: consensus.secret,
+        })
+    }
+}
+
+impl Node {
+    /// Starts the member in `options.dir`.
+    ///
+    /// Returns once everything of the disk is read and the member takes part. Errors:
+    /// [`NodeError`]; nothing was voted.
+    pub fn start(options: Options) -> Result<Self, NodeError> {
+        let files = Files::open(&options)?;
+        let (config, dir) = (&options.config, &options.dir);
+        let is_bound = keys::consensus(dir)?.is_bound;
+        let opening = Opening {
+            store: &files.store,
+            genesis: &files.genesis,
+            view: &files.view,
+            tables: (&config.tables, u64::from(config.tables_cache_mib) << 20),
+            log_file_bytes: config.log_file_mib << 20,
+            make: files.plugin.make,
+        };
+        let recovered = recovery::recover(&opening, Some(files.consensus.clone()))?;
+        if is_bound && recovered.is_new {
+            let dir = files.store.dir().into();
+            return Err(Unusable::Wiped { dir }.into());
+        }
+        // From here on the key may vote, and only with this log.
+        keys::bind(dir)?;
+        Machinery::new(&options.config)?.run(files, recovered, options)
+    }
+
+    /// Asks and submits from any thread.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Where members reach us.
+    pub fn p2p_addr(&self) -> SocketAddr {
+        self.net.local_addr()
+    }
+
+    /// Waits until SIGTERM or SIGINT, or until something fails.
+    pub async fn wait(&self) {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut ending = self.watch.ending();
+        let ended = async {
+            ending.wait_for(|ends| *ends).await.ok(); // an error says that nobody ends it any more
+        };
+        let signals = signal(SignalKind::terminate()).and_then(|terminate| {
+            let interrupt = signal(SignalKind::interrupt())?;
+            Ok((terminate, interrupt))
+        });
+        match signals {
+            Err(error) => {
+                tracing::warn!(%error, "signals cannot be waited for");
+                ended.await;
+            }
+            Ok((mut terminate, mut interrupt)) => tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM: this member ends"),
+                _ = interrupt.recv() => tracing::info!("SIGINT: this member ends"),
+                () = ended => {}
+            },
+        }
+        self.watch.end();
+    }
+
+    /// Ends every thread, after what was taken in is on the disk.
+    ///
+    /// Errors: [`NodeError::Failed`] when the member ended because something failed.
+    pub fn shutdown(self) -> Result<(), NodeError> {
+        self.watch.end();
+        self.internal.send(Internal::End).ok(); // a replica that is gone needs no end
+        self.net.shutdown();
+        for thread in self.threads {
+            // A thread that panicked has said why to the watch.
+            thread.join().ok();
+        }
+        match self.watch.failure() {
+            Some(reason) => Err(NodeError::Failed { reason }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The channels between the threads.
+struct Machinery {
+    inbox: (Sender<Inputs>, Receiver<Inputs>),
+    internal: (Sender<Internal>, Receiver<Internal>),
+    threads: usize,
+}
+
+impl Machinery {
+    fn new(config: &Config) -> Result<Self, NodeError> {
+        Ok(Self {
+            inbox: bounded(INBOX_MAX),
+            internal: bounded(INTERNAL_MAX),
+            threads: config.verify_threads(),
+        })
+    }
+
+    fn run(self, files: Files, recovered: Recovered, options: Options) -> Result<Node, NodeError> {
+        let Recovered {
+            restored,
+            application,
+            keeper,
+            index,
+            log,
+            ..
+        } = recovered;
+        let certified = certified(&index, restored.certificate.as_ref());
+        let tip = Tip {
+            header: restored.ledger.tip().clone(),
+            digest: restored.ledger.tip_digest(),
+        };
+        let replica = consortium::Options {
+            me: files.me,
+            genesis: files.genesis.clone(),
+            verifier: Verifier::ed25519(),
+            pace: PACE,
+            resend: RESEND,
+        };
+        let clock = Clock::start();
+        let replica = Consortium::new(replica, restored, clock.now());
+        let replica = replica.expect("a document that was read makes a view");
+        let watch = Arc::new(Watch::new(tip, certified, replica.overview()));
+        let latest = Arc::new(Latest::new(&*application));
+        let waiters = Arc::new(Waiters::default());
+        let others: Vec<MemberId> = members(&files.genesis)
+            .filter(|id| *id != files.me)
+            .collect();
+        let dropped = Arc::new(Dropped::new(others.iter().copied()));
+        let checks = Arc::new(Checks {
+            ears: replica.ears(),
+            application: (files.plugin.make)(),
+            dropped: Arc::clone(&dropped),
+        });
+        let hearing = Hearing::start(&checks, &waiters, &self.inbox.0, self.threads);
+        let hearing = Arc::new(hearing.map_err(no_thread)?);
+        let gate = hearing.submissions();
+        let net = Arc::new(self.net(&files, options, hearing)?);
+        let log = GroupCommit::start(log, GroupOptions::default())?;
+
+        let mut spawn = Spawner {
+            watch: &watch,
+            threads: Vec::new(),
+        };
+        let (work, working) = bounded(WORK_MAX);
+        let (servings, served) = bounded(SERVINGS_MAX);
+        let (news, heralded) = bounded(NEWS_MAX);
+        let (notes, noted) = bounded(NOTES_MAX);
+        let (internal, inbox) = (self.internal.0.clone(), self.inbox.1);
+        let ports = Outlets {
+            net: Arc::clone(&net),
+            log,
+            internal: internal.clone(),
+            work,
+            servings,
+            news,
+        };
+        let sources = Sources {
+            inbox,
+            internal: self.internal.1,
+        };
+        spawn.scribe(keeper, noted)?;
+        {
+            let (notes, latest, internal) = (notes.clone(), Arc::clone(&latest), internal.clone());
+            spawn.thread("executor", move || {
+                executor::run(application, &working, &internal, &notes, &latest);
+            })?;
+            let (index, net) = (Arc::clone(&index), Arc::clone(&net));
+            spawn.thread("librarian", move || {
+                outlets::serve_members(&index, &net, &served);
+            })?;
+        }
+        {
+            let (index, waiters) = (Arc::clone(&index), Arc::clone(&waiters));
+            let watch = Arc::clone(&watch);
+            spawn.thread("herald", move || {
+                outlets::herald(&heralded, &index, &waiters, &watch, &notes);
+            })?;
+        }
+        let driver = Driver::new(replica, others, ports, Arc::clone(&watch), clock);
+        spawn.driver(driver, sources)?;
+        let threads = spawn.threads;
+        let handle = Handle::new(Parts {
+            genesis: files.genesis,
+            identity: files.identity,
+            me: files.me,
+            gate,
+            internal: internal.clone(),
+            index,
+            latest,
+            waiters,
+            dropped,
+            net: Arc::downgrade(&net),
+            watch: Arc::clone(&watch),
+            application: (files.plugin.make)(),
+        });
+        Ok(Node {
+            handle,
+            net,
+            internal,
+            threads,
+            watch,
+            _store: files.store,
+        })
+    }
+
+    fn net(
+        &self,
+        files: &Files,
+        options: Options,
+        hearing: Arc<Hearing>,
+    ) -> Result<Net, NodeError> {
+        let config = &options.config;
+        let listen = match options.p2p {
+            Some(socket) => net::Listen::Bound(socket),
+            None => net::Listen::Address(config.listen_p2p),
+        };
+        let [a, b, c, d, e, f, g, h, ..] = keys::entropy().map_err(no_entropy)?;
+        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let internal = self.internal.0.clone();
+        let notice = move |event| {
+            let command = match event {
+                net::Event::Up(peer) => Command::Connected(MemberId(peer)),
+                net::Event::Down(peer) => Command::Disconnected(MemberId(peer)),
+            };
+            // At the end of the process nobody listens.
+            internal.send(Internal::Command(command)).ok();
+        };
+        let options = net::Options {
+            identity: files.identity.clone(),
+            chain: files.genesis.chain(),
+            listen,
+            peers: peers(&files.genesis, config),
+            limits: net::Limits::default(),
+            seed,
+        };
+        Ok(Net::start(
+            options,
+            move |frame| hearing.hear(frame),
+            notice,
+        )?)
+    }
+}
+
+/// Bounds of the progress timeout on a real network.
+const PACE: PaceOptions = PaceOptions {
+    first: Span::from_ms(2_000),
+    least: Span::from_ms(500),
+    most: Span::from_ms(60_000),
+};
+/// How long nothing may move before the others are asked where they stand.
+const RESEND: Span = Span::from_ms(250);
+
+/// The founders' ids.
+fn members(genesis: &Genesis) -> impl Iterator<Item = MemberId> + '_ {
+    let identities = genesis.founders.iter().map(|founder| founder.identity);
+    identities.map(|key| MemberId::of(&key))
+}
+
+/// Whom the network speaks with: the founders, at the addresses in the settings where they differ.
+fn peers(genesis: &Genesis, config: &Config) -> Vec<net::Peer> {
+    let peers = genesis.founders.iter().map(|founder| {
+        let id = MemberId::of(&founder.identity);
+        let other = config.peers.get(&founder.name);
+        let other = other.or_else(|| config.peers.get(&id.to_string()));
+        net::Peer {
+            id: id.0,
+            key: founder.identity,
+            address: other.unwrap_or(&founder.address).clone(),
+        }
+    });
+    peers.collect()
+}
+
+/// The newest certified block of the disk, with its header.
+fn certified(index: &Index, certificate: Option<&Certificate>) -> Option<Certified> {
+    let certificate = certificate?;
+    let block = index.block(certificate.ballot.height)?;
+    Some(Certified {
+        header: block.header,
+        certificate: certificate.clone(),
+    })
+}
+
+fn no_thread(source: std::io::Error) -> NodeError {
+    let what = "the system gives no thread".into();
+    NodeError::System { what, source }
+}
+
+fn no_entropy(source: std::io::Error) -> NodeError {
+    let what = "the system gives no random bytes".into();
+    NodeError::System { what, source }
+}
+
+/// Starts threads whose panic or failure ends the process.
+struct Spawner<'a> {
+    watch: &'a Arc<Watch>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Spawner<'_> {
+    fn thread(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), NodeError> {
+        let alarm = Alarm {
+            watch: Arc::clone(self.watch),
+            name,
+        };
+        let spawned = thread::Builder::new().name(name.into()).spawn(move || {
+            let _alarm = alarm;
+            work();
+        });
+        self.threads.push(spawned.map_err(no_thread)?);
+        Ok(())
+    }
+
+    fn driver(&mut self, driver: Driver<Outlets>, sources: Sources) -> Result<(), NodeError> {
+        let watch = Arc::clone(self.watch);
+        self.thread("replica", move || {
+            if let Err(error) = driver.run(&sources) {
+                watch.fail(error);
+            }
+            watch.end();
+        })
+    }
+
+    fn scribe(&mut self, keeper: Keeper, notes: Receiver<Vec<Note>>) -> Result<(), NodeError> {
+        let watch = Arc::clone(self.watch);
+        self.thread("scribe", move || {
+            if let Err(error) = scribe::run(keeper, &notes) {
+                watch.fail(error);
+            }
+        })
+    }
+}
+
+/// Tells of a thread that panics.
+struct Alarm {
+    watch: Arc<Watch>,
+    name: &'static str,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.watch.fail(format!("thread {} failed", self.name));
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What everybody may look at: the replica's overview, the newest certified block, the end.
+//!
+//! Source: `ARCHITECTURE.md`. In: news of the replica's thread and the herald. Out: copies.
+//! Holds: looking never waits for the replica.
+//! Elsewhere: what is told over HTTP (`host`).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::blocks::Header;
+use crate::committee::{Certificate, Height};
+use crate::consortium::{Change, FaultKind, Overview};
+use crate::crypto::Digest;
+
+/// The newest block that everybody can be shown.
+#[derive(Clone, Debug)]
+pub struct Tip {
+    /// Its header.
+    pub header: Header,
+    /// The header's digest.
+    pub digest: Digest,
+}
+
+/// A header and the certificate over it.
+#[derive(Clone, Debug)]
+pub struct Certified {
+    /// The header.
+    pub header: Header,
+    /// PERSIST votes of a quorum over its digest.
+    pub certificate: Certificate,
+}
+
+#[derive(Debug)]
+struct State {
+    overview: Overview,
+    held: usize,
+    tip: Tip,
+    certified: Option<Certified>,
+    /// The newest certified header with a state root.
+    provable: Option<Certified>,
+    faults: BTreeMap<FaultKind, u64>,
+    halted: Option<Height>,
+    failure: Option<String>,
+    /// Sealed headers that wait for their certificate.
+    uncertified: BTreeMap<Height, Header>,
+}
+
+/// What everybody may look at.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    state: Mutex<State>,
+    /// Executed transactions since genesis; marked when it grows.
+    executed: watch::Sender<u64>,
+    /// Whether the process ends.
+    ending: watch::Sender<bool>,
+}
+
+/// Headers that wait for a certificate, at most; the oldest are forgotten.
+const UNCERTIFIED_MAX: usize = 8192;
+
+impl Watch {
+    /// Starts at `tip`.
+    pub(crate) fn new(tip: Tip, certified: Option<Certified>, overview: Overview) -> Self {
+        let executed = watch::Sender::new(tip.header.receipts.size);
+        let provable = certified.clone().filter(|c| c.header.state.is_some());
+        Self {
+            state: Mutex::new(State {
+                overview,
+                held: 0,
+                tip,
+                certified,
+                provable,
+                faults: BTreeMap::new(),
+                halted: None,
+                failure: None,
+                uncertified: BTreeMap::new(),
+            }),
+            executed,
+            ending: watch::Sender::new(false),
+        }
+    }
+
+    /// The replica's thread says where it stands.
+    pub(crate) fn set(&self, overview: Overview, held: usize) {
+        let mut state = self.state();
+        (state.overview, state.held) = (overview, held);
+    }
+
+    /// A block was applied.
+    pub(crate) fn applied(&self, header: &Header, digest: Digest) {
+        let mut state = self.state();
+        state.tip = Tip {
+            header: header.clone(),
+            digest,
+        };
+        state.uncertified.insert(header.height, header.clone());
+        while state.uncertified.len() > UNCERTIFIED_MAX {
+            state.uncertified.pop_first();
+        }
+        drop(state);
+        self.executed.send_replace(header.receipts.size);
+    }
+
+    /// A block has a certificate.
+    pub(crate) fn certified(&self, certificate: &Certificate) {
+        let mut state = self.state();
+        let height = certificate.ballot.height;
+        let later = state.uncertified.split_off(&height.next());
+        let mut ready = std::mem::replace(&mut state.uncertified, later);
+        let header = ready.remove(&height);
+        let is_same = |header: &Header| header.digest() == certificate.ballot.digest;
+        let Some(header) = header.filter(is_same) else {
+            return;
+        };
+        let certified = Certified {
+            header,
+            certificate: certificate.clone(),
+        };
+        if certified.header.state.is_some() {
+            state.provable = Some(certified.clone());
+        }
+        state.certified = Some(certified);
+    }
+
+    /// Something that operators see changed.
+    pub(crate) fn changed(&self, change: &Change) {
+        match change {
+            Change::State(name) => tracing::info!(state = name, "ordering"),
+            Change::Regency(regency, leader) => tracing::info!(regency, %leader, "new leader"),
+            Change::Fault(fault) => {
+                tracing::warn!(who = %fault.who, kind = ?fault.kind, "a member misbehaves");
+                *self.state().faults.entry(fault.kind).or_default() += 1;
+            }
+            Change::Halted {
+                height,
+                ours,
+                certified,
+            } => {
+                tracing::error!(
+                    %height, ours = %ours.digest(), state = ?ours.state, %certified,
+                    "our block differs from the certified one; voting has stopped"
+                );
+                self.state().halted = Some(*height);
+            }
+        }
+    }
+
+    /// Something failed for good: the process ends. The first failure counts.
+    pub(crate) fn fail(&self, what: impl ToString) {
+        let what = what.to_string();
+        tracing::error!(%what, "this member ends");
+        self.state().failure.get_or_insert(what);
+        self.end();
+    }
+
+    /// The process ends.
+    pub(crate) fn end(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Where the replica stands, and how much waits for the log.
+    pub(crate) fn overview(&self) -> (Overview, usize) {
+        let state = self.state();
+        (state.overview.clone(), state.held)
+    }
+
+    /// The newest applied block.
+    pub(crate) fn tip(&self) -> Tip {
+        self.state().tip.clone()
+    }
+
+    /// The newest certified block.
+    pub(crate) fn newest_certified(&self) -> Option<Certified> {
+        self.state().certified.clone()
+    }
+
+    /// The newest certified block with a state root.
+    pub(crate) fn provable(&self) -> Option<Certified> {
+        self.state().provable.clone()
+    }
+
+    /// Misbehaviour seen, by kind.
+    pub(crate) fn faults(&self) -> BTreeMap<FaultKind, u64> {
+        self.state().faults.clone()
+    }
+
+    /// Where voting has halted.
+    pub(crate) fn halted(&self) -> Option<Height> {
+        self.state().halted
+    }
+
+    /// Why the process ends, when it failed.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.state().failure.clone()
+    }
+
+    /// Executed transactions, to wait on.
+    pub(crate) fn executed(&self) -> watch::Receiver<u64> {
+        self.executed.subscribe()
+    }
+
+    /// The end, to wait on.
+    pub(crate) fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
