@@ -6,10 +6,15 @@
 //! error. Elsewhere: what a ledger does (`node`), how it is asked (`client`).
 
 mod args;
+mod dev;
 mod failure;
+mod keys;
 mod output;
+mod ports;
+mod processes;
 mod reads;
 mod seam;
+mod start;
 mod status;
 mod submit;
 mod target;
@@ -21,6 +26,8 @@ mod tests;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+
+use tokio::runtime::{Builder, Runtime};
 
 use args::{Cli, LedgerVerb, MemberVerb, ToolVerb, Verb};
 use failure::Failure;
@@ -60,11 +67,11 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             }
         }),
         Verb::Member(verb) => match verb {
-            MemberVerb::Dev(_) => todo(&common),
-            MemberVerb::Key(_) => todo(&common),
-            MemberVerb::Init(_) => todo(&common),
-            MemberVerb::Start(_) => todo(&common),
-            MemberVerb::Config(_) => todo(&common),
+            MemberVerb::Dev(args) => on_runtime(dev::run(&common, &args)),
+            MemberVerb::Key(args) => keys::key(&common, &args),
+            MemberVerb::Init(args) => keys::init(&common, &args),
+            MemberVerb::Start(args) => start::run(&common, &args),
+            MemberVerb::Config(args) => keys::config(&common, &args),
         },
         Verb::Tool(verb) => match verb {
             ToolVerb::Verify(args) => verify::run(&common, &args),
@@ -84,10 +91,13 @@ fn todo(_common: &args::Common) -> Result<ExitCode, Failure> {
 
 /// Runs `act` with timers and sockets.
 fn on_runtime<T>(act: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    runtime()?.block_on(act)
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    let built = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build()
-        .map_err(|error| Failure::refused(format!("no runtime: {error}"), "check ulimit -u"))?;
-    runtime.block_on(act)
+        .build();
+    built.map_err(|error| Failure::refused(format!("no runtime: {error}"), "check ulimit -u"))
 }

@@ -14,6 +14,7 @@ mod executor;
 mod handle;
 mod herald;
 mod index;
+pub mod init;
 mod keeper;
 pub mod keys;
 mod outlets;
@@ -29,7 +30,7 @@ pub use self::config::Config;
 pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
 pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};
-pub use self::start::{Node, Options};
+pub use self::start::{Node, Options, read_genesis};
 pub use self::watch::{Certified, Tip};
 
 #[cfg(test)]
