@@ -20,7 +20,7 @@ use super::driver::{Driver, INTERNAL_MAX, Internal, NEWS_MAX, SERVINGS_MAX, Sour
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, Unusable};
 use super::executor::{self, Latest};
-use super::handle::{Handle, Parts};
+use super::handle::{Handle, Parts, Who};
 use super::herald::Waiters;
 use super::host;
 use super::index::Index;
@@ -371,11 +371,13 @@ impl Machinery {
         spawn.driver(driver, sources)?;
         let threads = spawn.threads;
         let handle = Handle::new(Parts {
-            genesis: files.genesis,
-            identity: files.identity,
-            me: files.me,
-            name,
-            client,
+            who: Who {
+                genesis: files.genesis,
+                identity: files.identity,
+                me: files.me,
+                name,
+                client,
+            },
             gate,
             internal: internal.clone(),
             index,
