@@ -10,7 +10,7 @@ use super::apply::{Source, named};
 use super::contract::{Event, Timer, Wanted};
 use super::message::{DIGESTS_MAX, Extent, Message};
 use super::replica::{Consortium, Out};
-use crate::committee::{Certificate, Height, MemberId, View};
+use crate::committee::{Height, MemberId, View};
 use crate::crypto::{Digest, Verified};
 use crate::fsm::{self, Status};
 use crate::machine::{Span, Time, To};
@@ -299,17 +299,6 @@ impl Consortium {
         }
         if !elsewhere.is_empty() {
             out.emit(Event::Serve(from, Wanted::Batches(elsewhere)));
-        }
-    }
-
-    /// Tells members without a seat of a new certificate; seats learn it from PERSIST votes and from
-    /// the certificates that proposals carry.
-    pub(super) fn spread(&mut self, certificate: &Certificate, out: &mut Out) {
-        for observer in &self.catchup.observers {
-            out.send(
-                To::One(*observer),
-                Message::Certificate(certificate.clone()),
-            );
         }
     }
 }

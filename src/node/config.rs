@@ -33,6 +33,8 @@ pub struct Config {
     pub listen_api: SocketAddr,
     /// The engine of the tables.
     pub tables: String,
+    /// The overlay that spreads what everybody should know.
+    pub overlay: String,
     /// Memory that the tables may use as a cache, in MiB.
     pub tables_cache_mib: u32,
     /// Length of a log file in MiB.
@@ -58,6 +60,7 @@ impl Default for Config {
             listen_p2p: loopback(7100),
             listen_api: loopback(7200),
             tables: "redb".into(),
+            overlay: "full-gossip".into(),
             tables_cache_mib: 64,
             log_file_mib: 64,
             verify_threads: 0,

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value as Json;
 
 use super::handle::{Handle, Parts};
 use super::herald::{Promise, Refused, Settled, Settlement};
@@ -311,19 +310,13 @@ fn transaction(
         }
         (Some(newest), true) => {
             let proof = proofs::transaction(&parts.index, newest, name, executed);
-            Some(json(&Proof::Transaction(proof.map_err(not_found)?))?)
+            Some(Proof::Transaction(proof.map_err(not_found)?))
         }
     };
     let promise = (persistence, certificate);
     Ok(api::Transaction {
         submitted: done(parts, name, executed, Some(block), promise),
         proof,
-    })
-}
-
-fn json(proof: &Proof) -> Result<Json, Refusal> {
-    serde_json::to_value(proof).map_err(|error| Refusal::Failed {
-        reason: error.to_string(),
     })
 }
 
@@ -352,7 +345,7 @@ fn certified_value(parts: &Parts, key: &[u8]) -> Result<api::Value, Refusal> {
     Ok(api::Value {
         state_root: Some(root),
         certified: true,
-        proof: Some(json(&Proof::State(proof))?),
+        proof: Some(Proof::State(proof)),
         ..show::value(key, value.as_deref(), newest.header.height)
     })
 }

@@ -297,16 +297,19 @@ impl Machinery {
             header: restored.ledger.tip().clone(),
             digest: restored.ledger.tip_digest(),
         };
+        let clock = Clock::start();
         let replica = consortium::Options {
             me: files.me,
             genesis: files.genesis.clone(),
             verifier: Verifier::ed25519(),
+            identity: files.identity.clone(),
+            overlay: options.config.overlay.clone(),
+            seed: keys::entropy().map_err(no_entropy)?,
+            first_counter: (clock.now().0 / 1_000) << 20,
             pace: PACE,
             resend: RESEND,
         };
-        let clock = Clock::start();
-        let replica = Consortium::new(replica, restored, clock.now());
-        let replica = replica.expect("a document that was read makes a view");
+        let replica = Consortium::new(replica, restored, clock.now()).map_err(NodeError::Plug)?;
         let watch = Arc::new(Watch::new(tip, certified, replica.overview()));
         let latest = Arc::new(Latest::new(&*application));
         let waiters = Arc::new(Waiters::default());

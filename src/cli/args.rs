@@ -1,0 +1,502 @@
+//! The command line: every verb, every flag, an example each.
+//!
+//! Source: `docs/cli.md`. In: words. Out: [`Cli`].
+//! Holds: a flag may stand before or after words; every flag has a variable `CONSORTIUM_*`.
+//! Elsewhere: what the verbs do (the file of each), how answers are printed (`output`).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+/// The program's arguments.
+#[derive(Debug, Parser)]
+#[command(
+    name = "consortium",
+    version,
+    about = "A ledger that several organisations run together without trusting any one of them",
+    after_help = "Start:  consortium dev\n\
+        Every flag has an environment variable CONSORTIUM_*.\n\
+        Exit codes: 0 done, 1 refused or absent, 2 wrong usage, 3 timed out, 4 verification failed.",
+    infer_subcommands = false,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// Members' HTTP addresses: several after one flag, with commas, or the flag again.
+    #[arg(long, global = true, value_name = "URL", value_delimiter = ',')]
+    pub(crate) api: Vec<String>,
+    /// A folder of `dev` or of one member.
+    #[arg(long, global = true)]
+    pub(crate) dir: Option<PathBuf>,
+    /// The genesis document that answers are checked against.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
+    /// How data is printed.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    /// How progress is shown on standard error.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) progress: Progress,
+    /// Seconds until an answer is given up.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30.0)]
+    pub(crate) timeout: f64,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: one document, or one object a line where it never ends.
+    Json,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// A bar on a terminal, else JSON lines.
+    #[default]
+    Auto,
+    /// JSON lines.
+    Json,
+    /// None.
+    None,
+}
+
+/// Every verb, by what it works on.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    #[command(flatten)]
+    Ledger(LedgerVerb),
+    #[command(flatten)]
+    Member(MemberVerb),
+    #[command(flatten)]
+    Tool(ToolVerb),
+}
+
+/// Verbs that ask a running ledger.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerVerb {
+    /// Asks every member now: role, height, view, regency, lag, version, state.
+    #[command(after_help = "Example:  consortium status -o json")]
+    Status,
+    /// Submits operations and waits for the promise asked for.
+    #[command(after_help = SUBMIT_HELP)]
+    Submit(SubmitArgs),
+    /// Prints the value of a key and nothing else; exit 1 where the key is absent.
+    #[command(after_help = "Example:  consortium get greeting --certified --proof value.proof")]
+    Get(GetArgs),
+    /// Prints one block.
+    #[command(after_help = "Example:  consortium block 3 -o json")]
+    Block(BlockArgs),
+    /// Prints executed transactions in the order of the ledger.
+    #[command(after_help = "Example:  consortium tail --from 0 --follow -o json")]
+    Tail(TailArgs),
+}
+
+const SUBMIT_HELP: &str = "\
+Operations:  put KEY VALUE | del KEY | cas KEY OLD NEW | raw HEX | -   (- reads one a line)
+cas with --absent takes KEY NEW and sets the key only where it is absent.
+Examples:
+  consortium submit put greeting hello
+  consortium submit --id order-17 --wait durable --proof paid.proof put order/17 paid
+  printf 'put a 1\\nput b 2\\n' | consortium submit -";
+
+/// Verbs that make or run members.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberVerb {
+    /// Runs a whole ledger on this machine: N member processes on loopback.
+    #[command(after_help = "Example:  consortium dev --members 4 --dir ledger")]
+    Dev(DevArgs),
+    /// Makes, shows or rotates a member's keys.
+    #[command(after_help = "Example:  consortium key generate --dir alpha > alpha.json")]
+    Key(KeyArgs),
+    /// Joins founders' public files into a genesis document, or makes a test ledger's folders.
+    #[command(
+        after_help = "Examples:\n  consortium init --founder alpha.json --founder beta.json \
+        --out genesis.json\n  consortium init --members 4 --dir ledger"
+    )]
+    Init(InitArgs),
+    /// Runs one member until SIGINT or SIGTERM.
+    #[command(after_help = "Example:  consortium start --dir ledger/member-2")]
+    Start(StartArgs),
+    /// Prints every setting of a member with its default, or checks a member's file.
+    #[command(after_help = "Example:  consortium config check --dir ledger/member-0")]
+    Config(ConfigArgs),
+}
+
+/// Verbs that need no running member of ours.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ToolVerb {
+    /// Checks a member's folder or a proof file against a genesis document; nothing else is asked.
+    #[command(after_help = "Example:  consortium verify --genesis genesis.json --proof paid.proof")]
+    Verify(VerifyArgs),
+    /// Measures a ledger under load.
+    #[command(after_help = "Example:  consortium bench --members 4 --clients 8 --seconds 10")]
+    Bench(BenchArgs),
+    /// Runs members in one process under a seed: a fault found is a seed that replays it.
+    #[command(after_help = "Example:  consortium simulate --seeds 100 --members 4 --shrink")]
+    Simulate(SimulateArgs),
+    /// Lists the engines that can order or gate.
+    #[command(after_help = "Example:  consortium engines -o json")]
+    Engines,
+    /// Lists the membership protocols.
+    #[command(after_help = "Example:  consortium overlays -o json")]
+    Overlays,
+    /// Prints completions for a shell.
+    #[command(after_help = "Example:  consortium completions bash > \
+        /etc/bash_completion.d/consortium")]
+    Completions(CompletionsArgs),
+    /// Prints the manual page, of one verb where it is named.
+    #[command(after_help = "Example:  consortium man | man -l -")]
+    Man(ManArgs),
+}
+
+/// How far a submission must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// A quorum accepted its place; survives power loss of all members.
+    Ordered,
+    /// f + 1 members gave the same signed result.
+    Executed,
+    /// Under a block certificate: one answer proves it to anybody.
+    #[default]
+    Durable,
+}
+
+/// `submit`.
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// How far the submission must be before it is answered.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) wait: WaitFor,
+    /// The client's key: a file in $CONSORTIUM_HOME, made on first use.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) key: String,
+    /// Makes it idempotent: the same key, id and operation executes once, whoever sends it again.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) id: Option<String>,
+    /// Writes the offline proof there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proof: Option<PathBuf>,
+    /// Blocks from now after which it must not execute any more.
+    #[arg(long, value_name = "BLOCKS", default_value_t = crate::client::EXPIRY_BLOCKS)]
+    pub(crate) expiry: u64,
+    /// `cas`: the key must be absent.
+    #[arg(long)]
+    pub(crate) absent: bool,
+    /// The operation.
+    #[arg(value_name = "OPERATION", required = true, num_args = 1.., allow_negative_numbers = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The key.
+    pub(crate) key: String,
+    /// Asks for a proof and checks it; of absence too.
+    #[arg(long)]
+    pub(crate) certified: bool,
+    /// Writes the offline proof there; implies --certified.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proof: Option<PathBuf>,
+}
+
+/// `block`.
+#[derive(Debug, Args)]
+pub(crate) struct BlockArgs {
+    /// Its height; genesis is 0.
+    pub(crate) height: u64,
+}
+
+/// `tail`.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// The first sequence to print; without it, with --follow the next one, else the last ten.
+    #[arg(long, value_name = "SEQUENCE")]
+    pub(crate) from: Option<u64>,
+    /// Waits for more.
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
+/// `dev`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Members with a seat.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) members: u16,
+    /// Members without a seat.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) observers: u16,
+    /// The state machine.
+    #[arg(long, default_value = "kv")]
+    pub(crate) application: String,
+    /// Ends by itself so many seconds after it is ready.
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// What orders inside the committee.
+    #[arg(long, default_value = "mod-smart")]
+    pub(crate) committee_engine: String,
+    /// What gates blocks for all.
+    #[arg(long, default_value = "certified")]
+    pub(crate) group_engine: String,
+    /// The membership protocol.
+    #[arg(long, default_value = "full-gossip")]
+    pub(crate) overlay: String,
+    /// What keeps tables.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) tables: Tables,
+}
+
+/// What keeps tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tables {
+    /// sled, with a sync behind every flush.
+    #[cfg_attr(feature = "sled", default)]
+    Sled,
+    /// redb.
+    #[cfg_attr(not(feature = "sled"), default)]
+    Redb,
+}
+
+impl Tables {
+    /// Its name in `member.toml`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Tables::Sled => "sled",
+            Tables::Redb => "redb",
+        }
+    }
+}
+
+/// `key`.
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// What to do; `generate` prints the public founder file.
+    #[arg(value_enum)]
+    pub(crate) action: KeyAction,
+    /// The member's name in the founder file; the folder's name without it.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where other members reach it, `host:port`.
+    #[arg(long, default_value = "")]
+    pub(crate) address: String,
+}
+
+/// What `key` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyAction {
+    /// Makes both keys and prints the public founder file.
+    Generate,
+    /// Prints the public founder file of keys that are there.
+    Show,
+    /// Makes a new consensus key for the next view.
+    Rotate,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// A founder's public file, as `key generate` printed it.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "members")]
+    pub(crate) founder: Vec<PathBuf>,
+    /// The document to write.
+    #[arg(long, value_name = "FILE", default_value = "genesis.json")]
+    pub(crate) out: PathBuf,
+    /// Makes keys, folders and the document for a test of so many members below --dir.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) members: Option<u16>,
+    /// The ledger's name.
+    #[arg(long, default_value = "consortium")]
+    pub(crate) name: String,
+    /// The state machine.
+    #[arg(long, default_value = "kv")]
+    pub(crate) application: String,
+    /// A client key that may submit, by its hex; without any, every key may.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) client: Vec<String>,
+}
+
+/// `start`.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// Ends when standard input does: a parent that dies takes its members along.
+    #[arg(long, hide = true)]
+    pub(crate) until_input_ends: bool,
+}
+
+/// `config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// What to do.
+    #[arg(value_enum)]
+    pub(crate) action: ConfigAction,
+}
+
+/// What `config` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConfigAction {
+    /// Prints every setting: those of the folder's `member.toml`, defaults for the rest.
+    Print,
+    /// Checks the folder's `member.toml`.
+    Check,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// A proof file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proof: Option<PathBuf>,
+    /// An archive's address.
+    #[arg(long, value_name = "URL")]
+    pub(crate) archive: Option<String>,
+    /// The view chain, fetched from members.
+    #[arg(long)]
+    pub(crate) views: bool,
+}
+
+/// `bench`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Members of the ledger that it starts, where --api and --dir name none.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) members: u16,
+    /// Bytes of one operation.
+    #[arg(long, default_value_t = 512)]
+    pub(crate) size: usize,
+    /// What is promised per answer; see `docs/cli.md`.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) mode: BenchMode,
+    /// Transactions under one signature, at most.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) batch_signature: u16,
+    /// Open loop: so many transactions a second, whatever the answers do.
+    #[arg(long, conflicts_with = "clients")]
+    pub(crate) rate: Option<f64>,
+    /// Closed loop: so many transactions under way at once.
+    #[arg(long)]
+    pub(crate) clients: Option<u32>,
+    /// How long it is measured.
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) seconds: f64,
+    /// How far a submission must be.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) wait: WaitFor,
+    /// What keeps tables.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) tables: Tables,
+}
+
+/// What is promised per answer, from least to most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub(crate) enum BenchMode {
+    /// Unsigned and in memory.
+    U,
+    /// On disk without signatures.
+    D,
+    /// Signed, in memory.
+    S,
+    /// Signed, on disk, under a certificate: what the ledger does.
+    #[default]
+    R,
+}
+
+/// `simulate`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// One seed.
+    #[arg(long, conflicts_with = "seeds")]
+    pub(crate) seed: Option<u64>,
+    /// So many seeds in a row.
+    #[arg(long)]
+    pub(crate) seeds: Option<u64>,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) first: u64,
+    /// Members.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) members: u16,
+    /// Steps of one run.
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) steps: u64,
+    /// Which faults happen how often, as `name=rate,…`.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) faults: Option<String>,
+    /// Looks for a shorter run that shows the same.
+    #[arg(long)]
+    pub(crate) shrink: bool,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// A verb; the whole program without one.
+    pub(crate) verb: Option<String>,
+}
+
+/// Parses `words`, the program's name first.
+///
+/// Errors: what clap prints, help and version among them.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(spread_urls(words))?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// The whole grammar, every flag with its variable.
+pub(crate) fn command() -> clap::Command {
+    with_variables(Cli::command())
+}
+
+fn with_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_long() {
+        Some(long) => {
+            let name = format!("CONSORTIUM_{}", long.to_uppercase().replace('-', "_"));
+            arg.env(clap::builder::Str::from(name))
+                .hide_env_values(true)
+        }
+        None => arg,
+    });
+    command.mut_subcommands(with_variables)
+}
+
+/// `--api A B C` means three addresses: every later word that is one gets the flag again, so that
+/// the words of the verb are never taken for addresses.
+fn spread_urls(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut spread: Vec<OsString> = Vec::new();
+    let mut after_url = false;
+    for word in words {
+        let text = word.to_string_lossy();
+        let is_url = text.starts_with("http://") || text.starts_with("https://");
+        let is_after_flag = spread.last().is_some_and(|last| last == "--api");
+        if is_url && after_url && !is_after_flag {
+            spread.push("--api".into());
+        }
+        after_url = text.starts_with("--api=") || is_url && (is_after_flag || after_url);
+        spread.push(word);
+    }
+    spread
+}

@@ -1,0 +1,223 @@
+//! `key`, `init` and `config`: the files of members, before anything runs.
+//!
+//! Source: `docs/cli.md`, `docs/formats.md`. In: folders, founders' public files. Out: keys, the
+//! genesis document, settings.
+//! Holds: only public files are joined; nothing that exists is overwritten; no secret is printed.
+//! Elsewhere: how keys are kept (`node::keys`), what the document says (`blocks`).
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::args::{Common, ConfigAction, ConfigArgs, InitArgs, KeyAction, KeyArgs};
+use super::failure::Failure;
+use super::output::{Output, pairs, say};
+use super::{ports, seam};
+use crate::blocks::{Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
+use crate::committee::MemberId;
+use crate::crypto::{Digest, PublicKey};
+
+pub(crate) fn key(common: &Common, args: &KeyArgs) -> Result<ExitCode, Failure> {
+    if args.action == KeyAction::Rotate {
+        let instead = "keys rotate with the views, which come in a later one; keep this key";
+        return Err(Failure::not_yet("key rotate", instead));
+    }
+    let Some(dir) = &common.dir else {
+        let what = "whose keys? a member's folder is missing";
+        return Err(Failure::usage(what, "consortium key generate --dir alpha"));
+    };
+    let folder = dir
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let name = args
+        .name
+        .clone()
+        .or(folder)
+        .unwrap_or_else(|| "member".into());
+    let founder = match args.action {
+        KeyAction::Generate => seam::generate_keys(dir, &name, &args.address)?,
+        KeyAction::Show | KeyAction::Rotate => seam::show_keys(dir, &name, &args.address)?,
+    };
+    // The founder file is JSON in both formats: it is what `init` reads.
+    let text = serde_json::to_string_pretty(&founder);
+    let text = text.expect("a founder of strings and keys has a JSON form");
+    Output::new(common).lines(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `init` made.
+#[derive(Serialize)]
+struct Made {
+    genesis: PathBuf,
+    chain: Digest,
+    name: String,
+    members: Vec<MadeMember>,
+}
+
+#[derive(Serialize)]
+struct MadeMember {
+    id: MemberId,
+    name: String,
+    address: String,
+}
+
+pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure> {
+    let parameters = Parameters {
+        application: known_application(&args.application)?,
+        clients: clients(&args.client)?,
+        ..Parameters::default()
+    };
+    let (path, genesis) = match (args.members, args.founder.as_slice()) {
+        (Some(members), []) => {
+            let Some(dir) = &common.dir else {
+                let what = "--members makes folders, and --dir is missing";
+                return Err(Failure::usage(
+                    what,
+                    "consortium init --members 4 --dir ledger",
+                ));
+            };
+            let plan = seam::Plan {
+                name: args.name.clone(),
+                addresses: ports::free_pairs(members.into())?,
+                parameters,
+                tables: super::args::Tables::default().name(),
+            };
+            (dir.join("genesis.json"), seam::make_cluster(dir, &plan)?)
+        }
+        (None, []) => {
+            return Err(Failure::usage(
+                "no founder is named",
+                "--founder FILE… as `key generate` printed them, or --members N for a test",
+            ));
+        }
+        (_, files) => {
+            let genesis = join(files, &args.name, parameters)?;
+            write_new(&args.out, genesis.to_json().as_bytes())?;
+            (args.out.clone(), genesis)
+        }
+    };
+    let members = genesis.founders.iter().map(|founder| MadeMember {
+        id: MemberId::of(&founder.identity),
+        name: founder.name.clone(),
+        address: founder.address.clone(),
+    });
+    let made = Made {
+        chain: genesis.chain(),
+        name: genesis.name.clone(),
+        members: members.collect(),
+        genesis: path,
+    };
+    Output::new(common).document(&made, |made| {
+        let members: Vec<&str> = made.members.iter().map(|m| m.name.as_str()).collect();
+        pairs(&[
+            ("genesis", made.genesis.display().to_string()),
+            ("chain", made.chain.to_string()),
+            ("name", made.name.clone()),
+            ("members", members.join(" ")),
+        ])
+    })?;
+    say("next: compare the chain id with every founder, then: consortium start --dir MEMBER_DIR");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn join(files: &[PathBuf], name: &str, parameters: Parameters) -> Result<Genesis, Failure> {
+    let mut founders = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
+        let founder: Founder = serde_json::from_str(&text).map_err(|error| {
+            let what = format!("{}: {error}", path.display());
+            Failure::refused(
+                what,
+                "ask that founder for the output of: consortium key show",
+            )
+        })?;
+        founders.push(founder);
+    }
+    let founded = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let genesis = Genesis {
+        version: FORMAT_VERSION,
+        name: name.into(),
+        founded_us: u64::try_from(founded.as_micros()).unwrap_or_default(),
+        parameters,
+        founders,
+    };
+    let checked = genesis.check();
+    let next = "ask the founder that is named for a new file, or leave it out";
+    checked.map_err(|error| Failure::refused(error, next))?;
+    Ok(genesis)
+}
+
+fn clients(keys: &[String]) -> Result<Clients, Failure> {
+    if keys.is_empty() {
+        return Ok(Clients::Open);
+    }
+    let keys = keys.iter().map(|key| {
+        let key: Result<PublicKey, _> = key.parse();
+        key.map_err(|error| Failure::usage(error, "a client key is 64 hex digits"))
+    });
+    Ok(Clients::Listed(keys.collect::<Result<_, _>>()?))
+}
+
+/// The name of an application that this binary runs.
+pub(crate) fn known_application(name: &str) -> Result<String, Failure> {
+    let registry = crate::application::Registry::standard();
+    let registry = registry.map_err(|error| Failure::refused(error, "build without that crate"))?;
+    match registry.get(name) {
+        Ok(plugin) => Ok(plugin.name.to_owned()),
+        Err(error) => Err(Failure::usage(error, "choose one of those")),
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let write = || {
+        let mut file = fs::File::create_new(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Failure::refused(
+            format!(
+                "{} exists, and a genesis document is made once",
+                path.display()
+            ),
+            "give another --out, or remove the file",
+        ),
+        _ => Failure::file(path, &error),
+    })
+}
+
+pub(crate) fn config(common: &Common, args: &ConfigArgs) -> Result<ExitCode, Failure> {
+    let output = Output::new(common);
+    match args.action {
+        ConfigAction::Print => {
+            let settings = seam::settings(common.dir.as_deref())?;
+            output.document(&settings.as_json, |_| settings.as_toml.clone())?;
+        }
+        ConfigAction::Check => {
+            let Some(dir) = &common.dir else {
+                let what = "whose settings? a member's folder is missing";
+                return Err(Failure::usage(
+                    what,
+                    "consortium config check --dir MEMBER_DIR",
+                ));
+            };
+            let checked = seam::check_member(dir)?;
+            output.document(&checked, |checked| {
+                pairs(&[
+                    ("member", checked.member.to_string()),
+                    ("name", checked.name.clone()),
+                    ("chain", checked.chain.to_string()),
+                    ("p2p", checked.p2p.clone()),
+                    ("api", checked.api.clone()),
+                ])
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

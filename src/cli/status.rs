@@ -1,0 +1,180 @@
+//! `status`: every member, asked now, side by side.
+//!
+//! Source: `docs/cli.md`. In: members' addresses. Out: one row each, unreachable ones too.
+//! Holds: no member is waited for longer than [`STATUS_LIMIT`].
+//! Elsewhere: what a member says of itself (`api`).
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use super::args::Common;
+use super::failure::Failure;
+use super::output::{Output, short, table};
+use super::target::{Target, Targets};
+use crate::api::{Role, Status};
+use crate::client::AskError;
+use crate::committee::{Height, MemberId, Regency, Sizes, ViewId};
+use crate::crypto::Digest;
+
+/// How long one member may take.
+const STATUS_LIMIT: Duration = Duration::from_millis(500);
+
+#[derive(Serialize)]
+struct Report {
+    members: Vec<Row>,
+    quorum: u64,
+    faults_tolerated: u64,
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: Option<MemberId>,
+    name: String,
+    api: String,
+    reachable: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(flatten)]
+    place: Place,
+    #[serde(flatten)]
+    part: Part,
+}
+
+#[derive(Default, Serialize)]
+struct Place {
+    height: Option<Height>,
+    group_height: Option<Height>,
+    lag: Option<u64>,
+    digest: Option<Digest>,
+    state_digest: Option<Digest>,
+    last_checkpoint: Option<Height>,
+}
+
+#[derive(Default, Serialize)]
+struct Part {
+    role: Option<Role>,
+    state: Option<String>,
+    view: Option<ViewId>,
+    regency: Option<Regency>,
+    leader: Option<MemberId>,
+    faults_seen: Option<u64>,
+    version: Option<String>,
+}
+
+pub(crate) async fn run(common: &Common) -> Result<ExitCode, Failure> {
+    let targets = Targets::find(common)?;
+    let asks = targets.members.iter().map(|m| m.api.status(STATUS_LIMIT));
+    let answers = join_all(asks).await;
+    let heights = answers.iter().flatten().map(|status| status.tip.height);
+    let top = heights.max().unwrap_or_default();
+    let orders: Vec<_> = answers.iter().flatten().map(|s| &s.order).collect();
+    let sizes = Sizes::of(targets.members.len().max(1));
+    let report = Report {
+        quorum: orders
+            .iter()
+            .map(|o| o.quorum)
+            .max()
+            .unwrap_or(sizes.q as u64),
+        faults_tolerated: orders
+            .iter()
+            .map(|order| order.faults_tolerated)
+            .max()
+            .unwrap_or(sizes.f as u64),
+        members: targets
+            .members
+            .iter()
+            .zip(&answers)
+            .map(|(target, answer)| row(target, answer, top))
+            .collect(),
+    };
+    Output::new(common).document(&report, Report::table)?;
+    if report.members.iter().any(|row| row.reachable) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Failure::refused(
+        "no member answers",
+        "start one: consortium start --dir MEMBER_DIR, or a test ledger: consortium dev",
+    ))
+}
+
+fn row(target: &Target, answer: &Result<Status, AskError>, top: Height) -> Row {
+    let known = target.known.as_ref();
+    let mut row = Row {
+        id: known.map(|member| member.id),
+        name: known.map_or_else(String::new, |member| member.name.clone()),
+        api: target.api.base().to_owned(),
+        reachable: answer.is_ok(),
+        error: answer.as_ref().err().map(ToString::to_string),
+        place: Place::default(),
+        part: Part::default(),
+    };
+    let Ok(status) = answer else {
+        return row;
+    };
+    (row.id, row.name) = (Some(status.member.id), status.member.name.clone());
+    row.place = Place {
+        height: Some(status.tip.height),
+        group_height: Some(status.tip.group_height),
+        lag: Some(top.0 - status.tip.height.0),
+        digest: Some(status.tip.digest),
+        state_digest: Some(status.tip.state_digest),
+        last_checkpoint: Some(status.last_checkpoint),
+    };
+    row.part = Part {
+        role: Some(status.order.role),
+        state: Some(status.order.state.clone()),
+        view: Some(status.order.view),
+        regency: Some(status.order.regency),
+        leader: status.order.leader,
+        faults_seen: Some(status.faults_seen),
+        version: Some(status.version.clone()),
+    };
+    row
+}
+
+impl Report {
+    fn table(&self) -> String {
+        let heads = [
+            "name", "role", "state", "height", "lag", "view", "regency", "faults", "version",
+            "api", "id",
+        ];
+        let rows: Vec<Vec<String>> = self.members.iter().map(Row::cells).collect();
+        let (q, f) = (self.quorum, self.faults_tolerated);
+        let sum = format!("quorum {q}, tolerates {f} faulty");
+        format!("{}\n{sum}", table(&heads, &rows))
+    }
+}
+
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        fn cell(value: Option<impl ToString>) -> String {
+            value.map_or_else(|| "-".into(), |value| value.to_string())
+        }
+        let role = self.part.role.map(|role| match role {
+            Role::Leader => "leader",
+            Role::Follower => "follower",
+            Role::Observer => "observer",
+        });
+        let state = match &self.error {
+            Some(_) => Some("unreachable".to_owned()),
+            None => self.part.state.clone(),
+        };
+        vec![
+            self.name.clone(),
+            cell(role),
+            cell(state),
+            cell(self.place.height),
+            cell(self.place.lag),
+            cell(self.part.view),
+            cell(self.part.regency),
+            cell(self.part.faults_seen),
+            cell(self.part.version.clone()),
+            self.api.clone(),
+            cell(self.id.map(short)),
+        ]
+    }
+}
