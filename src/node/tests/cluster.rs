@@ -138,7 +138,7 @@ async fn four_members_commit_and_one_comes_back() {
     }
 }
 
-/// A copy of a member's directory as a kill would leave it: nothing was committed or flushed for it.
+/// A copy of a member's directory as a kill would leave it.
 fn killed(folder: &Path, name: &str) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a temporary folder");
     let from = init::member_dir(folder, 0);
