@@ -419,12 +419,11 @@ fn wake(
     restored: Restored,
     clock: Clock,
 ) -> Result<(Consortium, Arc<Watch>), NodeError> {
-    let certified = certified(&index, restored.certificate.as_ref());
+    let certified = certified(index, restored.certificate.as_ref());
     let tip = Tip {
         header: restored.ledger.tip().clone(),
         digest: restored.ledger.tip_digest(),
     };
-    let clock = Clock::start();
     let replica = consortium::Options {
         me: files.me,
         genesis: files.genesis.clone(),
