@@ -88,11 +88,14 @@ impl Checks {
     fn hear(&self, from: &MemberId, frame: &[u8]) -> Result<Heard, HearError> {
         let heard = self.ears.hear(from, frame)?;
         let refused = HearError::Malformed { what: "operation" };
-        match &heard {
-            Heard::Batch(batch) if !self.admits(batch) => Err(refused),
-            Heard::Order(order) if !self.admits_inline(order)? => Err(refused),
-            _ => Ok(heard),
-        }
+        let is_good = if let Heard::Batch(batch) = &heard {
+            self.admits(batch)
+        } else if let Heard::Order(order) = &heard {
+            self.admits_inline(order)?
+        } else {
+            true
+        };
+        if is_good { Ok(heard) } else { Err(refused) }
     }
 
     fn admits(&self, batch: &CheckedBatch) -> bool {

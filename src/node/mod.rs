@@ -26,6 +26,7 @@ mod recovery;
 mod scribe;
 mod show;
 mod start;
+mod threads;
 mod tiles;
 mod timers;
 mod watch;

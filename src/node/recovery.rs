@@ -99,19 +99,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered, NodeError> {
     let (tables, start) = open(opening)?;
     let voter = secret.and_then(|secret| Voter::new(opening.view, secret));
-    let mut scan = Scan {
-        from: start.saved,
-        view: opening.view.id(),
-        chain: *opening.view.chain(),
-        voter,
-        payloads: BTreeMap::new(),
-        decisions: BTreeMap::new(),
-        journal: Vec::new(),
-        certificate: None,
-        names: Vec::new(),
-        top: start.ledger.height(),
-        failure: None,
-    };
+    let mut scan = Scan::new(opening, &start, voter);
     let options = Options {
         file_bytes: opening.log_file_bytes,
         ..Options::default()
@@ -123,6 +111,7 @@ pub(crate) fn recover(
         |record| scan.visit(record),
     )?;
     scan.check(opening, found.end)?;
+    scan.drop_settled();
     let index = Arc::new(Index::new(tables, log.reader()));
     let parts = start.ledger.parts().clone();
     let mut keeper = Keeper::new(Arc::clone(&index), parts, start.saved, start.open.clone());
@@ -330,6 +319,31 @@ impl Iterator for Rows<'_> {
 }
 
 impl Scan {
+    fn new(opening: &Opening<'_>, start: &Start, voter: Option<Voter>) -> Self {
+        Self {
+            from: start.saved,
+            view: opening.view.id(),
+            chain: *opening.view.chain(),
+            voter,
+            payloads: BTreeMap::new(),
+            decisions: BTreeMap::new(),
+            journal: Vec::new(),
+            certificate: None,
+            names: Vec::new(),
+            top: start.ledger.height(),
+            failure: None,
+        }
+    }
+
+    /// Drops payloads and decisions that the newest certificate settles.
+    fn drop_settled(&mut self) {
+        if let Some(certificate) = &self.certificate {
+            let open = certificate.ballot.height.next();
+            self.payloads = self.payloads.split_off(&open);
+            self.decisions = self.decisions.split_off(&open);
+        }
+    }
+
     fn visit(&mut self, record: LogRecord<'_>) {
         let is_known = record.position <= self.from;
         if is_known && records::is_indexed(record.kind) || self.failure.is_some() {
@@ -380,9 +394,8 @@ impl Scan {
             .as_ref()
             .is_none_or(|newest| newest.ballot.height < ballot.height);
         if ballot.kind == Kind::Persist && ballot.view == self.view && is_newer {
-            self.payloads = self.payloads.split_off(&ballot.height.next());
-            self.decisions = self.decisions.split_off(&ballot.height.next());
             self.certificate = Some(certificate);
+            self.drop_settled();
         }
     }
 
