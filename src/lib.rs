@@ -19,4 +19,5 @@ pub mod crypto;
 pub mod fsm;
 pub mod machine;
 pub mod net;
+pub mod sim;
 pub mod storage;

@@ -216,6 +216,7 @@ impl Consortium {
         }
         self.certify_reached(now, out);
         if !is_empty {
+            self.progressed();
             self.tell(now, fsm::Command::Progress, out);
         }
     }

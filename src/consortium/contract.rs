@@ -66,6 +66,8 @@ pub enum Timer {
     Flush,
     /// Missing batches or blocks are asked for again.
     Fetch,
+    /// Own batches that are not committed are spread again.
+    Spread,
 }
 
 /// One block for the application.

@@ -14,6 +14,7 @@ mod message;
 pub mod pool;
 mod replica;
 mod seal;
+pub mod serve;
 
 pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,

@@ -276,7 +276,8 @@ impl Pool {
         if self.shelf.get(&digest).is_some() {
             return Taken::Known;
         }
-        if self.committed.contains(&digest) {
+        // One that a later proposal names once more is needed again.
+        if self.committed.contains(&digest) && !self.proposed.contains(&digest) {
             return Taken::Late;
         }
         let used = self.shelf.used(&origin).plus(Weight::of_batch(&batch));

@@ -1,0 +1,67 @@
+//! Answers members that lack what our disk has.
+//!
+//! Source: `ARCHITECTURE.md`. In: what is wanted, an archive. Out: messages of the bulk lane.
+//! Holds: an extent ends at the first certified height and fits one frame; nothing is answered
+//! where the archive lacks a piece.
+//! Elsewhere: where the bytes lie (`node`, `sim`), who asks and when (the replica).
+
+use bytes::Bytes;
+
+use super::contract::Wanted;
+use super::message::{Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Extent, Message};
+use crate::blocks::codec;
+use crate::committee::{Certificate, Height};
+use crate::crypto::Digest;
+
+/// Bytes of the blocks in one extent, at most; a longer stretch is not served.
+pub const EXTENT_BYTES_MAX: usize = 3 << 20;
+
+/// What a member keeps on its disk.
+pub trait Archive {
+    /// The applied block at `height`.
+    fn block(&self, height: Height) -> Option<Block>;
+
+    /// The block certificate of the lowest height from `height` on that has one.
+    fn certificate_at_or_after(&self, height: Height) -> Option<Certificate>;
+
+    /// The encoded batch.
+    fn batch(&self, digest: &Digest) -> Option<Bytes>;
+}
+
+/// The messages that answer `wanted`; empty where the archive cannot help.
+pub fn answer(archive: &dyn Archive, wanted: &Wanted) -> Vec<Message> {
+    match wanted {
+        Wanted::Blocks(from) => extent(archive, *from)
+            .map(Message::Extent)
+            .into_iter()
+            .collect(),
+        Wanted::Batches(digests) => {
+            let asked = digests.iter().take(DIGESTS_MAX);
+            let held = asked.filter_map(|digest| archive.batch(digest));
+            held.map(Message::Batch).collect()
+        }
+    }
+}
+
+fn extent(archive: &dyn Archive, from: Height) -> Option<Extent> {
+    let certificate = archive.certificate_at_or_after(from)?;
+    let last = certificate.ballot.height;
+    assert!(last >= from, "an archive looks upwards");
+    if last.0 - from.0 >= EXTENT_BLOCKS_MAX as u64 {
+        return None;
+    }
+    let mut blocks = Vec::new();
+    let mut bytes = 0;
+    for height in from.0..=last.0 {
+        let block = archive.block(Height(height))?;
+        bytes += codec::encode(&block).len();
+        if bytes > EXTENT_BYTES_MAX {
+            return None;
+        }
+        blocks.push(block);
+    }
+    Some(Extent {
+        blocks,
+        certificate,
+    })
+}
