@@ -19,6 +19,8 @@ use crate::machine::{Span, Time, To};
 const PENDING_MAX: usize = 4096;
 /// How long an answer may take before another peer is asked.
 const PATIENCE: Span = Span::from_ms(200);
+/// How often a member without a seat asks for what follows.
+const POLL: Span = Span::from_ms(2_000);
 /// Blocks whose batches are fetched ahead of their turn.
 const PREFETCH_BLOCKS: usize = 32;
 
@@ -93,6 +95,9 @@ impl Consortium {
         decided
             .iter()
             .for_each(|(height, payload)| self.on_decided(*height, payload));
+        if self.is_observer() {
+            self.poll(out);
+        }
         self.apply(now, out);
     }
 
@@ -183,6 +188,21 @@ impl Consortium {
             self.arm_fetch(out);
         }
         self.asked_again(out);
+        if self.is_observer() && !self.catchup.is_armed {
+            self.poll(out);
+        }
+    }
+
+    fn is_observer(&self) -> bool {
+        self.view.seat_of(&self.options.me).is_none()
+    }
+
+    /// Without a seat nobody tells us twice of a certificate, so now and then we ask for what follows.
+    fn poll(&mut self, out: &mut Out) {
+        if let Some(peer) = self.catchup.next_peer() {
+            out.send(To::One(peer), Message::Request(self.chain.reach().next()));
+        }
+        out.arm(Timer::Fetch, POLL);
     }
 
     /// A certificate stands above what is applied. Heights in the window are about to be decided here;

@@ -17,10 +17,13 @@ use crate::committee::{
     Certificate, Claim, Height, Kind, Lock, Regency, Seat, View, Vote, Voter, VoterRecord,
 };
 use crate::crypto::{Digest, Verified};
-use crate::machine::{Outbox, Time, To};
+use crate::machine::{Outbox, Span, Time, To};
 
 /// Decisions that one answer to a lagging seat carries, at most; it asks again for more.
 const DECISIONS_PER_ANSWER: usize = 8;
+
+/// A member at rest says where it stands after so many spans of the resend timer.
+const REST_FACTOR: u64 = 16;
 
 /// The shared state.
 #[derive(Debug)]
@@ -675,6 +678,18 @@ impl Scene<'_> {
     pub(super) fn ask_all(&mut self) {
         let question = self.core.status(true);
         self.send(Message::Status(question));
+    }
+
+    /// Tells every seat where we stand.
+    pub(super) fn say_status(&mut self) {
+        let status = self.core.status(false);
+        self.send(Message::Status(status));
+    }
+
+    /// Arms the same timer as [`Scene::arm_resend`] for a member with nothing to wait for.
+    pub(super) fn arm_rest(&mut self) {
+        let rest = Span(self.core.options.resend.0.saturating_mul(REST_FACTOR));
+        self.out.arm(Timer::Resend, rest);
     }
 
     /// Arms the timer that asks where the others stand.

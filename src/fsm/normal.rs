@@ -291,8 +291,11 @@ impl Normal {
         if context.core.is_unsettled() {
             context.arm_resend();
         } else {
+            // At rest: whoever missed something hears from this that it did.
             self.moves_seen = 0;
             self.silent = 0;
+            context.say_status();
+            context.arm_rest();
         }
     }
 }

@@ -24,8 +24,14 @@ impl World {
             2 if faults.crash => self.some_down(true),
             _ => {}
         }
-        let after = self.dice.within(100_000, 4_000_000);
+        let after = self.dice.within(20_000, 2_000_000);
         self.later(after, Happening::Trouble);
+    }
+
+    /// How long something lasts: mostly short, at times long.
+    fn duration(&mut self) -> u64 {
+        let most = [100_000, 1_000_000, FAULT_US_MAX][self.dice.index(3)];
+        self.dice.within(most / 10, most)
     }
 
     fn partition(&mut self) {
@@ -44,7 +50,7 @@ impl World {
         };
         self.cut(&side, one_way);
         self.count("partitions");
-        let after = self.dice.within(50_000, FAULT_US_MAX);
+        let after = self.duration();
         self.later(after, Happening::Mend(0));
     }
 
@@ -90,7 +96,7 @@ impl World {
         };
         self.count(if loses_power { "crashes" } else { "restarts" });
         for victim in victims {
-            let after = self.dice.within(10_000, FAULT_US_MAX / 2);
+            let after = self.duration();
             self.stop(victim, loses_power);
             self.later(after, Happening::Start(victim));
         }

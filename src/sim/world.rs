@@ -159,7 +159,7 @@ impl World {
             self.later(at, Happening::Start(member));
         }
         self.later(100_000, Happening::Client);
-        self.later(1_000_000, Happening::Trouble);
+        self.later(300_000, Happening::Trouble);
         let steps = self.ground.options.steps;
         while self.counts.steps < steps && self.oracle.broken.is_empty() && self.step() {}
         self.calm();
