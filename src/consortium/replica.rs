@@ -475,7 +475,7 @@ impl Consortium {
         self.apply(now, out);
         self.lead(now, out);
         let is_open = self.chain.has_pending() || self.ordering.has_open();
-        let has_work = self.pool.has_work() || is_open;
+        let has_work = self.pool.has_work() || is_open || self.needs_seal();
         if has_work != self.had_work || has_work {
             self.had_work = has_work;
             self.tell(now, fsm::Command::Work(has_work), out);

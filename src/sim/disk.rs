@@ -12,7 +12,9 @@ use crate::application::Application;
 use crate::blocks::{BatchRef, Body, CheckedBatch, Genesis, Group};
 use crate::committee::{Certificate, Height, MemberId, View, Voter};
 use crate::consortium::serve::Archive;
-use crate::consortium::{Block, Decided, Execute, Execution, Ledger, Outcome, Record, Restored};
+use crate::consortium::{
+    Applied, Block, Decided, Execute, Execution, Ledger, Outcome, Record, Restored,
+};
 use crate::crypto::{Digest, Domain, SecretKey, Verified};
 
 /// A member's log.
@@ -88,9 +90,10 @@ impl Disk {
             }
         }
         let certified = certificate.as_ref().map_or(Height(0), |c| c.ballot.height);
-        let mut recent = Vec::new();
+        let (mut recent, mut applied) = (Vec::new(), Vec::new());
         for block in blocks {
-            let sealed = root.replay(block, &batches, &mut ledger, &mut *app);
+            let (sealed, again) = root.replay(block, &batches, &mut ledger, &mut *app);
+            applied.push(again);
             let names = block.body.batches().map(BatchRef::digest);
             names.for_each(|digest| order.retain(|held| *held != digest));
             if block.header.height >= certified {
@@ -109,7 +112,11 @@ impl Disk {
                 .filter_map(|digest| batches.remove(digest))
                 .collect(),
         };
-        Recovered { restored, app }
+        Recovered {
+            restored,
+            app,
+            applied,
+        }
     }
 
     fn payloads(&self, above: Height) -> Vec<(Height, crate::fsm::Payload)> {
@@ -157,6 +164,8 @@ impl Archive for Disk {
 pub(super) struct Recovered {
     pub(super) restored: Restored,
     pub(super) app: Box<dyn Application>,
+    /// Every block of the log, applied again.
+    pub(super) applied: Vec<Applied>,
 }
 
 /// What a log is read against.
@@ -195,14 +204,14 @@ impl Root<'_> {
         groups
     }
 
-    /// Applies a stored block again; whether it is sealed.
+    /// Applies a stored block again; whether it is sealed, and what it gives.
     fn replay(
         &self,
         block: &Block,
         batches: &BTreeMap<Digest, Verified<CheckedBatch>>,
         ledger: &mut Ledger,
         app: &mut dyn Application,
-    ) -> bool {
+    ) -> (bool, Applied) {
         let groups = self.groups(&block.body, batches);
         let execute = ledger.begin(Decided::replay(block.clone(), groups));
         let sealed = execute.is_sealed;
@@ -213,7 +222,7 @@ impl Root<'_> {
             applied.block, *block,
             "member {name} replays its own blocks"
         );
-        sealed
+        (sealed, applied)
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Oracle {
     receipts: u64,
     /// Where each member stands in this life.
     applied: Vec<Height>,
+    /// What each member said that it applied, in any life.
+    kept: Vec<Height>,
     /// What members were told is ordered before anybody applied it.
     ordered: BTreeMap<Height, Vec<Name>>,
     /// The highest certificate that any member holds durably.
@@ -68,6 +70,7 @@ impl Oracle {
             answered: BTreeMap::new(),
             receipts: 0,
             applied: vec![Height(0); members],
+            kept: vec![Height(0); members],
             ordered: BTreeMap::new(),
             certified: Height(0),
             broken: Vec::new(),
@@ -89,15 +92,12 @@ impl Oracle {
         }
     }
 
-    /// A member starts, at the height that its log gave back.
-    pub(super) fn started(&mut self, member: usize, height: Height, tip: Digest) {
-        self.applied[member] = height;
-        let canonical = self.block(height).map(|block| block.digest);
-        if height > Height(0) && canonical.is_some_and(|digest| digest != tip) {
-            self.breaks(
-                "agreement",
-                format!("member {member} starts at another {height}"),
-            );
+    /// A member starts, with the blocks of its log: some may be news to all of us.
+    pub(super) fn started(&mut self, member: usize, blocks: &[Applied]) {
+        self.applied[member] = Height(0);
+        blocks.iter().for_each(|block| self.applied(member, block));
+        if self.applied[member] < self.kept[member] {
+            self.breaks("durability", format!("member {member} lost blocks"));
         }
     }
 
@@ -117,6 +117,7 @@ impl Oracle {
             );
         }
         self.applied[member] = height;
+        self.kept[member] = self.kept[member].max(height);
         let names = applied
             .answers
             .iter()

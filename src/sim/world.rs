@@ -254,8 +254,13 @@ impl World {
             me: member.id,
             secret: member.secret.clone(),
         };
-        let Recovered { restored, app } = member.disk.recover(&root, app);
-        let (height, tip) = (restored.ledger.height(), restored.ledger.tip_digest());
+        let recovered = member.disk.recover(&root, app);
+        let Recovered {
+            restored,
+            app,
+            applied,
+        } = recovered;
+        let height = restored.ledger.height();
         let options = consortium::Options {
             me: member.id,
             genesis: ground.genesis.clone(),
@@ -271,7 +276,7 @@ impl World {
         let replica = Consortium::new(options, restored, now).expect("founders make a view");
         member.running = Some(Running::new(replica, app));
         member.life += 1;
-        self.oracle.started(index, height, tip);
+        self.oracle.started(index, &applied);
         self.note(1, index, &height.0.to_le_bytes());
         self.input(index, Input::Command(Command::Start));
         for other in (0..self.members.len()).filter(|other| *other != index) {
