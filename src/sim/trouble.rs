@@ -51,7 +51,7 @@ impl World {
         self.cut(&side, one_way);
         self.count("partitions");
         let after = self.duration();
-        self.later(after, Happening::Mend(0));
+        self.later(after, Happening::Mend);
     }
 
     /// Cuts the links between members on different sides; one way only from true to false.
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// Mends every link; where one was cut both ends learn that it stands again.
-    pub(super) fn mend_after(&mut self, _number: u64) {
+    pub(super) fn mend_after(&mut self) {
         for (one, other) in self.net.mend() {
             let after = self.dice.delay(1_000);
             self.later(after, Happening::Link(one, other, true));
@@ -126,7 +126,7 @@ impl World {
         self.net.weather.loss = 0;
         self.net.weather.duplicate = 0;
         self.net.weather.reorder = false;
-        self.mend_after(0);
+        self.mend_after();
         for member in 0..self.members.len() {
             self.later(1_000, Happening::Start(member));
         }

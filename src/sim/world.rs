@@ -57,7 +57,7 @@ pub(super) enum Happening {
     Link(usize, usize, bool),
     Client,
     Trouble,
-    Mend(u64),
+    Mend,
 }
 
 struct Entry(u64, u64, Happening);
@@ -154,15 +154,25 @@ impl World {
 
     /// Runs the whole history.
     pub(super) fn run(&mut self) {
+        self.begin();
+        let steps = self.ground.options.steps;
+        while self.counts.steps < steps && self.oracle.broken.is_empty() && self.step() {}
+        self.calm();
+        self.settle();
+    }
+
+    /// Members start one after the other; clients and trouble follow.
+    pub(super) fn begin(&mut self) {
         for member in 0..self.members.len() {
             let at = self.dice.below(50_000);
             self.later(at, Happening::Start(member));
         }
         self.later(100_000, Happening::Client);
         self.later(300_000, Happening::Trouble);
-        let steps = self.ground.options.steps;
-        while self.counts.steps < steps && self.oracle.broken.is_empty() && self.step() {}
-        self.calm();
+    }
+
+    /// Runs until everything admitted is answered everywhere, or too much time has passed.
+    pub(super) fn settle(&mut self) {
         let deadline = self.now + CALM_US;
         let mut look = self.now;
         while self.now < deadline && self.oracle.broken.is_empty() {
@@ -179,6 +189,23 @@ impl World {
         if let Some(why) = self.unsettled().filter(|_| self.oracle.broken.is_empty()) {
             self.oracle.breaks("liveness", why);
         }
+    }
+
+    /// Runs for `us` microseconds of the world.
+    #[cfg(test)]
+    pub(super) fn run_for(&mut self, us: u64) {
+        let until = self.now + us;
+        while self.now < until && self.oracle.broken.is_empty() && self.step() {}
+    }
+
+    /// Where every member that is up stands.
+    #[cfg(test)]
+    pub(super) fn overviews(&self) -> impl Iterator<Item = consortium::Overview> + '_ {
+        let running = self
+            .members
+            .iter()
+            .filter_map(|member| member.running.as_ref());
+        running.map(|running| running.replica.overview())
     }
 
     /// Takes the next happening; false when there is none.
@@ -207,7 +234,7 @@ impl World {
             Happening::Link(one, other, is_up) => self.link(one, other, is_up),
             Happening::Client => self.submit(),
             Happening::Trouble => self.trouble(),
-            Happening::Mend(number) => self.mend_after(number),
+            Happening::Mend => self.mend_after(),
         }
         true
     }
