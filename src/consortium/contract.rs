@@ -69,11 +69,13 @@ pub enum Timer {
     /// Missing batches or blocks are asked for again.
     Fetch,
     /// The newest certificate is spread.
-    Spread,
+    Tell,
     /// A timer of the group engine.
     Engine(u64),
     /// A timer of the overlay.
     Overlay(u64),
+    /// Own batches that are not committed are spread again.
+    Spread,
 }
 
 /// One block for the application.

@@ -199,6 +199,9 @@ impl Normal {
 
     #[action]
     fn ask(context: &mut Scene<'_>) {
+        if context.core.seat().is_none() {
+            return; // Only seats ask seats.
+        }
         context.resume_votes();
         context.ask_all();
         context.arm_resend();
@@ -227,6 +230,9 @@ impl Normal {
 
     /// Mod-SMaRt, normal phase: one arm per message.
     fn hear(&mut self, from: Seat, heard: Heard, context: &mut Scene<'_>) {
+        if let Message::Propose(vote, _) | Message::Vote(vote) = &*heard {
+            context.note_regency(from, vote.ballot.regency);
+        }
         match &*heard {
             Message::Propose(vote, payload) => {
                 context.on_propose(Verified::vouch(*vote), payload.clone());
@@ -247,7 +253,7 @@ impl Normal {
             Message::Status(status) => self.on_status(from, status, context),
             Message::Stop(_) | Message::StopData(..) | Message::Sync(_) => self.ignored += 1,
         }
-        if context.core.has_open() && self.moves_seen == 0 {
+        if context.core.is_unsettled() && self.moves_seen == 0 {
             self.moves_seen = context.core.moves;
             context.arm_resend();
         }
@@ -279,11 +285,14 @@ impl Normal {
             context.ask_all();
         }
         self.moves_seen = context.core.moves;
-        if context.core.has_open() {
+        if context.core.is_unsettled() {
             context.arm_resend();
         } else {
+            // At rest: whoever missed something hears from this that it did.
             self.moves_seen = 0;
             self.silent = 0;
+            context.say_status();
+            context.arm_rest();
         }
     }
 }

@@ -204,7 +204,9 @@ impl RegencyChange {
         if context.core.seat().is_none() {
             return; // Who has no seat replaces nobody.
         }
-        let must_run = has_work || context.core.has_open() || !context.core.is_synchronised;
+        let is_asking = self.asked > context.core.regency;
+        let is_open = context.core.has_open() || !context.core.is_synchronised;
+        let must_run = has_work || is_open || is_asking;
         match (must_run, self.is_armed) {
             (true, false) => {
                 self.pace.rest();
@@ -263,6 +265,10 @@ impl RegencyChange {
             Some(state) => Transition(state),
             // Joined: steady becomes stopping, a change under way stays what it is.
             None if self.asked > before && context.core.is_synchronised => {
+                // A STOP may be lost: it is said again while this timer runs.
+                if !self.is_armed {
+                    self.arm(context);
+                }
                 Transition(State::stopping())
             }
             None => Handled,
