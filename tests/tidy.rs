@@ -105,6 +105,10 @@ const SIGNERS: &[(&str, &str)] = &[
     ("src/blocks/transaction.rs", "groups of a client"),
     ("src/node/reply.rs", "replies to clients"),
     ("src/net/tls.rs", "certificates of transport connections"),
+    (
+        "src/membership/envelope.rs",
+        "messages of overlays, by the identity key",
+    ),
 ];
 
 /// Tags of votes, which only the voter signs.

@@ -1,6 +1,6 @@
 //! What goes over HTTP: plain data in snake_case, digests and keys in lower-case hex.
 //!
-//! Source: `docs/http.md`. In: what a host knows. Out: JSON, and back for clients.
+//! Source: `openapi.json`. In: what a host knows. Out: JSON, and back for clients.
 //! Holds: bytes of a user are text where they are printable UTF-8, else hex, and say which.
 //! Elsewhere: statuses and errors (`problem`), the document that describes this (`openapi`).
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::problem::Problem;
+use crate::blocks::proof::Proof;
 use crate::blocks::{Bounds, Header};
 use crate::committee::{Certificate, Height, MemberId, Regency, ViewId};
 use crate::crypto::{Digest, PublicKey, SignBytes, Signature, Tag};
@@ -335,7 +336,7 @@ pub struct Transaction {
     pub submitted: Submitted,
     /// The offline proof, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proof: Option<Json>,
+    pub proof: Option<Proof>,
 }
 
 /// What the state holds under a key.
@@ -355,7 +356,7 @@ pub struct Value {
     pub certified: bool,
     /// The offline proof of the value or its absence, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proof: Option<Json>,
+    pub proof: Option<Proof>,
 }
 
 /// An executed transaction in the order of the ledger.

@@ -87,8 +87,8 @@ struct Reader {
 impl Reader {
     /// The next piece of text; nothing behind the end.
     ///
-    /// It is asked for only when the one before has left for the socket, so the time since tells how
-    /// slow the reader is.
+    /// It is asked for only when the one before has left for the socket, so the time since tells
+    /// how slow the reader is.
     async fn piece(mut self) -> Option<(Bytes, Self)> {
         if self.ended {
             return None;

@@ -1,6 +1,6 @@
 //! Reading of paths, queries and bodies, bounded, with our own errors.
 //!
-//! Source: `docs/http.md`. In: a request. Out: typed parameters and bytes, or a [`Problem`].
+//! Source: `openapi.json`. In: a request. Out: typed parameters and bytes, or a [`Problem`].
 //! Holds: a body is never held beyond its limit, and refused before it is read where it says its
 //! length; an unknown parameter is an error. Elsewhere: what parameters mean (`submit`, `reads`).
 

@@ -1,6 +1,6 @@
 //! What the HTTP door asks of the member behind it.
 //!
-//! Source: `docs/http.md`. In: decoded requests. Out: plain data, or a [`Refusal`].
+//! Source: `openapi.json`. In: decoded requests. Out: plain data, or a [`Refusal`].
 //! Holds: the door decides nothing: it decodes, bounds, asks, and writes the answer down.
 //! Elsewhere: who answers (`node`), the shapes that are answered (`data`), statuses (`problem`).
 

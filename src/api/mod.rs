@@ -1,6 +1,6 @@
 //! The HTTP door of a member: bounded requests in, JSON, bytes and event streams out.
 //!
-//! Source: `docs/http.md`. In: a listener and a [`Host`]. Out: answers over HTTP/1.1, no TLS.
+//! Source: `openapi.json`. In: a listener and a [`Host`]. Out: answers over HTTP/1.1, no TLS.
 //! Holds: nothing that a client sends grows without bound; every error is one JSON shape.
 //! Elsewhere: what an answer means (`node`), who listens where (`node`), the caller (`client`).
 

@@ -1,6 +1,6 @@
 //! Errors: why there is no answer, with the status, and what to do next.
 //!
-//! Source: `docs/http.md`. In: a host's [`Refusal`], or what the door finds wrong. Out: [`Problem`].
+//! Source: `openapi.json`. In: a [`Refusal`], or what the door finds wrong. Out: [`Problem`].
 //! Holds: every error is the same JSON; every refusal has one status and one code.
 //! Elsewhere: who refuses (`host`), where limits stand (`server`).
 
@@ -11,6 +11,10 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+
+/// What to do after a submission of which the end is not known.
+const ASK_OR_SEND_AGAIN: &str = "Ask GET /v1/transactions/{client}/{sequence}, or send the same \
+                                 bytes (on dev the same id) again to any member: it executes once.";
 
 /// Why a host gives no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,9 +167,12 @@ impl Problem {
 
     pub(super) fn wait_timed_out(limit_ms: u128) -> Self {
         let message = format!("not as far as asked for within {limit_ms} ms; it may still commit");
-        let help = "Ask GET /v1/transactions/{client}/{sequence}, or send the same bytes (on dev \
-                    the same id) again to any member: it executes once.";
-        Self::new(504, "timed_out", message, help)
+        Self::new(504, "timed_out", message, ASK_OR_SEND_AGAIN)
+    }
+
+    pub(super) fn wait_closing() -> Self {
+        let message = "this member is shutting down; the submission may still commit";
+        Self::new(503, "closing", message, ASK_OR_SEND_AGAIN).retry_after(1_000)
     }
 
     pub(super) fn too_many_connections(most: usize) -> Self {
@@ -188,8 +195,8 @@ impl Problem {
     }
 
     pub(super) fn closing() -> Self {
-        let help = "Reconnect with Last-Event-ID, or ?from= the sequence behind the last seen, here \
-                    later or at another member now.";
+        let help = "Reconnect with Last-Event-ID, or ?from= the sequence behind the last seen, \
+                    here later or at another member now.";
         Self::new(503, "closing", "this member is shutting down", help).retry_after(1_000)
     }
 

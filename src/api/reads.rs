@@ -1,6 +1,6 @@
 //! Every read: status, blocks, transactions, values, membership, health, metrics, the document.
 //!
-//! Source: `docs/http.md`. In: a request. Out: JSON, or text for probes and scrapers.
+//! Source: `openapi.json`. In: a request. Out: JSON, or text for probes and scrapers.
 //! Holds: each answers within the request's time or says that it did not.
 //! Elsewhere: where the answers come from (`node`), events (`events`).
 

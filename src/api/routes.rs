@@ -1,6 +1,6 @@
 //! The routes, as one table that the router and the document's test both read.
 //!
-//! Source: `docs/http.md`. In: a host and limits. Out: a router.
+//! Source: `openapi.json`. In: a host and limits. Out: a router.
 //! Holds: every path of the table is served, and nothing else is; what is not served is answered in
 //! the same JSON. Elsewhere: the handlers (`submit`, `reads`, `events`), sockets (`server`).
 

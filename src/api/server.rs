@@ -1,6 +1,6 @@
 //! The sockets of the door: accepts, counts, serves, and closes in order.
 //!
-//! Source: `docs/http.md`. In: a bound listener. Out: HTTP/1.1 connections over a router.
+//! Source: `openapi.json`. In: a bound listener. Out: HTTP/1.1 connections over a router.
 //! Holds: connections are at most `connections_max`; after shutdown nothing is accepted, open
 //! requests finish within `drain`, and what is left is cut. Elsewhere: binding (`node`).
 
@@ -144,11 +144,14 @@ async fn turn_away(mut stream: TcpStream, _place: OwnedSemaphorePermit, most: us
         body.len()
     );
     let told = async {
+        // What the caller sends is read and dropped: an answer that comes before the request is
+        // none, and closing on top of unread bytes would reset the connection before it is read.
+        let mut dropped = [0; 1024];
+        if stream.read(&mut dropped).await? == 0 {
+            return Ok(());
+        }
         stream.write_all(text.as_bytes()).await?;
         stream.shutdown().await?;
-        // What the caller sent is read and dropped: closing on top of it would reset the connection
-        // before the answer is read.
-        let mut dropped = [0; 1024];
         while stream.read(&mut dropped).await? > 0 {}
         Ok::<_, std::io::Error>(())
     };

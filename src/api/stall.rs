@@ -1,6 +1,6 @@
 //! A socket that fails when the other side takes nothing for too long.
 //!
-//! Source: `docs/http.md`. In: a stream of bytes and a span. Out: the same stream, guarded.
+//! Source: `openapi.json`. In: a stream of bytes and a span. Out: the same stream, guarded.
 //! Holds: a write that waits longer than the span, without one byte taken, is an error.
 //! Elsewhere: readers that take bytes but slowly (`events`), who reads slowly from us (`extract`).
 

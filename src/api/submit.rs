@@ -1,6 +1,6 @@
 //! `POST /v1/transactions`: a signed group as bytes, or on `dev` an operation as JSON.
 //!
-//! Source: `docs/http.md`. In: a request. Out: one answer per transaction.
+//! Source: `openapi.json`. In: a request. Out: one answer per transaction.
 //! Holds: a group's bytes are not copied on their way to the host; the member signs for nobody in a
 //! browser. Elsewhere: admission and waiting (`node`).
 
@@ -12,13 +12,13 @@ use axum::http::HeaderMap;
 use axum::http::header::ORIGIN;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::data::{Answers, Operation, Settled, Submitted, Wait};
 use super::extract::{Ask, Media, read_body, read_group};
 use super::host::Answer;
 use super::problem::{Problem, respond};
-use super::routes::Door;
+use super::routes::{Door, closed};
 
 /// Bytes of the id of a submission, at most.
 const ID_BYTES_MAX: usize = 128;
@@ -56,7 +56,7 @@ pub(super) async fn submit(
     match media {
         Media::Octets => {
             let group = read_group(&body)?;
-            let answers = wait(limit, door.host.submit(group, query.wait)).await?;
+            let answers = wait(&door, limit, door.host.submit(group, query.wait)).await?;
             Ok(list(&answers))
         }
         Media::Json => {
@@ -64,7 +64,7 @@ pub(super) async fn submit(
                 .map_err(|why| Problem::malformed(format!("not an operation: {why}")))?;
             check_id(&operation)?;
             let answer = door.host.submit_operation(operation, query.wait);
-            one(wait(limit, answer).await?).map(|submitted| Json(submitted).into_response())
+            one(wait(&door, limit, answer).await?).map(|submitted| Json(submitted).into_response())
         }
     }
 }
@@ -103,10 +103,24 @@ fn check_id(operation: &Operation) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn wait(limit: Duration, answer: Answer<'_, Answers>) -> Result<Answers, Problem> {
-    match timeout(limit, answer).await {
-        Ok(answers) => Ok(answers?),
-        Err(_) => Err(Problem::wait_timed_out(limit.as_millis())),
+/// The host's answer, unless time runs out or the door closes: the caller hears of both.
+async fn wait(
+    door: &Door,
+    limit: Duration,
+    answer: Answer<'_, Answers>,
+) -> Result<Answers, Problem> {
+    let mut closing = door.closing.clone();
+    let leaving = async {
+        closed(&mut closing).await;
+        // Half of the drain for what is nearly done, the other half to say that it is not.
+        sleep(door.limits.drain / 2).await;
+    };
+    tokio::select! {
+        answers = timeout(limit, answer) => match answers {
+            Ok(answers) => Ok(answers?),
+            Err(_) => Err(Problem::wait_timed_out(limit.as_millis())),
+        },
+        () = leaving => Err(Problem::wait_closing()),
     }
 }
 

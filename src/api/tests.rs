@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use self::fake::{Running, Script, check, group, secret, submitted};
+use self::fake::{Running, Script, check, golden, group, secret, submitted};
 use super::extract::read_group;
 use super::*;
 use crate::blocks::{SignedGroup, codec};
@@ -396,6 +396,18 @@ async fn blocks_are_asked_for_page_by_page() {
     let page = |first, limit| Page { first, limit };
     let asked = [(Height(7), page(10, 5)), (Height(8), page(0, 1000))];
     assert_eq!(door.host.asked().pages, asked);
+}
+
+#[tokio::test]
+async fn a_proof_comes_through_as_the_file_that_it_is() {
+    let door = Running::start(Script::default(), Limits::default()).await;
+    let path = format!("/v1/transactions/{}/1?proof=true", secret().public());
+    let (_, body) = json(door.get(&path).await).await;
+    let found: Transaction = serde_json::from_value(body).expect("a transaction reads back");
+    assert_eq!(found.proof, Some(golden("transaction")));
+    let (_, body) = json(door.get("/v1/kv/a?certified").await).await;
+    let found: Value = serde_json::from_value(body).expect("a value reads back");
+    assert_eq!(found.proof, Some(golden("state")));
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ use super::transaction::{GROUP_OVERHEAD_BYTES, GROUP_TRANSACTIONS_MAX};
 use crate::committee::{Height, KeyProof, MemberId, SEATS_MAX, SeatKey, View, ViewError, ViewId};
 use crate::crypto::{Digest, Domain, PublicKey, SignBytes, Tag, Verifier, sha256};
 
+/// The latest founding time: headers must be able to count on from it.
+const FOUNDED_US_MAX: u64 = 253_402_300_800_000_000;
 /// The longest name of a member or chain, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 /// The longest address of a member, in bytes.
@@ -288,6 +290,13 @@ impl Genesis {
             }
         }
         self.parameters.check()?;
+        if self.founded_us > FOUNDED_US_MAX {
+            let why = "a time before the year 10000, in microseconds since 1970";
+            return Err(GenesisError::Parameter {
+                field: "founded_us",
+                why,
+            });
+        }
         if self.founders.len() > SEATS_MAX {
             return Err(ViewError::Size {
                 seats: self.founders.len(),

@@ -87,8 +87,7 @@ fn read_certified(
     genesis: &Genesis,
 ) -> Result<(Value, Proof), AskError> {
     let bad = |reason: &str| AskError::Malformed(reason.to_owned());
-    let json = answer.proof.ok_or_else(|| bad("it holds no proof"))?;
-    let proof: Proof = serde_json::from_value(json).map_err(|e| bad(&e.to_string()))?;
+    let proof = answer.proof.ok_or_else(|| bad("it holds no proof"))?;
     match check_proof(&proof, genesis).map_err(|error| bad(&error.to_string()))? {
         Shown::State {
             key: proved,

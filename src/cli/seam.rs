@@ -140,6 +140,7 @@ impl From<NodeError> for Failure {
             NodeError::Key(_) => "consortium key show --dir DIR; keys are made by key generate",
             NodeError::Genesis(_) => "copy the ledger's genesis.json to where member.toml says",
             NodeError::Unusable(_) => "name the folder of a member of this ledger with its data/",
+            NodeError::Plug(_) => "consortium engines and consortium overlays list the names",
             NodeError::Store(_) | NodeError::Log(_) => {
                 "is it running already? else: consortium verify --genesis FILE --dir DIR"
             }
@@ -161,6 +162,6 @@ pub(crate) fn member_dir(dir: &Path, number: usize) -> std::path::PathBuf {
 }
 
 /// What the HTTP door asks.
-pub(crate) fn host(_node: &node::Node) -> Option<std::sync::Arc<dyn crate::api::Host>> {
-    None
+pub(crate) fn host(node: &node::Node) -> Option<std::sync::Arc<dyn crate::api::Host>> {
+    Some(std::sync::Arc::new(node.handle()))
 }

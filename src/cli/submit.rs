@@ -216,8 +216,7 @@ async fn fetch_proof(targets: &Targets, submitted: &Submitted) -> Result<Proof, 
             .first(
                 async |api, limit| match api.transaction(named, true, limit).await {
                     Ok(transaction) => match transaction.proof {
-                        Some(json) => serde_json::from_value::<Proof>(json)
-                            .map_err(|error| AskError::Malformed(error.to_string())),
+                        Some(proof) => Ok(proof),
                         None => Err(AskError::Malformed("the answer holds no proof".into())),
                     },
                     Err(error) => Err(error),

@@ -401,8 +401,8 @@ impl Voter {
     /// leaves.
     ///
     /// [`Refused::Contradiction`] means that execution gave another header than before: the caller
-    /// halts. [`Refused::Forgotten`] means that a block certificate settled the height already: no vote
-    /// is needed any more.
+    /// halts. [`Refused::Forgotten`] means that a block certificate settled the height already: no
+    /// vote is needed any more.
     pub fn persist(&mut self, height: Height, header: Digest) -> Result<Signed, Refused> {
         self.check_floor(height)?;
         let records = match self.sealed.get(&height) {

@@ -196,8 +196,11 @@ impl Consortium {
         let Some((is_sealed, expected)) = self.chain.under_way else {
             return;
         };
-        let applied = self.chain.ledger.finish(execution);
-        let applied = applied.expect("the application gives one outcome per operation, in order");
+        let height = execution.height;
+        let Ok(applied) = self.chain.ledger.finish(execution) else {
+            // An application that answers less or more than it was asked is no basis for a vote.
+            return self.halt_at(now, height, None, out);
+        };
         self.chain.under_way = None;
         let (height, digest) = (applied.block.header.height, applied.digest);
         if let Some(certified) = expected.filter(|certified| *certified != digest) {
@@ -235,7 +238,7 @@ impl Consortium {
             ours: Box::new(ours),
             certified,
         }));
-        self.tell(now, fsm::Command::Fail, out);
+        self.tell(now, fsm::Command::Change(fsm::Role::Failed), out);
     }
 
     /// Leaders propose: at once when nothing is open, else when enough has gathered.

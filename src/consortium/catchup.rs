@@ -10,10 +10,10 @@ use super::apply::{Source, named};
 use super::contract::{Event, Timer, Wanted};
 use super::message::{DIGESTS_MAX, Extent, Message};
 use super::replica::{Consortium, Out};
-use crate::committee::{Certificate, Height, MemberId, View};
+use crate::committee::{Height, MemberId, View};
 use crate::crypto::{Digest, Verified};
 use crate::fsm::{self, Status};
-use crate::machine::{Input, Span, Time, To};
+use crate::machine::{Span, Time, To};
 
 /// Certified blocks that wait to be applied, at most; further extents are asked for again.
 const PENDING_MAX: usize = 4096;
@@ -104,8 +104,8 @@ impl Consortium {
         if let Some(certificate) = self.certificate().cloned() {
             out.send(To::One(member), Message::Certificate(certificate));
         }
-        if self.ordering.state() == "synchronising" {
-            self.order(now, Input::Timer(fsm::Timer::Resend), out);
+        if let Some(seat) = self.view.seat_of(&member) {
+            self.tell(now, fsm::Command::Connected(seat, true), out);
         }
         if self.seals.ahead.is_some() {
             self.asked_again(out);
@@ -299,17 +299,6 @@ impl Consortium {
         }
         if !elsewhere.is_empty() {
             out.emit(Event::Serve(from, Wanted::Batches(elsewhere)));
-        }
-    }
-
-    /// Tells members without a seat of a new certificate; seats learn it from PERSIST votes and from
-    /// the certificates that proposals carry.
-    pub(super) fn spread(&mut self, certificate: &Certificate, out: &mut Out) {
-        for observer in &self.catchup.observers {
-            out.send(
-                To::One(*observer),
-                Message::Certificate(certificate.clone()),
-            );
         }
     }
 }

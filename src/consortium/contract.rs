@@ -55,6 +55,8 @@ pub enum Record {
     Block(Block),
     /// A block certificate.
     Certificate(Certificate),
+    /// What the group engine journals, and the height at which it may be dropped.
+    Engine(u64, Bytes),
 }
 
 /// What a timer of the replica guards.
@@ -66,6 +68,12 @@ pub enum Timer {
     Flush,
     /// Missing batches or blocks are asked for again.
     Fetch,
+    /// The newest certificate is spread.
+    Spread,
+    /// A timer of the group engine.
+    Engine(u64),
+    /// A timer of the overlay.
+    Overlay(u64),
 }
 
 /// One block for the application.
@@ -232,6 +240,8 @@ pub enum Change {
     Regency(u64, MemberId),
     /// A member misbehaved.
     Fault(Fault),
+    /// The overlay reaches a member again, or no more.
+    Reached(MemberId, bool),
     /// Voting has halted: our header differs from the certified one.
     Halted {
         /// Where.

@@ -62,6 +62,8 @@ pub enum Message {
     Certificate(Certificate),
     /// A message of the overlay.
     Overlay(Bytes),
+    /// A message of the group engine.
+    Engine(Bytes),
 }
 
 /// Which queue and connection a message takes.
@@ -80,7 +82,7 @@ impl Message {
             Message::Batch(_) | Message::Extent(_) => Lane::Bulk,
             Message::Order(_) | Message::Persist(_) | Message::Held(_) => Lane::Votes,
             Message::Fetch(_) | Message::Request(_) => Lane::Votes,
-            Message::Certificate(_) | Message::Overlay(_) => Lane::Votes,
+            Message::Certificate(_) | Message::Overlay(_) | Message::Engine(_) => Lane::Votes,
         }
     }
 
@@ -111,6 +113,8 @@ pub enum Heard {
     Certificate(Verified<Certificate>),
     /// See [`Message::Overlay`].
     Overlay(Bytes),
+    /// See [`Message::Engine`].
+    Engine(Bytes),
 }
 
 /// Why a frame is dropped. Its sender is faulty, except for another view around a hand-over.
@@ -201,6 +205,7 @@ impl Ears {
                 self.certificate(certificate).map(Heard::Certificate)
             }
             Message::Overlay(bytes) => Ok(Heard::Overlay(bytes)),
+            Message::Engine(bytes) => Ok(Heard::Engine(bytes)),
         }
     }
 

@@ -8,6 +8,7 @@
 mod apply;
 mod catchup;
 mod contract;
+mod gate;
 pub mod ledger;
 mod lookup;
 mod message;
@@ -20,6 +21,7 @@ pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
     FaultKind, Outcome, Record, Timer, Verdict, Wanted,
 };
+pub use gate::PlugError;
 pub use ledger::{Decided, Ledger};
 pub use lookup::Lookup;
 pub use message::{

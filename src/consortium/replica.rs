@@ -11,15 +11,18 @@ use std::collections::BTreeMap;
 use super::apply::Chain;
 use super::catchup::CatchUp;
 use super::contract::{Change, Command, Event, Fault, FaultKind, Record, Timer};
+use super::gate::{PlugError, Plugs};
 use super::message::{Ears, Heard, Message};
 use super::pool::{self, Pool};
 use super::seal::Seals;
 use super::{Denied, Ledger};
 use crate::blocks::{CheckedBatch, Genesis, Group, SignedGroup};
-use crate::committee::{Certificate, Height, MemberId, Regency, View, ViewError, Voter};
-use crate::crypto::{Digest, Verified, Verifier};
+use crate::committee::{Certificate, Height, MemberId, Regency, View, Voter};
+use crate::consensus::EngineInput;
+use crate::crypto::{Digest, SecretKey, Verified, Verifier};
 use crate::fsm::{self, Ordering, PaceOptions, Resumed};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
+use crate::membership::OverlayInput;
 
 /// How long an own batch gathers while an earlier one is under way.
 const GATHER: Span = Span::from_ms(4);
@@ -35,6 +38,14 @@ pub struct Options {
     pub genesis: Genesis,
     /// The signature scheme.
     pub verifier: Verifier,
+    /// This member's identity key: it signs what the overlay spreads and nothing else.
+    pub identity: SecretKey,
+    /// The overlay, by name.
+    pub overlay: String,
+    /// Where all chance comes from.
+    pub seed: [u8; 32],
+    /// See [`crate::membership::OverlaySetup::first_counter`].
+    pub first_counter: u64,
     /// Bounds of the progress timeout and how long nothing may move before the others are asked.
     pub pace: PaceOptions,
     /// See [`fsm::Options::resend`].
@@ -56,6 +67,8 @@ pub struct Restored {
     pub payloads: Vec<(Height, fsm::Payload)>,
     /// Decisions of heights above the certificate.
     pub decisions: Vec<Certificate>,
+    /// What the group engine journalled, in order.
+    pub journal: Vec<bytes::Bytes>,
     /// Batches of the log that stand in no applied block.
     pub batches: Vec<Verified<CheckedBatch>>,
 }
@@ -79,6 +92,10 @@ pub struct Overview {
     pub regency: Regency,
     /// Its leader.
     pub leader: Option<MemberId>,
+    /// The state of the view machine.
+    pub view_state: &'static str,
+    /// Seats that are connected, this one counted.
+    pub connected: usize,
     /// Misbehaviour seen.
     pub faults: BTreeMap<FaultKind, u64>,
     /// Whether there is work that is not yet ordered.
@@ -94,6 +111,7 @@ pub struct Consortium {
     pub(super) pool: Pool,
     pub(super) seals: Seals,
     pub(super) catchup: CatchUp,
+    pub(super) plugs: Plugs,
     /// Faults by kind; the newest of each with its evidence is told to the driver.
     faults: BTreeMap<FaultKind, u64>,
     /// What ordering was told last.
@@ -108,9 +126,10 @@ impl Consortium {
     /// A replica in view 0 that resumes from what the disk gave back; it does nothing before
     /// [`Command::Start`].
     ///
-    /// Errors: [`ViewError`] when the founders make no view.
-    pub fn new(options: Options, restored: Restored, now: Time) -> Result<Self, ViewError> {
-        let view = options.genesis.view()?;
+    /// Errors: [`PlugError`] when the founders make no view or a plug-in is unknown.
+    pub fn new(options: Options, restored: Restored, now: Time) -> Result<Self, PlugError> {
+        let view = options.genesis.view().map_err(PlugError::new)?;
+        let plugs = Plugs::make(&options, restored.certificate.as_ref(), restored.journal)?;
         let parameters = &options.genesis.parameters;
         let ordering = fsm::Options {
             window: parameters.window.into(),
@@ -139,6 +158,7 @@ impl Consortium {
             chain: Chain::new(restored.ledger, restored.recent),
             seals: Seals::default(),
             catchup: CatchUp::new(&options.me, &view),
+            plugs,
             pool,
             view,
             options,
@@ -185,6 +205,8 @@ impl Consortium {
             view: self.view.id().0,
             regency,
             leader: self.view.member(leader),
+            view_state: self.ordering.view_state().0,
+            connected: self.ordering.view_state().1,
             faults: self.faults.clone(),
             has_work: self.pool.has_work(),
         }
@@ -214,7 +236,10 @@ impl Consortium {
             }
             Heard::Extent(extent) => self.on_extent(now, from, extent, out),
             Heard::Certificate(certificate) => self.on_certificate(now, certificate, out),
-            Heard::Overlay(_) => {}
+            Heard::Overlay(bytes) => {
+                self.overlay(now, OverlayInput::Message { from, bytes }, out);
+            }
+            Heard::Engine(bytes) => self.gate(now, EngineInput::Message { from, bytes }, out),
         }
     }
 
@@ -313,7 +338,8 @@ impl Consortium {
         let leader = self.view.member(self.view.leader(regency));
         let Some(leader) = leader else { return };
         out.emit(Event::Changed(Change::Regency(regency.0, leader)));
-        self.pool.unpropose_above(self.chain.ledger.height());
+        self.pool
+            .unpropose_above(self.ordering.decided().max(self.chain.reach()));
         if !is_synchronised || leader == self.options.me {
             return;
         }
@@ -393,14 +419,22 @@ impl Consortium {
     fn command(&mut self, now: Time, command: Command, out: &mut Out) {
         match command {
             Command::Start => {
+                self.start_plugs(now, out);
                 self.tell(now, fsm::Command::Start, out);
                 self.resume(now, out);
             }
             Command::Submit(submission) => self.submit(now, submission, out),
             Command::Executed(execution) => self.on_executed(now, execution, out),
-            Command::Connected(member) => self.on_connected(now, member, out),
+            Command::Connected(member) => {
+                self.overlay(now, OverlayInput::Reachable(member, true), out);
+                self.on_connected(now, member, out);
+            }
             Command::Disconnected(member) => {
+                self.overlay(now, OverlayInput::Reachable(member, false), out);
                 self.catchup.observers.remove(&member);
+                if let Some(seat) = self.view.seat_of(&member) {
+                    self.tell(now, fsm::Command::Connected(seat, false), out);
+                }
             }
         }
     }
@@ -413,6 +447,9 @@ impl Consortium {
                 self.flush(now, out);
             }
             Timer::Fetch => self.fetch_again(now, out),
+            Timer::Spread => self.spread_newest(now, out),
+            Timer::Engine(timer) => self.gate(now, EngineInput::Timer(timer), out),
+            Timer::Overlay(timer) => self.overlay(now, OverlayInput::Timer(timer), out),
         }
     }
 

@@ -24,11 +24,6 @@ impl<T> Verified<T> {
         Self(value)
     }
 
-    /// A part of a checked value, which is checked too.
-    pub(crate) fn map<U>(self, part: impl FnOnce(T) -> U) -> Verified<U> {
-        Verified(part(self.0))
-    }
-
     /// The value.
     pub fn into_inner(self) -> T {
         self.0

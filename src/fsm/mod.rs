@@ -14,6 +14,7 @@ mod normal;
 mod pace;
 mod regency;
 mod sync;
+mod view;
 
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
@@ -22,6 +23,7 @@ pub use self::message::{Heard, Message, MessageError, Payload, Status, Stop, Syn
 use self::normal::Normal;
 pub use self::pace::PaceOptions;
 use self::regency::RegencyChange;
+use self::view::ViewGeneration;
 use crate::committee::{Certificate, Height, Regency, Seat, View, Vote, Voter, VoterRecord};
 use crate::crypto::Digest;
 use crate::machine::{Input, Machine, Outbox, Span, Time};
@@ -50,8 +52,23 @@ pub enum Command {
     Progress,
     /// Whether there is admitted work or a control block due.
     Work(bool),
-    /// Our state contradicts a certificate: stop voting.
-    Fail,
+    /// Links to this seat stand, or fell.
+    Connected(Seat, bool),
+    /// What this member is to be changes.
+    Change(Role),
+}
+
+/// What a member may be told to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It has been given a seat that it has yet to take.
+    Invited,
+    /// It has no seat any more.
+    Unseated,
+    /// It takes a snapshot, or has taken it.
+    Checkpointing(bool),
+    /// Its state contradicts a certificate: it stops voting.
+    Failed,
 }
 
 /// What must be durable.
@@ -119,12 +136,15 @@ pub struct Ordering {
     core: Core,
     normal: StateMachine<Normal>,
     regency: StateMachine<RegencyChange>,
+    generation: StateMachine<ViewGeneration>,
 }
 
 impl Ordering {
     /// Ordering in `view`, resumed from what the disk had.
     pub fn new(view: View, options: Options, resumed: Resumed) -> Self {
+        let own = resumed.voter.as_ref().map(Voter::seat);
         Self {
+            generation: ViewGeneration::new(&view, own).state_machine(),
             core: Core::new(view, options, resumed),
             normal: Normal::default().state_machine(),
             regency: RegencyChange::new(options.pace).state_machine(),
@@ -139,6 +159,14 @@ impl Ordering {
     /// The state of the regency machine.
     pub fn regency_state(&self) -> &'static str {
         self.regency.state().name()
+    }
+
+    /// The state of the view machine, and how many seats are connected, ourselves counted.
+    pub fn view_state(&self) -> (&'static str, usize) {
+        (
+            self.generation.state().name(),
+            self.generation.inner().connected(),
+        )
     }
 
     /// The installed regency and its leader.
@@ -267,7 +295,17 @@ impl Ordering {
             }
             Command::Progress => self.change(now, &regency::Event::Progress, out),
             Command::Work(has_work) => self.change(now, &regency::Event::Work(has_work), out),
-            Command::Fail => self.normal(now, &normal::Event::Fail, out),
+            Command::Connected(seat, true) => {
+                self.generation.handle(&view::Event::Connected(seat));
+                // What was sent before may be lost, and so may the answer to our first question.
+                if self.state() == "synchronising" {
+                    self.normal(now, &normal::Event::Resend, out);
+                }
+            }
+            Command::Connected(seat, false) => {
+                self.generation.handle(&view::Event::Disconnected(seat));
+            }
+            Command::Change(role) => self.normal(now, &normal::Event::Change(role), out),
         }
     }
 }

@@ -15,6 +15,7 @@
 
 use statig::prelude::*;
 
+use super::Role;
 use super::core::Scene;
 use super::message::{Heard, Message, Payload, Status};
 use crate::committee::{Height, Kind, Seat};
@@ -37,14 +38,8 @@ pub(super) enum Event {
     Checked(Height, Digest, bool),
     /// The resend timer ran out.
     Resend,
-    /// The committee gave us a seat that we have yet to take (next views).
-    Invited,
-    /// The view has no seat for us any more.
-    Unseated,
-    /// A snapshot is due, or was taken.
-    Checkpoint(bool),
-    /// We are wrong: our state contradicts a certificate.
-    Fail,
+    /// What this member is to be changes.
+    Change(Role),
 }
 
 /// The role of this member.
@@ -93,7 +88,7 @@ impl Normal {
                 Super
             }
             Event::Settle => self.role(context),
-            Event::Unseated => Transition(State::observer()),
+            Event::Change(Role::Unseated) => Transition(State::observer()),
             Event::Resend => {
                 context.ask_all();
                 context.arm_resend();
@@ -107,7 +102,7 @@ impl Normal {
     #[state(superstate = "running")]
     fn observer(event: &Event) -> Outcome<State> {
         match event {
-            Event::Invited => Transition(State::joining()),
+            Event::Change(Role::Invited) => Transition(State::joining()),
             Event::Settle => Handled,
             _ => Super,
         }
@@ -118,7 +113,7 @@ impl Normal {
     fn joining(event: &Event) -> Outcome<State> {
         match event {
             Event::Settle => Transition(State::synchronising()),
-            Event::Unseated => Transition(State::observer()),
+            Event::Change(Role::Unseated) => Transition(State::observer()),
             _ => Super,
         }
     }
@@ -127,7 +122,7 @@ impl Normal {
     fn follower(&mut self, context: &mut Scene<'_>, event: &Event) -> Outcome<State> {
         match event {
             Event::Settle if context.core.is_leading() => Transition(State::leader()),
-            Event::Checkpoint(true) => Transition(State::checkpointing()),
+            Event::Change(Role::Checkpointing(true)) => Transition(State::checkpointing()),
             _ => Super,
         }
     }
@@ -141,7 +136,7 @@ impl Normal {
                 Handled
             }
             Event::Settle if !context.core.is_leading() => Transition(State::follower()),
-            Event::Checkpoint(true) => Transition(State::checkpointing()),
+            Event::Change(Role::Checkpointing(true)) => Transition(State::checkpointing()),
             _ => Super,
         }
     }
@@ -154,8 +149,10 @@ impl Normal {
                 context.propose(*height, payload.clone());
                 Handled
             }
-            Event::Checkpoint(false) if context.core.is_leading() => Transition(State::leader()),
-            Event::Checkpoint(false) => Transition(State::follower()),
+            Event::Change(Role::Checkpointing(false)) if context.core.is_leading() => {
+                Transition(State::leader())
+            }
+            Event::Change(Role::Checkpointing(false)) => Transition(State::follower()),
             _ => Super,
         }
     }
@@ -184,7 +181,7 @@ impl Normal {
                 Handled
             }
             Event::Settle => Handled,
-            Event::Unseated => Transition(State::observer()),
+            Event::Change(Role::Unseated) => Transition(State::observer()),
             _ => Super,
         }
     }
@@ -192,7 +189,7 @@ impl Normal {
     #[superstate]
     fn running(&mut self, event: &Event) -> Outcome<State> {
         match event {
-            Event::Fail => Transition(State::failed()),
+            Event::Change(Role::Failed) => Transition(State::failed()),
             _ => {
                 self.ignored += 1;
                 Handled

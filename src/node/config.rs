@@ -33,6 +33,8 @@ pub struct Config {
     pub listen_api: SocketAddr,
     /// The engine of the tables.
     pub tables: String,
+    /// The overlay that spreads what everybody should know.
+    pub overlay: String,
     /// Memory that the tables may use as a cache, in MiB.
     pub tables_cache_mib: u32,
     /// Length of a log file in MiB.
@@ -41,6 +43,9 @@ pub struct Config {
     pub verify_threads: usize,
     /// What is told on standard error: `error` to `trace`, or a filter by module.
     pub log_level: String,
+    /// Whether this member signs JSON operations of anybody who reaches its HTTP address with a
+    /// client key of its own; for `dev`.
+    pub signs_operations: bool,
     /// Other addresses than in the genesis document: a member's name or id, and `host:port`.
     pub peers: BTreeMap<String, String>,
 }
@@ -55,10 +60,12 @@ impl Default for Config {
             listen_p2p: loopback(7100),
             listen_api: loopback(7200),
             tables: "redb".into(),
+            overlay: "full-gossip".into(),
             tables_cache_mib: 64,
             log_file_mib: 64,
             verify_threads: 0,
             log_level: "info".into(),
+            signs_operations: false,
             peers: BTreeMap::new(),
         }
     }
@@ -128,6 +135,10 @@ impl Config {
                     .parse()
                     .map(toml::Value::Integer)
                     .map_err(|_| refused(&name, format!("'{given}' is no number")))?,
+                toml::Value::Boolean(_) => given
+                    .parse()
+                    .map(toml::Value::Boolean)
+                    .map_err(|_| refused(&name, format!("'{given}' is not true or false")))?,
                 _ => toml::Value::String(given),
             };
         }

@@ -13,6 +13,7 @@ use super::keys::KeyError;
 use crate::application::RegistryError;
 use crate::blocks::{GenesisError, Link};
 use crate::committee::{Height, MemberId};
+use crate::consortium;
 use crate::crypto::Digest;
 use crate::net::NetError;
 use crate::storage::{LogError, StoreError, StoreId, TableError};
@@ -23,6 +24,9 @@ pub enum NodeError {
     /// The settings are wrong; the operator's fault.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The genesis document or the settings name a plug-in that is not there.
+    #[error(transparent)]
+    Plug(consortium::PlugError),
     /// A key file is wrong; the operator's fault.
     #[error(transparent)]
     Key(#[from] KeyError),

@@ -16,7 +16,7 @@ use super::index::{
 use super::records::Name;
 use super::tiles::Tiles;
 use crate::application;
-use crate::blocks::receipts::{Frontier, ReceiptTree};
+use crate::blocks::receipts::ReceiptTree;
 use crate::blocks::{Body, Header, Link};
 use crate::committee::Height;
 use crate::consortium::Applied;
@@ -149,11 +149,6 @@ impl Keeper {
         self.pending >= PENDING_MAX || self.changes.len() >= SEALS_MAX
     }
 
-    /// The height that the tables hold.
-    pub(crate) fn height(&self) -> Height {
-        self.parts.tip.height
-    }
-
     /// Commits everything up to the highest sealed height that was applied; gives that height, or
     /// nothing when there is none.
     ///
@@ -241,11 +236,6 @@ impl Keeper {
             self.parts.reconfiguration = link;
         }
         self.parts.tip = block.header;
-    }
-
-    /// The right edge of the receipt log in the tables.
-    pub(crate) fn frontier(&self) -> &Frontier {
-        self.receipts.frontier()
     }
 }
 

@@ -13,14 +13,18 @@ mod error;
 mod executor;
 mod handle;
 mod herald;
+mod host;
 mod index;
 pub mod init;
 mod keeper;
 pub mod keys;
+mod metrics;
 mod outlets;
+mod proofs;
 mod records;
 mod recovery;
 mod scribe;
+mod show;
 mod start;
 mod tiles;
 mod timers;
@@ -30,7 +34,7 @@ pub use self::config::Config;
 pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
 pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};
-pub use self::start::{Node, Options, read_genesis};
+pub use self::start::{Node, Options, read_genesis, run};
 pub use self::watch::{Certified, Tip};
 
 #[cfg(test)]

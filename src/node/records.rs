@@ -18,6 +18,7 @@ const BATCH: u8 = 3;
 const BLOCK: u8 = 4;
 const CERTIFICATE: u8 = 5;
 const DECISION: u8 = 6;
+const ENGINE: u8 = 7;
 
 /// Why a record of the log is none of ours. The disk is at fault, or a newer program wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +53,8 @@ pub(crate) fn name(record: &Record) -> Name {
         Record::Batch(bytes) => Name::Batch(Digest::of(Domain::Batch, bytes)),
         Record::Block(block) => Name::Block(block.header.height),
         Record::Certificate(certificate) => Name::Certificate(certificate.ballot.height),
-        Record::Voter(..) | Record::Payload(..) | Record::Decision(_) => Name::Nameless,
+        Record::Voter(..) | Record::Payload(..) => Name::Nameless,
+        Record::Decision(_) | Record::Engine(..) => Name::Nameless,
     }
 }
 
@@ -65,6 +67,7 @@ pub(crate) fn encode(record: Record) -> (u8, Bytes) {
         Record::Block(block) => (BLOCK, codec::encode(&block).into()),
         Record::Certificate(certificate) => (CERTIFICATE, codec::encode(&certificate).into()),
         Record::Decision(certificate) => (DECISION, codec::encode(&certificate).into()),
+        Record::Engine(place, bytes) => (ENGINE, codec::encode(&(place, bytes)).into()),
     }
 }
 
@@ -86,6 +89,10 @@ pub(crate) fn decode(kind: u8, bytes: &[u8]) -> Result<Record, RecordError> {
         BLOCK => Record::Block(codec::decode::<Block>(bytes, most)?),
         CERTIFICATE => Record::Certificate(codec::decode::<Certificate>(bytes, most)?),
         DECISION => Record::Decision(codec::decode::<Certificate>(bytes, most)?),
+        ENGINE => {
+            let (place, bytes): (u64, Bytes) = codec::decode(bytes, most)?;
+            Record::Engine(place, bytes)
+        }
         kind => return Err(RecordError::Kind { kind }),
     })
 }

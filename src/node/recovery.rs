@@ -78,6 +78,7 @@ struct Scan {
     voter: Option<Voter>,
     payloads: BTreeMap<Height, fsm::Payload>,
     decisions: BTreeMap<Height, Certificate>,
+    journal: Vec<bytes::Bytes>,
     certificate: Option<Certificate>,
     names: Vec<(Name, Position)>,
     top: Height,
@@ -105,6 +106,7 @@ pub(crate) fn recover(
         voter,
         payloads: BTreeMap::new(),
         decisions: BTreeMap::new(),
+        journal: Vec::new(),
         certificate: None,
         names: Vec::new(),
         top: start.ledger.height(),
@@ -150,6 +152,7 @@ pub(crate) fn recover(
         recent,
         payloads: scan.payloads.into_iter().collect(),
         decisions: scan.decisions.into_values().collect(),
+        journal: scan.journal,
         batches,
     };
     Ok(Recovered {
@@ -346,6 +349,7 @@ impl Scan {
         match record {
             Record::Voter(view, promise) if view == self.view => self.promise(&promise),
             Record::Voter(..) | Record::Batch(_) => {}
+            Record::Engine(_, bytes) => self.journal.push(bytes),
             Record::Payload(height, payload) => drop(self.payloads.insert(height, payload)),
             Record::Decision(decision) => {
                 self.decisions.insert(decision.ballot.height, decision);

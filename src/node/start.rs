@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -19,8 +20,9 @@ use super::driver::{Driver, INTERNAL_MAX, Internal, NEWS_MAX, SERVINGS_MAX, Sour
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, Unusable};
 use super::executor::{self, Latest};
-use super::handle::{Handle, Parts};
+use super::handle::{Handle, Parts, Who};
 use super::herald::Waiters;
+use super::host;
 use super::index::Index;
 use super::keeper::Keeper;
 use super::keys;
@@ -28,6 +30,7 @@ use super::outlets::{self, Outlets};
 use super::recovery::{self, Opening, Recovered};
 use super::scribe::{self, NOTES_MAX, Note};
 use super::watch::{Certified, Tip, Watch};
+use crate::api;
 use crate::application::{Plugin, Registry};
 use crate::blocks::Genesis;
 use crate::committee::{Certificate, MemberId, View};
@@ -219,6 +222,51 @@ impl Node {
     }
 }
 
+/// Runs the member in `options.dir` with its HTTP door until SIGTERM or SIGINT, or until something
+/// fails, and ends within ten seconds. `started` is called with the addresses for members and
+/// clients once both are open.
+///
+/// Errors: [`NodeError`].
+pub async fn run(
+    options: Options,
+    started: impl FnOnce(SocketAddr, SocketAddr),
+) -> Result<(), NodeError> {
+    let address = options.config.listen_api;
+    let named = |source| NodeError::System {
+        what: format!("cannot listen on {address}"),
+        source,
+    };
+    let door = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(named)?;
+    let api_address = door.local_addr().map_err(named)?;
+    let node = tokio::task::spawn_blocking(move || Node::start(options));
+    let node = node.await.map_err(|error| NodeError::Failed {
+        reason: error.to_string(),
+    })??;
+    started(node.p2p_addr(), api_address);
+    let mut ending = node.watch.ending();
+    let closing = async move {
+        ending.wait_for(|ends| *ends).await.ok(); // an error says that the member has ended
+    };
+    let serving = api::serve(door, Arc::new(node.handle()), closing);
+    tokio::join!(node.wait(), serving);
+    let ended = tokio::task::spawn_blocking(move || node.shutdown());
+    match tokio::time::timeout(END_MAX, ended).await {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(error)) => Err(NodeError::Failed {
+            reason: error.to_string(),
+        }),
+        // Everything that was acknowledged is in the log.
+        Err(_) => Err(NodeError::Failed {
+            reason: "its threads did not end in time".into(),
+        }),
+    }
+}
+
+/// How long threads may take to end.
+const END_MAX: Duration = Duration::from_secs(6);
+
 /// The channels between the threads.
 struct Machinery {
     inbox: (Sender<Inputs>, Receiver<Inputs>),
@@ -249,16 +297,19 @@ impl Machinery {
             header: restored.ledger.tip().clone(),
             digest: restored.ledger.tip_digest(),
         };
+        let clock = Clock::start();
         let replica = consortium::Options {
             me: files.me,
             genesis: files.genesis.clone(),
             verifier: Verifier::ed25519(),
+            identity: files.identity.clone(),
+            overlay: options.config.overlay.clone(),
+            seed: keys::entropy().map_err(no_entropy)?,
+            first_counter: (clock.now().0 / 1_000) << 20,
             pace: PACE,
             resend: RESEND,
         };
-        let clock = Clock::start();
-        let replica = Consortium::new(replica, restored, clock.now());
-        let replica = replica.expect("a document that was read makes a view");
+        let replica = Consortium::new(replica, restored, clock.now()).map_err(NodeError::Plug)?;
         let watch = Arc::new(Watch::new(tip, certified, replica.overview()));
         let latest = Arc::new(Latest::new(&*application));
         let waiters = Arc::new(Waiters::default());
@@ -274,6 +325,9 @@ impl Machinery {
         let hearing = Hearing::start(&checks, &waiters, &self.inbox.0, self.threads);
         let hearing = Arc::new(hearing.map_err(no_thread)?);
         let gate = hearing.submissions();
+        let name = name_of(&files, &options.config);
+        let signs = options.config.signs_operations;
+        let client = signs.then(|| host::client_key(&files.identity));
         let net = Arc::new(self.net(&files, options, hearing)?);
         let log = GroupCommit::start(log, GroupOptions::default())?;
 
@@ -320,9 +374,13 @@ impl Machinery {
         spawn.driver(driver, sources)?;
         let threads = spawn.threads;
         let handle = Handle::new(Parts {
-            genesis: files.genesis,
-            identity: files.identity,
-            me: files.me,
+            who: Who {
+                genesis: files.genesis,
+                identity: files.identity,
+                me: files.me,
+                name,
+                client,
+            },
             gate,
             internal: internal.clone(),
             index,
@@ -394,6 +452,16 @@ const RESEND: Span = Span::from_ms(250);
 fn members(genesis: &Genesis) -> impl Iterator<Item = MemberId> + '_ {
     let identities = genesis.founders.iter().map(|founder| founder.identity);
     identities.map(|key| MemberId::of(&key))
+}
+
+/// Its name in the settings, or else in the genesis document.
+fn name_of(files: &Files, config: &Config) -> String {
+    let founders = files.genesis.founders.iter();
+    let found = { founders }.find(|founder| MemberId::of(&founder.identity) == files.me);
+    match (config.name.is_empty(), found) {
+        (true, Some(founder)) => founder.name.clone(),
+        (true, None) | (false, _) => config.name.clone(),
+    }
 }
 
 /// Whom the network speaks with: the founders, at the addresses in the settings where they differ.

@@ -133,6 +133,8 @@ impl Watch {
                 tracing::warn!(who = %fault.who, kind = ?fault.kind, "a member misbehaves");
                 *self.state().faults.entry(fault.kind).or_default() += 1;
             }
+            Change::Reached(member, true) => tracing::info!(%member, "reached again"),
+            Change::Reached(member, false) => tracing::warn!(%member, "not reached"),
             Change::Halted {
                 height,
                 ours,

@@ -527,7 +527,7 @@ fn group_commit_answers_every_batch_once_in_order_and_only_when_durable() {
     let disk = SimulatedDisk::new();
     let (log, ..) = open(&disk).expect("opens");
     let group = GroupCommit::start(log, GroupOptions::default()).expect("a thread");
-    let (answers, answered) = mpsc::channel();
+    let (answers, answered) = mpsc::sync_channel(200);
     for n in 0..200_u8 {
         let (answers, disk) = (answers.clone(), disk.clone());
         let batch = vec![
@@ -569,8 +569,8 @@ fn group_commit_refuses_when_too_many_wait_and_gives_the_batch_back() {
         ..GroupOptions::default()
     };
     let group = GroupCommit::start(log, options).expect("a thread");
-    let (release, released) = mpsc::channel::<()>();
-    let (started, has_started) = mpsc::channel();
+    let (release, released) = mpsc::sync_channel::<()>(1);
+    let (started, has_started) = mpsc::sync_channel(1);
     group.submit(vec![(1, Bytes::from_static(b"one"))], move |_| {
         started.send(()).expect("the test listens");
         released.recv().expect("the test lets go");

@@ -66,7 +66,7 @@ fn references(document: &Json, at: &Json) {
                 .for_each(|field| references(document, field));
         }
         Json::Array(items) => items.iter().for_each(|item| references(document, item)),
-        _ => {}
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::super::*;
+use crate::blocks::proof::Proof;
 use crate::blocks::{Bounds, Header, Link, ReceiptRoot, SignedGroup, Transaction as Signed};
 use crate::committee::{Height, MemberId, Regency, ViewId};
 use crate::crypto::{Digest, Domain, PublicKey, SecretKey, Signature};
@@ -34,6 +35,13 @@ pub(super) fn group(sequences: &[u64], bytes: usize) -> SignedGroup {
     };
     let transactions: Vec<_> = sequences.iter().map(signed).collect();
     SignedGroup::sign(&chain(), &secret(), &transactions)
+}
+
+/// A proof that another test freezes.
+pub(super) fn golden(kind: &str) -> Proof {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    let text = std::fs::read_to_string(format!("{folder}/{kind}.proof.json"));
+    Proof::from_json(&text.expect("the file is there")).expect("it is a proof")
 }
 
 /// What the host was asked.
@@ -274,7 +282,7 @@ impl Host for Fake {
     fn transaction(&self, client: PublicKey, seq: u64, proof: bool) -> Answer<'_, Transaction> {
         self.answer(Transaction {
             submitted: submitted(client, seq, Wait::Durable),
-            proof: proof.then(|| json!({"proof": "consortium transaction 1"})),
+            proof: proof.then(|| golden("transaction")),
         })
     }
 
@@ -289,7 +297,7 @@ impl Host for Fake {
             height: Height(8),
             state_root: Some(Digest::ZERO),
             certified: is_certified,
-            proof: is_certified.then(|| json!({"proof": "consortium state 1"})),
+            proof: is_certified.then(|| golden("state")),
         })
     }
 

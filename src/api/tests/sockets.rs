@@ -41,7 +41,7 @@ fn post_head(length: &str) -> String {
 #[tokio::test]
 async fn a_body_that_says_that_it_is_too_large_is_refused_unread() {
     let door = Running::start(Script::default(), Limits::default()).await;
-    for length in [BODY_MAX + 1, usize::MAX] {
+    for length in [BODY_MAX + 1, 1 << 40] {
         let head = post_head(&format!("content-length: {length}"));
         let answer = talk(door.address, head.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
@@ -213,6 +213,33 @@ async fn closing_cuts_what_does_not_finish() {
     door.stop.send(()).expect("the door is open");
     door.task.await.expect("the door closes cleanly");
     assert_eq!(rest(&mut open).await, "");
+}
+
+#[tokio::test]
+async fn closing_tells_who_waits_that_it_may_still_commit() {
+    let script = Script {
+        hangs: true,
+        ..Script::default()
+    };
+    let limits = Limits {
+        drain: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let door = Running::start(script, limits).await;
+    let body = codec::encode(&group(&[1], 100));
+    let request = door.client.post(door.url("/v1/transactions")).body(body);
+    let waits = tokio::spawn(request.header("content-type", OCTETS).send());
+    while door.host.asked().groups.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    door.stop.send(()).expect("the door is open");
+    let answer = waits
+        .await
+        .expect("the task ends")
+        .expect("the door answers");
+    let found = problem(answer, 503, "closing").await;
+    assert!(found.message.contains("may still commit"));
+    door.task.await.expect("the door closes cleanly");
 }
 
 #[tokio::test]

@@ -77,7 +77,6 @@ fn stop_data(secret: &SecretKey, here: Digest, there: Digest) -> Vec<(String, Ch
             digest: fill(digest),
         },
     };
-    let good = claim(5, false, 1, 1);
     let base = StopData {
         view: ViewId(1),
         regency: Regency(2),

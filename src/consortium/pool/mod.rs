@@ -227,14 +227,14 @@ impl Pool {
     }
 
     /// Closes the open batches and gives them, to be saved and spread.
+    ///
+    /// Groups whose very batch was committed before, and which is too large to be told from it, are
+    /// dropped: their client signs anew.
     pub fn flush(&mut self) -> Vec<Verified<CheckedBatch>> {
-        let mut batches = Vec::new();
-        for (batch, since) in self.own.close() {
-            if self.committed.contains(&batch.digest) {
-                // Another member's batch of the very same groups was ordered meanwhile.
-                self.own.release(&batch.groups);
-                continue;
-            }
+        let committed = &self.committed;
+        let closed = self.own.close(|digest| committed.contains(digest));
+        let mut batches = Vec::with_capacity(closed.len());
+        for (batch, since) in closed {
             self.take_own(batch.clone(), since);
             batches.push(batch);
         }
@@ -270,19 +270,21 @@ impl Pool {
     }
 
     /// Takes a batch that `origin` sent. One that an open proposal names is taken whatever its
-    /// origin has here, since this member could not vote without it.
+    /// origin has here, and once more after its commit: without it this member could not vote.
     pub fn add(&mut self, origin: MemberId, batch: Verified<CheckedBatch>, now: Time) -> Taken {
         let digest = batch.digest;
         if self.shelf.get(&digest).is_some() {
             return Taken::Known;
         }
-        if self.committed.contains(&digest) {
-            return Taken::Late;
-        }
-        let used = self.shelf.used(&origin).plus(Weight::of_batch(&batch));
-        if !used.fits(&self.options.share()) && !self.proposed.contains(&digest) {
-            self.refused += 1;
-            return Taken::OverQuota;
+        if !self.proposed.contains(&digest) {
+            if self.committed.contains(&digest) {
+                return Taken::Late;
+            }
+            let used = self.shelf.used(&origin).plus(Weight::of_batch(&batch));
+            if !used.fits(&self.options.share()) {
+                self.refused += 1;
+                return Taken::OverQuota;
+            }
         }
         self.insert(origin, batch, now);
         Taken::New
@@ -366,7 +368,7 @@ impl Pool {
     pub fn mark_proposed(&mut self, height: Height, digests: &[Digest]) {
         let before = self.proposed.remove(height);
         self.proposed.insert(height, digests);
-        before.iter().chain(digests).for_each(|d| self.place(d));
+        before.iter().chain(digests).for_each(|d| self.settle(d));
     }
 
     /// Forgets the open proposals above `height`: their batches may be proposed again.
@@ -380,7 +382,7 @@ impl Pool {
             .collect();
         for height in heights {
             let digests = self.proposed.remove(height);
-            digests.iter().for_each(|digest| self.place(digest));
+            digests.iter().for_each(|digest| self.settle(digest));
         }
     }
 
@@ -395,9 +397,9 @@ impl Pool {
         }
         for digest in digests {
             self.committed.insert(*digest, COMMITTED_MAX);
-            self.remove(digest);
+            self.settle(digest);
         }
-        named.iter().for_each(|digest| self.place(digest));
+        named.iter().for_each(|digest| self.settle(digest));
     }
 
     /// Drops what can never execute above `height`, the last applied one; gives those batches.
@@ -409,6 +411,16 @@ impl Pool {
         over.retain(|digest| !self.proposed.contains(digest));
         over.iter().for_each(|digest| self.remove(digest));
         over
+    }
+
+    /// A proposal that named this batch came or went.
+    fn settle(&mut self, digest: &Digest) {
+        // A copy of a committed batch is here only for a proposal that names it once more.
+        if self.committed.contains(digest) && !self.proposed.contains(digest) {
+            self.remove(digest);
+        } else {
+            self.place(digest);
+        }
     }
 
     fn remove(&mut self, digest: &Digest) {

@@ -101,11 +101,14 @@ pub(super) struct Own {
     clients: BTreeMap<PublicKey, Weight>,
     total: Weight,
     open: Vec<Open>,
+    /// Bytes at which a batch is closed.
     batch_bytes: usize,
+    /// Bytes of the largest batch that others accept.
+    batch_bytes_max: usize,
 }
 
 impl Own {
-    /// Nothing admitted; `batch_bytes_max` is the largest batch that others accept.
+    /// Nothing admitted.
     pub(super) fn new(bound: Weight, batch_bytes_max: usize) -> Self {
         Self {
             bound,
@@ -114,6 +117,7 @@ impl Own {
             total: Weight::default(),
             open: Vec::new(),
             batch_bytes: batch_bytes_max.min(BATCH_BYTES_TARGET),
+            batch_bytes_max,
         }
     }
 
@@ -234,22 +238,59 @@ impl Own {
         dropped.len()
     }
 
-    /// Closes what is open; the groups stay counted until they are released.
-    pub(super) fn close(&mut self) -> Vec<(Verified<CheckedBatch>, Time)> {
-        let close = |open: Open| {
-            let batch = Batch {
-                groups: open.signed,
-            };
-            let bytes = Bytes::from(codec::encode(&batch));
-            assert_eq!(bytes.len(), open.bytes, "the size of a batch is foreseen");
-            let digest = Digest::of(Domain::Batch, &bytes);
-            let batch = CheckedBatch {
-                digest,
-                bytes,
-                groups: open.groups,
-            };
-            (Verified::vouch(batch), open.since)
+    /// Closes what is open, into batches that are not `taken`; the groups stay counted until they
+    /// are released.
+    pub(super) fn close(
+        &mut self,
+        taken: impl Fn(&Digest) -> bool,
+    ) -> Vec<(Verified<CheckedBatch>, Time)> {
+        let mut closed = Vec::new();
+        for mut open in std::mem::take(&mut self.open) {
+            let mut batch = open.batch();
+            // The very same groups were ordered before and are offered again, say because they met
+            // a busy ledger. Others drop late copies by digest, so this one needs another.
+            while taken(&batch.digest) && open.lengthen(self.batch_bytes_max) {
+                batch = open.batch();
+            }
+            if taken(&batch.digest) {
+                self.release(&batch.groups);
+            } else {
+                closed.push((batch, open.since));
+            }
+        }
+        closed
+    }
+}
+
+impl Open {
+    fn batch(&self) -> Verified<CheckedBatch> {
+        let batch = Batch {
+            groups: self.signed.clone(),
         };
-        self.open.drain(..).map(close).collect()
+        let bytes = Bytes::from(codec::encode(&batch));
+        assert_eq!(bytes.len(), self.bytes, "the size of a batch is foreseen");
+        Verified::vouch(CheckedBatch {
+            digest: Digest::of(Domain::Batch, &bytes),
+            bytes,
+            groups: self.groups.clone(),
+        })
+    }
+
+    /// Repeats the smallest group, which executes once all the same; whether it fits.
+    fn lengthen(&mut self, most: usize) -> bool {
+        let smallest = self.signed.iter().zip(&self.groups);
+        let smallest = smallest.min_by_key(|(signed, _)| signed.bytes.len());
+        let Some((signed, group)) = smallest else {
+            return false;
+        };
+        let (signed, group) = (signed.clone(), group.clone());
+        let bytes = self.bytes + Weight::of_group(&signed, &group).bytes;
+        if bytes > most {
+            return false;
+        }
+        self.bytes = bytes;
+        self.signed.push(signed);
+        self.groups.push(group);
+        true
     }
 }

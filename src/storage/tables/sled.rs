@@ -65,6 +65,10 @@ impl Sled {
 
     /// What sled itself calls a flush; only for the test that shows why it is not enough.
     #[cfg(test)]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test shows why it is disallowed"
+    )]
     pub(super) fn flush_unguarded(&self) -> Result<(), TableError> {
         self.database
             .flush()
@@ -113,6 +117,10 @@ impl Guard {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "sled tells nobody when its threads end; this runs once, while tables are closed"
+)]
 /// Whether sled's helper threads have let go of its file, which they keep locked until then.
 fn is_let_go(file: &File) -> bool {
     for _ in 0..CLOSE_TRIES {
@@ -177,6 +185,10 @@ impl Engine for Sled {
             .map_err(failed(ENGINE, "write"))
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the guard behind it makes it durable"
+    )]
     fn flush(&self) -> Result<(), TableError> {
         self.database.flush().map_err(failed(ENGINE, "flush"))?;
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);

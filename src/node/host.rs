@@ -1,0 +1,431 @@
+//! A member as its HTTP door sees it.
+//!
+//! Source: `docs/http.md`. In: decoded requests. Out: plain data, or a refusal.
+//! Holds: what reads the disk runs off the door's threads; an answer promises what was reached.
+//! Elsewhere: HTTP (`api`), blocks and events as data (`show`), proofs (`proofs`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::handle::{Handle, Parts};
+use super::herald::{Promise, Refused, Settled, Settlement};
+use super::proofs::{self, LookError};
+use super::{keys, metrics, show};
+use crate::api;
+use crate::api::{Answer, Answers, Refusal, Wait};
+use crate::blocks::proof::Proof;
+use crate::blocks::{SignedGroup, Transaction};
+use crate::committee::{Certificate, Height, Sizes};
+use crate::consortium::{Denied, Executed, Verdict};
+use crate::crypto::{Digest, Domain, Hasher, PublicKey, SecretKey};
+
+/// Blocks that an operation signed here may wait.
+const EXPIRY_BLOCKS: u64 = 5_000;
+
+impl api::Host for Handle {
+    fn about(&self) -> api::About {
+        let genesis = &self.parts.who.genesis;
+        api::About {
+            chain: genesis.chain(),
+            bounds: genesis.parameters.bounds(),
+            signs_operations: self.parts.who.client.is_some(),
+        }
+    }
+
+    fn submit(&self, group: SignedGroup, wait: Wait) -> Answer<'_, Answers> {
+        Box::pin(async move {
+            let promise = match wait {
+                Wait::Ordered => Promise::Ordered,
+                Wait::Executed => Promise::Executed,
+                Wait::Durable => Promise::Durable,
+            };
+            let settlement = Handle::submit(self, group, promise).await;
+            Ok(answers(&self.parts, settlement.map_err(refusal)?, wait))
+        })
+    }
+
+    fn submit_operation(&self, operation: api::Operation, wait: Wait) -> Answer<'_, Answers> {
+        Box::pin(async move {
+            let group = sign(&self.parts, &operation)?;
+            api::Host::submit(self, group, wait).await
+        })
+    }
+
+    fn status(&self) -> Answer<'_, api::Status> {
+        let status = status(&self.parts);
+        Box::pin(async move { Ok(status) })
+    }
+
+    fn block(&self, height: Height, page: api::Page) -> Answer<'_, api::Block> {
+        self.look(move |parts| show::block(parts, height, page))
+    }
+
+    fn transaction(
+        &self,
+        client: PublicKey,
+        sequence: u64,
+        with_proof: bool,
+    ) -> Answer<'_, api::Transaction> {
+        Box::pin(async move {
+            let recalled = self.recall(client, sequence).await.map_err(refusal)?;
+            let executed = recalled.ok_or_else(|| Refusal::NotFound {
+                what: format!("transaction {sequence} of {client}"),
+            })?;
+            let look = move |parts: &Parts| {
+                let name = (client, sequence);
+                transaction(parts, name, &executed, with_proof)
+            };
+            self.look(look).await
+        })
+    }
+
+    fn value(&self, key: Bytes, is_certified: bool) -> Answer<'_, api::Value> {
+        self.look(move |parts| match is_certified {
+            true => certified_value(parts, &key),
+            false => present_value(parts, &key),
+        })
+    }
+
+    fn events(&self, from: u64) -> Answer<'_, api::Events> {
+        let events = show::events(Arc::clone(&self.parts), from);
+        Box::pin(async move { Ok(events) })
+    }
+
+    fn membership(&self) -> Answer<'_, api::Membership> {
+        let membership = show::membership(&self.parts);
+        Box::pin(async move { Ok(membership) })
+    }
+
+    fn metrics(&self) -> String {
+        metrics::scrape(self)
+    }
+
+    fn ready(&self) -> Answer<'_, Vec<api::ReadyCheck>> {
+        let checks = ready(self);
+        Box::pin(async move { Ok(checks) })
+    }
+}
+
+impl Handle {
+    /// Runs something that reads the disk off the door's threads.
+    fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Parts) -> Result<T, Refusal> + Send + 'static,
+    ) -> Answer<'_, T> {
+        let parts = Arc::clone(&self.parts);
+        Box::pin(async move {
+            let looked = tokio::task::spawn_blocking(move || look(&parts)).await;
+            looked.unwrap_or_else(|_| {
+                let reason = "a look at the disk was cut off".into();
+                Err(Refusal::Failed { reason })
+            })
+        })
+    }
+}
+
+/// A refusal of the gate or of the replica.
+fn refusal(refused: Refused) -> Refusal {
+    let text = refused.to_string();
+    match refused {
+        Refused::Group(_) => Refusal::Malformed { reason: text },
+        Refused::Operation { .. } => Refusal::Invalid { reason: text },
+        Refused::BadSignature => Refusal::BadSignature,
+        Refused::Denied(Denied::Busy { retry_after_ms }) => Refusal::Busy { retry_after_ms },
+        Refused::Denied(Denied::Expired { .. }) => Refusal::Expired { reason: text },
+        Refused::Denied(Denied::NotListed) => Refusal::NotListed,
+        Refused::Denied(Denied::NotReady { state }) => Refusal::NotReady {
+            state: state.into(),
+        },
+        Refused::Ending => Refusal::NotReady {
+            state: "ending".into(),
+        },
+    }
+}
+
+/// A look that found nothing.
+pub(super) fn not_found(error: LookError) -> Refusal {
+    match error {
+        LookError::Absent { what } => Refusal::NotFound { what },
+        LookError::Index(error) => {
+            tracing::error!(%error, "the disk cannot be read");
+            let reason = "the disk cannot be read".into();
+            Refusal::Failed { reason }
+        }
+    }
+}
+
+fn sign(parts: &Parts, operation: &api::Operation) -> Result<SignedGroup, Refusal> {
+    let secret = parts.who.client.as_ref().ok_or_else(|| Refusal::Invalid {
+        reason: "this member signs for nobody".into(),
+    })?;
+    let application = &parts.application;
+    let bytes = application.operation_from_json(&operation.operation);
+    let bytes = bytes.map_err(|error| Refusal::Invalid {
+        reason: error.reason,
+    })?;
+    let sequence = sequence(&secret.public(), operation.id.as_deref())?;
+    let ahead = u64::from(parts.who.genesis.parameters.expiry_blocks_max);
+    let ahead = EXPIRY_BLOCKS.min(ahead - ahead / 10).max(1);
+    let transaction = Transaction {
+        sequence,
+        expiry: parts.watch.tip().header.height.plus(ahead),
+        operation: bytes.into(),
+    };
+    let chain = parts.who.genesis.chain();
+    Ok(SignedGroup::sign(&chain, secret, &[transaction]))
+}
+
+/// The sequence that stands for `id`, the same at every member and in every process; without an
+/// id one that nobody else draws.
+fn sequence(client: &PublicKey, id: Option<&str>) -> Result<u64, Refusal> {
+    let bytes = match id {
+        Some(id) => {
+            let mut hasher = Hasher::new(Domain::Operation);
+            hasher.update(b"id\0").update(client.as_bytes());
+            hasher.update(id.as_bytes()).finish().0
+        }
+        None => keys::entropy().map_err(|error| Refusal::Failed {
+            reason: error.to_string(),
+        })?,
+    };
+    let [a, b, c, d, e, f, g, h, ..] = bytes;
+    Ok(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+}
+
+fn answers(parts: &Parts, settlement: Settlement, wait: Wait) -> Answers {
+    let Settlement {
+        transactions,
+        certificate,
+        client,
+    } = settlement;
+    let is_alone = transactions.len() == 1;
+    let settled = transactions.into_iter().map(|(sequence, settled)| {
+        let name = (client, sequence);
+        let refused = |refusal: Refusal| {
+            api::Settled::Refused(api::Refused {
+                client,
+                sequence,
+                error: refusal.into(),
+            })
+        };
+        match settled {
+            Settled::Ordered(height) => {
+                api::Settled::Done(Box::new(ordered(client, sequence, height)))
+            }
+            Settled::Answered(Verdict::Executed(executed), block) => {
+                let alone = certificate.clone().filter(|_| is_alone);
+                let done = done(parts, name, &executed, Some(block), (wait, alone));
+                api::Settled::Done(Box::new(done))
+            }
+            Settled::Answered(Verdict::Repeated(executed), _) => {
+                let block = proofs::header_digest(&parts.index, executed.height).ok();
+                let alone = certificate.clone().filter(|_| is_alone);
+                let done = done(parts, name, &executed, block, (wait, alone));
+                api::Settled::Done(Box::new(done))
+            }
+            Settled::Answered(Verdict::Conflict, _) => refused(Refusal::Conflict),
+            Settled::Answered(Verdict::Expired, _) => refused(Refusal::Expired {
+                reason: "it was ordered too late, or its expiry lies too far ahead".into(),
+            }),
+            Settled::Answered(Verdict::Busy, _) => refused(Refusal::Busy {
+                retry_after_ms: 1_000,
+            }),
+            Settled::Answered(Verdict::NotListed, _) => refused(Refusal::NotListed),
+        }
+    });
+    let transactions = settled.collect();
+    Answers {
+        certificate,
+        transactions,
+    }
+}
+
+fn ordered(client: PublicKey, sequence: u64, height: Height) -> api::Submitted {
+    api::Submitted {
+        client,
+        sequence,
+        height,
+        index: None,
+        block: None,
+        result: None,
+        persistence: Wait::Ordered,
+        certificate: None,
+        reply: None,
+    }
+}
+
+fn done(
+    parts: &Parts,
+    (client, sequence): (PublicKey, u64),
+    executed: &Executed,
+    block: Option<Digest>,
+    (persistence, certificate): (Wait, Option<Certificate>),
+) -> api::Submitted {
+    let place = (executed.height, executed.index);
+    // Once it is durable the certificate says more than our word.
+    let reply = (persistence != Wait::Durable).then(|| {
+        let name = (&client, sequence);
+        let chain = parts.who.genesis.chain();
+        let statement = api::reply_statement(&chain, name, place, &executed.outcome_digest);
+        api::Reply {
+            member: parts.who.me,
+            outcome: executed.outcome_digest,
+            signature: parts.who.identity.sign(&statement),
+        }
+    });
+    api::Submitted {
+        client,
+        sequence,
+        height: executed.height,
+        index: Some(executed.index),
+        block,
+        result: Some(show::outcome(&executed.outcome)),
+        // Whoever waited for less got more.
+        persistence: persistence.max(Wait::Executed),
+        certificate,
+        reply,
+    }
+}
+
+fn transaction(
+    parts: &Parts,
+    name: (PublicKey, u64),
+    executed: &Executed,
+    with_proof: bool,
+) -> Result<api::Transaction, Refusal> {
+    let block = proofs::header_digest(&parts.index, executed.height).map_err(not_found)?;
+    let newest = parts.watch.newest_certified();
+    let covering = newest.filter(|newest| newest.header.height >= executed.height);
+    let persistence = match covering {
+        Some(_) => Wait::Durable,
+        None => Wait::Executed,
+    };
+    let certificate = covering.as_ref().map(|newest| newest.certificate.clone());
+    let proof = match (&covering, with_proof) {
+        (_, false) => None,
+        (None, true) => {
+            let what = "a certificate that covers it".into();
+            return Err(Refusal::NotFound { what });
+        }
+        (Some(newest), true) => {
+            let proof = proofs::transaction(&parts.index, newest, name, executed);
+            Some(Proof::Transaction(proof.map_err(not_found)?))
+        }
+    };
+    let promise = (persistence, certificate);
+    Ok(api::Transaction {
+        submitted: done(parts, name, executed, Some(block), promise),
+        proof,
+    })
+}
+
+fn present_value(parts: &Parts, key: &[u8]) -> Result<api::Value, Refusal> {
+    let reader = parts.latest.get();
+    let value = show::lookup(&*reader, key)?;
+    Ok(show::value(key, value.as_deref(), Height(reader.height())))
+}
+
+fn certified_value(parts: &Parts, key: &[u8]) -> Result<api::Value, Refusal> {
+    let newest = parts.watch.provable();
+    let absent = || Refusal::NotFound {
+        what: "a certified state".into(),
+    };
+    let newest = newest.ok_or_else(absent)?;
+    let root = newest.header.state.ok_or_else(absent)?;
+    let proved = parts.latest.get().prove(key, &root);
+    let path = proved.map_err(|error| Refusal::NotFound {
+        what: error.to_string(),
+    })?;
+    let value = parts.application.verify(&root, key, &path);
+    let value = value.map_err(|error| Refusal::Failed {
+        reason: error.to_string(),
+    })?;
+    let proof = proofs::state(&newest, key, path);
+    Ok(api::Value {
+        state_root: Some(root),
+        certified: true,
+        proof: Some(Proof::State(proof)),
+        ..show::value(key, value.as_deref(), newest.header.height)
+    })
+}
+
+fn status(parts: &Parts) -> api::Status {
+    let (overview, _) = parts.watch.overview();
+    let tip = parts.watch.tip();
+    let sizes = Sizes::of(parts.who.genesis.founders.len());
+    let state = match tip.header.state {
+        Some(root) => Some(root),
+        None => parts
+            .watch
+            .provable()
+            .and_then(|newest| newest.header.state),
+    };
+    api::Status {
+        member: api::MemberName {
+            id: parts.who.me,
+            name: parts.who.name.clone(),
+            chain: tip.header.chain,
+        },
+        tip: api::Tip {
+            height: tip.header.height,
+            group_height: overview.certified,
+            digest: tip.digest,
+            state_digest: state.unwrap_or_default(),
+            sequence: tip.header.receipts.size,
+        },
+        order: api::Order {
+            role: match overview.role {
+                "leader" => api::Role::Leader,
+                "follower" => api::Role::Follower,
+                _ => api::Role::Observer,
+            },
+            state: overview.state.into(),
+            view: crate::committee::ViewId(overview.view),
+            regency: overview.regency,
+            leader: overview.leader,
+            quorum: sizes.q as u64,
+            faults_tolerated: sizes.f as u64,
+        },
+        last_checkpoint: tip.header.checkpoint.height,
+        faults_seen: overview.faults.values().sum(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
+    let parts = &handle.parts;
+    let sizes = Sizes::of(parts.who.genesis.founders.len());
+    let net = parts.net.upgrade();
+    let up = net.map_or(0, |net| net.connected().len()) + 1;
+    let (overview, held) = parts.watch.overview();
+    let halted = parts.watch.halted();
+    let check = |name: &str, ok: bool, detail: String| api::ReadyCheck {
+        name: name.into(),
+        ok,
+        detail,
+    };
+    let halt = halted.map_or_else(|| "no".to_owned(), |height| format!("at height {height}"));
+    vec![
+        check("halted", halted.is_none(), halt),
+        check(
+            "connected",
+            up >= sizes.q,
+            format!("{up} of {} members, {} needed", sizes.n, sizes.q),
+        ),
+        check(
+            "ordering",
+            overview.role != "observer",
+            format!("{} {}", overview.role, overview.state),
+        ),
+        check("log", true, format!("{held} outputs wait for it")),
+    ]
+}
+
+/// The client key of the member itself, where its settings let it sign for its callers.
+pub(super) fn client_key(identity: &SecretKey) -> SecretKey {
+    // Drawn from the identity, so that it is the same after every start and one file is enough.
+    let mut hasher = Hasher::new(Domain::Operation);
+    hasher.update(b"client of member\0").update(identity.seed());
+    SecretKey::from_seed(hasher.finish().0)
+}

@@ -1,0 +1,138 @@
+//! Every number that operators watch, in the OpenMetrics text format.
+//!
+//! Source: interface, `/metrics`. In: a handle. Out: text.
+//! Holds: the set of series is bounded by the members and the kinds, never by what peers send.
+//! Elsewhere: the door that serves it (`api`).
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::handle::Handle;
+
+type Labels = Vec<(&'static str, String)>;
+type Counters = Family<Labels, Counter>;
+
+/// One scrape.
+pub(crate) fn scrape(handle: &Handle) -> String {
+    let mut registry = Registry::with_prefix("consortium");
+    chain(handle, &mut registry);
+    misbehaviour(handle, &mut registry);
+    network(handle, &mut registry);
+    let mut text = String::new();
+    // Writing to a string fails only when a metric refuses to be written, which ours never do.
+    if let Err(error) = encode(&mut text, &registry) {
+        tracing::warn!(%error, "metrics cannot be written");
+    }
+    text
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge = Gauge::<u64, AtomicU64>::default();
+    gauge.set(value);
+    registry.register(name, help, gauge);
+}
+
+fn chain(handle: &Handle, registry: &mut Registry) {
+    let parts = &handle.parts;
+    let (overview, held) = parts.watch.overview();
+    let tip = parts.watch.tip();
+    let count = |number: usize| number as u64;
+    let gauges = [
+        ("height", "the newest applied height", overview.height.0),
+        (
+            "certified_height",
+            "the newest certified height",
+            overview.certified.0,
+        ),
+        ("view", "the present view", overview.view),
+        ("regency", "the installed regency", overview.regency.0),
+        (
+            "leading",
+            "whether this member leads",
+            (overview.role == "leader").into(),
+        ),
+        (
+            "transactions",
+            "executed transactions since genesis",
+            tip.header.receipts.size,
+        ),
+        ("outputs_held", "outputs that wait for the log", count(held)),
+        (
+            "submissions_waiting",
+            "submissions that wait for their answer",
+            count(parts.waiters.count()),
+        ),
+        (
+            "halted",
+            "whether voting has stopped for good",
+            parts.watch.halted().is_some().into(),
+        ),
+        (
+            "table_bytes",
+            "bytes of the tables",
+            parts.index.tables().size_on_disk().unwrap_or_default(),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        gauge(registry, name, help, value);
+    }
+}
+
+fn misbehaviour(handle: &Handle, registry: &mut Registry) {
+    let parts = &handle.parts;
+    let faults = Counters::default();
+    for (kind, count) in parts.watch.faults() {
+        let labels = vec![("kind", format!("{kind:?}").to_lowercase())];
+        faults.get_or_create(&labels).inc_by(count);
+    }
+    registry.register("faults", "misbehaviour seen, by kind", faults);
+    let dropped = Counters::default();
+    for (member, count) in parts.dropped.read() {
+        let labels = vec![("member", member.to_string())];
+        dropped.get_or_create(&labels).inc_by(count);
+    }
+    let help = "frames that were not in the format or not signed, by sender";
+    registry.register("frames_dropped", help, dropped);
+}
+
+fn network(handle: &Handle, registry: &mut Registry) {
+    let Some(stats) = handle.net_stats() else {
+        return;
+    };
+    let up = Family::<Labels, Gauge>::default();
+    let names = ["sent_bytes", "received_bytes", "frames_lost", "connects"];
+    let counters = names.map(|_| Counters::default());
+    for (peer, stats) in &stats.peers {
+        let member = ("member", peer.to_string());
+        up.get_or_create(&vec![member.clone()]).set(stats.up.into());
+        for (lane, stats) in [("votes", &stats.votes), ("bulk", &stats.bulk)] {
+            let labels = vec![member.clone(), ("lane", lane.to_owned())];
+            let values = [
+                stats.sent_bytes,
+                stats.received_bytes,
+                stats.dropped,
+                stats.connects,
+            ];
+            for (counter, value) in counters.iter().zip(values) {
+                counter.get_or_create(&labels).inc_by(value);
+            }
+        }
+    }
+    registry.register("peer_up", "whether the member is connected", up);
+    for (name, counter) in names.into_iter().zip(counters) {
+        let help = format!("{} by member and lane", name.replace('_', " "));
+        registry.register(name, help, counter);
+    }
+    let refused = Counters::default();
+    for (reason, count) in &stats.refused {
+        let labels = vec![("reason", format!("{reason:?}").to_lowercase())];
+        refused.get_or_create(&labels).inc_by(*count);
+    }
+    let help = "connections from outside that came to nothing, by reason";
+    registry.register("connections_refused", help, refused);
+}

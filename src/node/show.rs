@@ -1,0 +1,245 @@
+//! Blocks, values and events as plain data.
+//!
+//! Source: `docs/http.md`. In: what a member keeps. Out: the shapes of `api`.
+//! Holds: events come in the order of the ledger without a gap, past ones from the disk.
+//! Elsewhere: JSON of operations (`application`), who asks (`host`).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures_util::stream;
+use tokio::sync::watch;
+
+use super::handle::Parts;
+use super::host::not_found;
+use super::index::Kept;
+use super::proofs::{self, LookError};
+use crate::api::{
+    self, BlockKind, BlockTransaction, Encoding, Event, Events, MemberEntry, Membership, Refusal,
+    Value,
+};
+use crate::application::Reader;
+use crate::application::kv::Operation;
+use crate::blocks::Body;
+use crate::committee::{Height, MemberId};
+use crate::consortium::{Block, Outcome};
+use crate::crypto::Digest;
+
+/// A result.
+pub(super) fn outcome(outcome: &Outcome) -> api::Outcome {
+    api::Outcome::new(outcome.code, &outcome.bytes)
+}
+
+/// What the state holds under `key`, asked in the key-value machine's encoding.
+pub(super) fn lookup(reader: &dyn Reader, key: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    let malformed = |reason: String| Refusal::Malformed { reason };
+    let request = Operation::Get { key }.to_bytes();
+    let request = request.map_err(|error| malformed(error.to_string()))?;
+    let answer = reader.query(&request);
+    let answer = answer.map_err(|error| malformed(error.to_string()))?;
+    Ok(match answer.split_first() {
+        Some((1, value)) => Some(value.to_vec()),
+        Some(_) | None => None,
+    })
+}
+
+/// The value of `key` after `height`.
+pub(super) fn value(key: &[u8], value: Option<&[u8]>, height: Height) -> Value {
+    let (key, _) = Encoding::write(key);
+    let written = value.map(Encoding::write);
+    Value {
+        key,
+        encoding: written.as_ref().map_or(Encoding::Utf8, |(_, form)| *form),
+        value: written.map(|(text, _)| text),
+        height,
+        state_root: None,
+        certified: false,
+        proof: None,
+    }
+}
+
+/// The block at `height` with one page of its transactions.
+pub(super) fn block(parts: &Parts, height: Height, page: api::Page) -> Result<api::Block, Refusal> {
+    let genesis = Block {
+        header: parts.who.genesis.header(),
+        body: Body::Genesis(parts.who.genesis.chain()),
+    };
+    let block = match height {
+        Height(0) => Some(genesis),
+        height => parts
+            .index
+            .block_at(height)
+            .map_err(|error| not_found(error.into()))?,
+    };
+    let block = block.ok_or_else(|| Refusal::NotFound {
+        what: format!("block {height}"),
+    })?;
+    let (count, transactions) = page_of(parts, &block, page).map_err(not_found)?;
+    let certificate = parts
+        .index
+        .certificate_from(height)
+        .map_err(|error| not_found(error.into()))?;
+    let signers = certificate.filter(|_| height > Height(0));
+    let signers = signers.iter().flat_map(|one| {
+        let founders = &parts.who.genesis.founders;
+        let seats = one.signers.iter();
+        seats.filter_map(|seat| Some(MemberId::of(&founders.get(seat.index())?.identity)))
+    });
+    Ok(api::Block {
+        digest: block.header.digest(),
+        kind: kind(&block.body),
+        signers: signers.collect(),
+        transactions_count: count,
+        transactions,
+        header: block.header,
+    })
+}
+
+fn kind(body: &Body) -> BlockKind {
+    match body {
+        Body::Genesis(_) => BlockKind::Genesis,
+        Body::Freeze(_) => BlockKind::Freeze,
+        Body::Assemble(_) => BlockKind::Assemble,
+        Body::Reconfiguration(_) => BlockKind::Reconfiguration,
+        Body::Checkpoint(_) => BlockKind::Checkpoint,
+        Body::Transactions(_) => BlockKind::Transactions,
+    }
+}
+
+fn page_of(
+    parts: &Parts,
+    block: &Block,
+    page: api::Page,
+) -> Result<(u32, Vec<BlockTransaction>), LookError> {
+    let kept = parts.index.results(block.header.height)?;
+    let results: HashMap<(Digest, u32), &Kept> = kept
+        .iter()
+        .filter_map(|one| Some((one.place?, one)))
+        .collect();
+    let last = page.first.saturating_add(page.limit);
+    let (mut count, mut shown) = (0, Vec::new());
+    let bounds = parts.who.genesis.parameters.bounds();
+    for group in proofs::groups(&parts.index, block)? {
+        let digest = group.digest();
+        let transactions = proofs::transactions(&group, &bounds)?;
+        for (index, transaction) in (0..).zip(&transactions) {
+            if (page.first..last).contains(&count) {
+                let result = results.get(&(digest, index));
+                shown.push(BlockTransaction {
+                    client: group.client,
+                    sequence: transaction.sequence,
+                    digest: transaction.digest(),
+                    operation: parts.application.operation_to_json(&transaction.operation),
+                    result: result.map(|kept| outcome(&kept.executed.outcome)),
+                });
+            }
+            count += 1;
+        }
+    }
+    Ok((count, shown))
+}
+
+/// The founders; lists that change come with later views.
+pub(super) fn membership(parts: &Parts) -> Membership {
+    let founders = parts.who.genesis.founders.iter();
+    let members = founders.map(|founder| MemberEntry {
+        id: MemberId::of(&founder.identity),
+        name: founder.name.clone(),
+        status: "active".into(),
+        weight: 1,
+        addresses: vec![founder.address.clone()],
+        seated: true,
+    });
+    Membership {
+        height: parts.watch.tip().header.height,
+        members: members.collect(),
+    }
+}
+
+/// A reader of events.
+struct Tail {
+    parts: Arc<Parts>,
+    next: u64,
+    ready: VecDeque<Event>,
+    executed: watch::Receiver<u64>,
+    ending: watch::Receiver<bool>,
+}
+
+/// Every executed transaction from `from` on, past and to come.
+pub(super) fn events(parts: Arc<Parts>, from: u64) -> Events {
+    let tail = Tail {
+        next: from,
+        ready: VecDeque::new(),
+        executed: parts.watch.executed(),
+        ending: parts.watch.ending(),
+        parts,
+    };
+    Box::pin(stream::unfold(Some(tail), |tail| async {
+        let mut tail = tail?;
+        match tail.next().await? {
+            Ok(event) => Some((Ok(event), Some(tail))),
+            // A refusal is the last item.
+            Err(refusal) => Some((Err(refusal), None)),
+        }
+    }))
+}
+
+impl Tail {
+    /// The next event; nothing when the member ends.
+    async fn next(&mut self) -> Option<Result<Event, Refusal>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                self.next = event.sequence + 1;
+                return Some(Ok(event));
+            }
+            let next = self.next;
+            tokio::select! {
+                grown = self.executed.wait_for(|count| *count > next) => drop(grown.ok()?),
+                _ = self.ending.wait_for(|ends| *ends) => return None,
+            }
+            let parts = Arc::clone(&self.parts);
+            let read = tokio::task::spawn_blocking(move || read_events(&parts, next));
+            match read.await.ok()? {
+                Ok(events) => self.ready = events,
+                Err(error) => return Some(Err(not_found(error))),
+            }
+        }
+    }
+}
+
+/// The events of the block that holds `from`, from there on; never empty.
+fn read_events(parts: &Parts, from: u64) -> Result<VecDeque<Event>, LookError> {
+    let missing = || LookError::absent(format!("event {from}"));
+    let height = parts.index.height_of(from)?.ok_or_else(missing)?;
+    let block = parts.index.block_at(height)?.ok_or_else(missing)?;
+    let bounds = parts.who.genesis.parameters.bounds();
+    let mut operations = HashMap::new();
+    for group in proofs::groups(&parts.index, &block)? {
+        let digest = group.digest();
+        let transactions = proofs::transactions(&group, &bounds)?;
+        for (index, transaction) in (0u32..).zip(transactions) {
+            operations.insert((digest, index), transaction.operation);
+        }
+    }
+    let mut events = VecDeque::new();
+    for kept in parts.index.results(height)?.iter() {
+        let Some(place) = kept.place else { continue };
+        if kept.executed.sequence < from {
+            continue;
+        }
+        let operation = operations.get(&place).ok_or_else(missing)?;
+        events.push_back(Event {
+            sequence: kept.executed.sequence,
+            height,
+            index: kept.executed.index,
+            client: kept.client,
+            client_sequence: kept.client_sequence,
+            operation: parts.application.operation_to_json(operation),
+            result: outcome(&kept.executed.outcome),
+        });
+    }
+    match events.front() {
+        Some(first) if first.sequence == from => Ok(events),
+        Some(_) | None => Err(missing()),
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the process: files, the law of the driver, starts, and a cluster on loopback.
+//!
+//! Source: design, 'one contract, one law'. In: temporary folders, loopback sockets. Out: verdicts.
+//! Holds: no test sleeps or names a port. Elsewhere: a seeded world (`sim`).
+
+mod cluster;
+mod files;
+mod law;
