@@ -214,8 +214,8 @@ async fn the_door_answers_with_proofs_and_events() {
     let found = handle.transaction(client().public(), 3, true).await;
     let found = found.expect("it is here");
     assert_eq!(found.submitted.persistence, Wait::Durable);
-    let proof = serde_json::from_value(found.proof.expect("asked for"));
-    match proof.expect("a proof") {
+    let proof = found.proof.expect("asked for");
+    match proof {
         Proof::Transaction(proof) => {
             let proved = proof.verify(&genesis, &verifier).expect("it holds");
             assert_eq!((proved.sequence, proved.transaction.sequence), (2, 3));
@@ -227,7 +227,7 @@ async fn the_door_answers_with_proofs_and_events() {
         let value = handle.value(key.as_bytes().to_vec().into(), true).await;
         let value = value.expect("a certified answer");
         assert_eq!(value.value, want, "{key}");
-        match serde_json::from_value(value.proof.expect("asked for")).expect("a proof") {
+        match value.proof.expect("asked for") {
             Proof::State(proof) => {
                 let root = proof.verify(&genesis, &verifier).expect("it holds");
                 assert_eq!(Some(root.root), value.state_root);
