@@ -552,15 +552,18 @@ fn messages_of_a_stream_are_events_comments_or_the_end() {
     use super::events::read_message;
     assert_eq!(read_message(b":\n\n"), Ok(None));
     assert_eq!(read_message(b"retry: 1000\n\n"), Ok(None));
-    let event = br#"id: 3
-data: {"sequence":3,"height":1,"index":0,"client":"0000000000000000000000000000000000000000000000000000000000000000","client_sequence":5,"operation":{"get":{"key":"k"}},"result":{"code":0,"value":"","encoding":"utf8"}}
-
-"#;
+    let client = "0".repeat(64);
+    let event = format!(
+        "id: 3\ndata: {{\"sequence\":3,\"height\":1,\"index\":0,\"client\":\"{client}\",\
+         \"client_sequence\":5,\"operation\":{{\"get\":{{\"key\":\"k\"}}}},\
+         \"result\":{{\"code\":0,\"value\":\"\",\"encoding\":\"utf8\"}}}}\n\n"
+    );
     let read = read_message(event)
         .expect("an event")
         .expect("not a comment");
     assert_eq!((read.sequence, read.client_sequence), (3, 5));
-    let end = b"event: error\ndata: {\"status\":503,\"code\":\"closing\",\"message\":\"m\",\"help\":\"h\"}\n\n";
+    let end = b"event: error\ndata: {\"status\":503,\"code\":\"closing\",\"message\":\"m\",\
+        \"help\":\"h\"}\n\n";
     assert!(matches!(read_message(end), Err(AskError::Problem(problem)) if problem.status == 503));
     assert!(matches!(
         read_message(b"data: {\n\n"),
