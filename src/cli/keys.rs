@@ -85,6 +85,7 @@ pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure
                 addresses: ports::free_pairs(members.into())?,
                 parameters,
                 tables: super::args::Tables::default().name(),
+                signs_operations: false,
             };
             (dir.join("genesis.json"), seam::make_cluster(dir, &plan)?)
         }

@@ -249,6 +249,7 @@ fn make(dir: &Path, wish: &Wish) -> Result<Cluster, Failure> {
             ..Parameters::default()
         },
         tables: wish.tables.name(),
+        signs_operations: true,
     };
     fs::create_dir_all(dir).map_err(|error| Failure::file(dir, &error))?;
     seam::make_cluster(dir, &plan)?;

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) addresses: Vec<(SocketAddr, SocketAddr)>,
     pub(crate) parameters: Parameters,
     pub(crate) tables: &'static str,
+    /// Whether members sign JSON operations of whoever reaches them, for `curl`.
+    pub(crate) signs_operations: bool,
 }
 
 /// Makes keys, settings and the genesis document of every member of `plan`.
@@ -34,6 +36,7 @@ pub(crate) fn make_cluster(dir: &Path, plan: &Plan) -> Result<Genesis, Failure> 
         parameters: plan.parameters.clone(),
         config: Config {
             tables: plan.tables.into(),
+            signs_operations: plan.signs_operations,
             ..Config::default()
         },
     };
@@ -162,6 +165,6 @@ pub(crate) fn member_dir(dir: &Path, number: usize) -> std::path::PathBuf {
 }
 
 /// What the HTTP door asks.
-pub(crate) fn host(node: &node::Node) -> Option<std::sync::Arc<dyn crate::api::Host>> {
-    Some(std::sync::Arc::new(node.handle()))
+pub(crate) fn host(node: &node::Node) -> std::sync::Arc<dyn crate::api::Host> {
+    std::sync::Arc::new(node.handle())
 }
