@@ -22,7 +22,7 @@ use crate::committee::Height;
 use crate::consortium::Applied;
 use crate::consortium::ledger::Parts;
 use crate::crypto::Digest;
-use crate::storage::{Batch, Position, TableError};
+use crate::storage::{Batch, Position, Row, TableError};
 
 /// Bytes of one row of results, about; a longer one is split.
 const RESULTS_BYTES: usize = 128 << 10;
@@ -251,6 +251,14 @@ fn put_record(batch: &mut Batch, name: Name, position: Position) {
 }
 
 fn put_results(batch: &mut Batch, height: Height, kept: &[Kept]) {
+    for (key, row) in result_rows(height, kept) {
+        batch.put(RESULTS, key, row);
+    }
+}
+
+/// The rows of [`RESULTS`] that hold what executed or repeated at `height`.
+pub(crate) fn result_rows(height: Height, kept: &[Kept]) -> Vec<Row> {
+    let mut rows = Vec::new();
     let mut piece: u32 = 0;
     let mut rest = kept;
     while !rest.is_empty() {
@@ -268,7 +276,8 @@ fn put_results(batch: &mut Batch, height: Height, kept: &[Kept]) {
         let (now, later) = rest.split_at(count.max(1));
         let mut key = height.0.to_be_bytes().to_vec();
         key.extend_from_slice(&piece.to_be_bytes());
-        batch.put(RESULTS, key, crate::blocks::codec::encode(&now.to_vec()));
+        rows.push((key, crate::blocks::codec::encode(&now.to_vec())));
         (piece, rest) = (piece + 1, later);
     }
+    rows
 }

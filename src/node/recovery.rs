@@ -19,7 +19,7 @@ use super::keeper::{Keeper, STANDING, Standing};
 use super::records::{self, Name};
 use super::tiles;
 use crate::application::Application;
-use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group};
+use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
 use crate::committee::{Certificate, Height, Kind, View, ViewId, Voter, VoterRecord};
 use crate::consortium::ledger::{Name as ClientName, is_sealed};
 use crate::consortium::{Block, Decided, Executed, Ledger, Record, Restored};
@@ -34,6 +34,18 @@ use crate::storage::{
 const ROWS_AT_ONCE: usize = 4096;
 /// How often a long start says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// Every table.
+pub(crate) const TABLES: [&str; 8] = [
+    index::META,
+    index::BLOCKS,
+    index::CERTIFICATES,
+    index::BATCHES,
+    index::RESULTS,
+    index::SEQUENCES,
+    index::STATE,
+    tiles::TILES,
+];
 
 /// What is opened and how.
 pub(crate) struct Opening<'a> {
@@ -177,20 +189,9 @@ fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {
 }
 
 fn open_engine(opening: &Opening<'_>, dir: &Path) -> Result<Arc<dyn Tables>, TableError> {
-    use index::{BATCHES, BLOCKS, CERTIFICATES, META, RESULTS, SEQUENCES, STATE};
-    let names = [
-        META,
-        BLOCKS,
-        CERTIFICATES,
-        BATCHES,
-        RESULTS,
-        SEQUENCES,
-        STATE,
-        tiles::TILES,
-    ];
     let (engine, cache_bytes) = opening.tables;
     let options = TableOptions {
-        tables: names.map(str::to_owned).to_vec(),
+        tables: TABLES.map(str::to_owned).to_vec(),
         cache_bytes,
     };
     Ok(Arc::from(open_tables(dir, engine, &options)?))
@@ -222,7 +223,7 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         (*digest, Position { file, offset })
     });
     let open = open.collect();
-    let entries = match remembered(tables, &tip.height, opening.genesis)? {
+    let entries = match remembered(tables, &tip.height, &opening.genesis.parameters)? {
         Ok(entries) => entries,
         Err(why) => return Ok(Err(why)),
     };
@@ -251,12 +252,12 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
 }
 
 /// What the ledger remembers after `tip`, from the results of the heights that can matter.
-fn remembered(
+pub(crate) fn remembered(
     tables: &dyn Tables,
     tip: &Height,
-    genesis: &Genesis,
+    parameters: &Parameters,
 ) -> Result<Result<BTreeMap<ClientName, Executed>, String>, TableError> {
-    let span = u64::from(genesis.parameters.expiry_blocks_max);
+    let span = u64::from(parameters.expiry_blocks_max);
     let mut from = tip.minus(span).0.to_be_bytes().to_vec();
     let mut entries = BTreeMap::new();
     loop {
