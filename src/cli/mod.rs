@@ -15,6 +15,7 @@ mod ports;
 mod processes;
 mod reads;
 mod seam;
+mod simulate;
 mod start;
 mod status;
 mod submit;
@@ -77,7 +78,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Tool(verb) => match verb {
             ToolVerb::Verify(args) => verify::run(&common, &args),
             ToolVerb::Bench(args) => on_runtime(bench::run(&common, &args)),
-            ToolVerb::Simulate(args) => seam::simulate(&common, &args),
+            ToolVerb::Simulate(args) => simulate::run(&common, &args),
             ToolVerb::Engines => tools::engines(&common),
             ToolVerb::Overlays => tools::overlays(&common),
             ToolVerb::Completions(args) => tools::completions(&common, &args),
