@@ -27,6 +27,8 @@ use consortium::blocks::Genesis;
 use consortium::client::{Api, Client, Doors, Options, Rules, Shown, check_proof};
 use consortium::crypto::SecretKey;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use rand::TryRng;
+use rand::rngs::SysRng;
 
 type Failed = Box<dyn Error + Send + Sync>;
 
@@ -137,11 +139,12 @@ impl Ledger {
             dirs.push(PathBuf::from(text(member, "dir")?));
         }
         let rules = Rules::of(&genesis)?;
-        let run: u64 = rand::random();
+        let mut run = [0; 8];
+        SysRng.try_fill_bytes(&mut run)?;
         let clients = (0..CLIENTS).map(|number| {
             // Keys of a demonstration: nothing is behind them.
             let mut seed = [0; 32];
-            seed[..8].copy_from_slice(&run.to_le_bytes());
+            seed[..8].copy_from_slice(&run);
             seed[8] = u8::try_from(number).unwrap_or(u8::MAX);
             let options = Options {
                 limit: LIMIT,

@@ -174,7 +174,8 @@ impl Client {
                 let transaction = shared
                     .transaction(sequence_of(&client, id), &operation)
                     .await?;
-                let group = SignedGroup::sign(&chain, &shared.secret, &[transaction.clone()]);
+                let group =
+                    SignedGroup::sign(&chain, &shared.secret, std::slice::from_ref(&transaction));
                 let fresh = Kept::new(id, &transaction, group);
                 home.keep(&chain, &client, fresh, shared.present())?
             }

@@ -471,7 +471,7 @@ fn the_first_process_to_keep_an_id_decides_its_bytes() {
             expiry: Height(expiry),
             operation: OPERATION,
         };
-        let group = SignedGroup::sign(&chain, &secret, &[transaction.clone()]);
+        let group = SignedGroup::sign(&chain, &secret, std::slice::from_ref(&transaction));
         Kept::new("id", &transaction, group)
     };
     let first = home
@@ -558,7 +558,7 @@ fn messages_of_a_stream_are_events_comments_or_the_end() {
          \"client_sequence\":5,\"operation\":{{\"get\":{{\"key\":\"k\"}}}},\
          \"result\":{{\"code\":0,\"value\":\"\",\"encoding\":\"utf8\"}}}}\n\n"
     );
-    let read = read_message(event)
+    let read = read_message(event.as_bytes())
         .expect("an event")
         .expect("not a comment");
     assert_eq!((read.sequence, read.client_sequence), (3, 5));
