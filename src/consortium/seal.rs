@@ -33,6 +33,12 @@ impl Seals {
         self.ahead.last_key_value().map(|(height, _)| *height)
     }
 
+    /// How many certificates wait.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.ahead.len()
+    }
+
     /// Keeps a certificate for later; whether it is the newest.
     fn keep(&mut self, certificate: Verified<Certificate>) -> bool {
         let height = certificate.ballot.height;

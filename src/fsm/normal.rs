@@ -49,6 +49,8 @@ pub(super) struct Normal {
     pub(super) ignored: u64,
     /// What `moves` was when the resend timer was armed.
     moves_seen: u64,
+    /// What `moves` was when a status made us ask.
+    asked_at: Option<u64>,
     /// Resend timers in a row that found nothing had moved.
     silent: u32,
 }
@@ -266,7 +268,13 @@ impl Normal {
             let own = context.core.status(false);
             context.send_to(from, Message::Status(own));
             context.answer(from, status);
-        } else if status.decided > context.core.decided && !context.core.has_open() {
+            return;
+        }
+        let is_ahead = status.decided > context.core.decided && !context.core.has_open();
+        // Once while nothing moves and no timer runs out: the answer says as much again, and what
+        // it brings may take its time.
+        if is_ahead && self.asked_at != Some(context.core.moves) {
+            self.asked_at = Some(context.core.moves);
             let question = context.core.status(true);
             context.send_to(from, Message::Status(question));
         }
@@ -274,6 +282,7 @@ impl Normal {
 
     /// Nothing moved since the timer was armed: what was sent may be lost, so everybody is asked.
     fn resend(&mut self, context: &mut Scene<'_>) {
+        self.asked_at = None;
         let is_stuck = self.moves_seen == context.core.moves;
         self.silent = if is_stuck {
             self.silent.saturating_add(1)

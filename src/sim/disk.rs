@@ -124,17 +124,21 @@ impl Disk {
     }
 
     fn payloads(&self, above: Height) -> Vec<(Height, crate::fsm::Payload)> {
-        let payloads = self.records.iter().filter_map(|record| match record {
-            Record::Payload(height, payload) if *height > above => Some((*height, payload.clone())),
-            _ => None,
+        let payloads = self.records.iter().filter_map(|record| {
+            let Record::Payload(height, payload) = record else {
+                return None;
+            };
+            (*height > above).then(|| (*height, payload.clone()))
         });
         payloads.collect()
     }
 
     fn decisions(&self, above: Height) -> Vec<Certificate> {
-        let decisions = self.records.iter().filter_map(|record| match record {
-            Record::Decision(c) if c.ballot.height > above => Some(c.clone()),
-            _ => None,
+        let decisions = self.records.iter().filter_map(|record| {
+            let Record::Decision(certificate) = record else {
+                return None;
+            };
+            (certificate.ballot.height > above).then(|| certificate.clone())
         });
         decisions.collect()
     }
@@ -142,25 +146,25 @@ impl Disk {
 
 impl Archive for Disk {
     fn block(&self, height: Height) -> Option<Block> {
-        match &self.records[*self.blocks.get(&height)?] {
-            Record::Block(block) => Some(block.clone()),
-            _ => None,
-        }
+        let Record::Block(block) = &self.records[*self.blocks.get(&height)?] else {
+            return None;
+        };
+        Some(block.clone())
     }
 
     fn certificate_at_or_after(&self, height: Height) -> Option<Certificate> {
         let (_, index) = self.certificates.range(height..).next()?;
-        match &self.records[*index] {
-            Record::Certificate(certificate) => Some(certificate.clone()),
-            _ => None,
-        }
+        let Record::Certificate(certificate) = &self.records[*index] else {
+            return None;
+        };
+        Some(certificate.clone())
     }
 
     fn batch(&self, digest: &Digest) -> Option<Bytes> {
-        match &self.records[*self.batches.get(digest)?] {
-            Record::Batch(bytes) => Some(bytes.clone()),
-            _ => None,
-        }
+        let Record::Batch(bytes) = &self.records[*self.batches.get(digest)?] else {
+            return None;
+        };
+        Some(bytes.clone())
     }
 }
 
