@@ -38,8 +38,6 @@ const CLIENTS: usize = 8;
 const UNDER_WAY: usize = 512;
 /// Certified reads at once.
 const READS: usize = 32;
-/// The longest value that is loaded; longer descriptions are cut.
-const VALUE_BYTES: usize = 16 << 10;
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::main]
@@ -96,11 +94,7 @@ fn packages(text: &str, most: usize) -> Vec<(String, String)> {
     let stanzas = text.split("\n\n").filter_map(|stanza| {
         let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name));
         let (name, version) = (field("Package: ")?, field("Version: ")?);
-        let mut end = stanza.len().min(VALUE_BYTES);
-        while !stanza.is_char_boundary(end) {
-            end -= 1;
-        }
-        Some((format!("{name}/{version}"), stanza[..end].to_owned()))
+        Some((format!("{name}/{version}"), stanza.to_owned()))
     });
     stanzas
         .filter(|(name, _)| seen.insert(name.clone()))
@@ -268,7 +262,7 @@ impl Ledger {
                 }
                 _ => {
                     let said = String::from_utf8_lossy(&output.stderr);
-                    println!("not verified      {}: {}", member.display(), said.trim());
+                    return Err(format!("{} not verified: {said}", member.display()).into());
                 }
             }
         }
