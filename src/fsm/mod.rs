@@ -268,7 +268,13 @@ impl Ordering {
                     self.change(now, &regency::Event::Lags(from), out);
                 }
             }
-            _ => self.normal(now, &normal::Event::Heard(from, heard), out),
+            Message::Stop(_) | Message::StopData(..) | Message::Sync(_) => {} // Deaf.
+            Message::Propose(..) | Message::Vote(_) | Message::Decision(..) => {
+                self.normal(now, &normal::Event::Heard(from, heard), out);
+            }
+            Message::Fetch(..) | Message::Payload(..) => {
+                self.normal(now, &normal::Event::Heard(from, heard), out);
+            }
         }
     }
 

@@ -13,6 +13,11 @@
 //! checkpointing <-------+ any --fail--> failed
 //! ```
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "`_ => Super` is how statig says: my superstate decides"
+)]
+
 use statig::prelude::*;
 
 use super::Role;

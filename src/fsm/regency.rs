@@ -14,6 +14,11 @@
 //!    +----------progress-------------+        (leader) collecting --n-f STOP-DATA--> steady
 //! ```
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "`_ => Super` is how statig says: my superstate decides"
+)]
+
 use std::collections::BTreeMap;
 
 use statig::prelude::*;
