@@ -1,7 +1,8 @@
 //! Applying: decided or certified bodies execute in height order, and leaders make new ones.
 //!
 //! Source: `ARCHITECTURE.md`. In: decided payloads, certified blocks, results. Out: applied blocks.
-//! Holds: one block executes at a time; a block is saved before anything speaks of it; a header that
+//! Holds: one block executes at a time; a block is saved before anything speaks of it; a header
+//! that
 //! differs from the certified one halts voting.
 //! Elsewhere: what follows from a block (`ledger`), PERSIST votes (`seal`).
 
@@ -191,7 +192,8 @@ impl Consortium {
         groups
     }
 
-    /// The application answered: the header is known, the block is saved, and whoever waits is told.
+    /// The application answered: the header is known, the block is saved, and whoever waits is
+    /// told.
     pub(super) fn on_executed(&mut self, now: Time, execution: Execution, out: &mut Out) {
         let Some((is_sealed, expected)) = self.chain.under_way else {
             return;

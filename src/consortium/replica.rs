@@ -342,7 +342,8 @@ impl Consortium {
         out.emit(Event::Changed(Change::Fault(fault)));
     }
 
-    /// A new leader learns what we hold; a member that leads no more spreads what it kept for itself.
+    /// A new leader learns what we hold; a member that leads no more spreads what it kept for
+    /// itself.
     fn on_regency(&mut self, regency: Regency, is_synchronised: bool, out: &mut Out) {
         let leader = self.view.member(self.view.leader(regency));
         let Some(leader) = leader else { return };
@@ -452,7 +453,8 @@ impl Consortium {
         }
     }
 
-    /// A block that is not empty was applied: the ledger moves, so batches are not lost but waiting.
+    /// A block that is not empty was applied: the ledger moves, so batches are not lost but
+    /// waiting.
     pub(super) fn progressed(&mut self) {
         self.spread_again = self.spread_again.map(|_| 0);
     }

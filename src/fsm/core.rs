@@ -119,9 +119,14 @@ impl Core {
             .map_or(Height(0), |certificate| certificate.ballot.height)
     }
 
-    /// The highest height on which we vote.
+    /// The highest height on which we vote: at most W above what is decided, and not so far above what is
+    /// certified that a STOP-DATA could not claim it all.
     pub(super) fn top(&self) -> Height {
-        self.decided.plus(self.options.window)
+        let window = self.options.window;
+        let reach = self
+            .certified()
+            .plus(self.options.ahead_max.saturating_add(window));
+        self.decided.plus(window).min(reach)
     }
 
     /// Whether we vote on `height` now.
@@ -180,7 +185,7 @@ impl Core {
     }
 
     /// What we claim at a regency change: per height above the base the decision, or else the lock.
-    pub(super) fn claims(&self) -> (Vec<Claim>, Vec<Certificate>) {
+    pub(super) fn claims(&self, regency: Regency) -> (Vec<Claim>, Vec<Certificate>) {
         let base = self.certified();
         let mut held: BTreeMap<Height, (bool, Certificate)> = BTreeMap::new();
         for (height, promise) in self.voter.iter().flat_map(Voter::promises) {
@@ -189,7 +194,10 @@ impl Core {
             }
         }
         for (height, instance) in self.instances.range(base.next()..) {
-            if let Some(decision) = instance.decision() {
+            // A decision of this regency or a later one follows from its SYNC and cannot be claimed for it: what
+            // it decided is bound by q seats that vote in no regency below it any more.
+            let decision = instance.decision().filter(|c| c.ballot.regency < regency);
+            if let Some(decision) = decision {
                 held.insert(*height, (true, decision.clone()));
             }
         }

@@ -304,7 +304,7 @@ impl RegencyChange {
     fn install(&mut self, regency: Regency, context: &mut Scene<'_>) -> State {
         assert!(regency > context.core.regency, "a regency never goes back");
         context.out.cancel(Timer::Progress(context.core.regency));
-        let (claims, proofs) = context.core.claims();
+        let (claims, proofs) = context.core.claims(regency);
         let base = context.core.base.as_ref();
         let base = base.map_or(Default::default(), |c| (c.ballot.height, c.ballot.digest));
         let timeout_us = self.pace.timeout().0;
@@ -315,7 +315,7 @@ impl RegencyChange {
             .expect("only a seat counts STOPs");
         let (records, data) = voter
             .stop(regency, base, timeout_us, claims)
-            .expect("a regency above the installed one was never claimed for");
+            .expect("claims are bounded, by height, and of regencies below an uninstalled one");
         context.save(records);
         context.core.enter(regency, false);
         self.held = None;

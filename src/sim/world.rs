@@ -1,7 +1,9 @@
 //! The world: virtual time, members, links, clients, and one queue of what happens next.
 //!
-//! Source: `machine.rs` and its law. In: options. Out: a report. Holds: what happens next follows from the
-//! seed alone; every event enters the audit. Elsewhere: the law at one member (`member`), chance (`dice`),
+//! Source: `machine.rs` and its law. In: options. Out: a report. Holds: what happens next follows
+//! from the
+//! seed alone; every event enters the audit. Elsewhere: the law at one member (`member`), chance
+//! (`dice`),
 //! rules (`oracle`), what goes wrong when (`trouble`).
 
 use std::cell::OnceCell;
@@ -198,7 +200,6 @@ impl World {
         while self.now < until && self.oracle.broken.is_empty() && self.step() {}
     }
 
-    /// Where every member that is up stands.
     #[cfg(test)]
     pub(super) fn overviews(&self) -> impl Iterator<Item = consortium::Overview> + '_ {
         let running = self
@@ -558,7 +559,6 @@ impl World {
         text
     }
 
-    /// A rule was broken outside of any event.
     pub(super) fn breaks(&mut self, oracle: &'static str, what: String) {
         self.oracle.breaks(oracle, what);
     }
@@ -567,7 +567,6 @@ impl World {
         *self.counts.faults.entry(fault).or_default() += 1;
     }
 
-    /// What came of it.
     pub(super) fn report(&mut self) -> Report {
         let options = &self.ground.options;
         let Options {
