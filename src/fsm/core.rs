@@ -490,21 +490,25 @@ impl Scene<'_> {
 
     /// Moves the decided prefix over every decision that follows it.
     pub(super) fn grow(&mut self) {
-        let before = self.core.decided;
+        let (before, top) = (self.core.decided, self.core.top());
         while self.core.is_decided(self.core.decided.next()) {
             self.core.decided = self.core.decided.next();
         }
         if self.core.decided > before {
             self.out.emit(Event::Ordered(self.core.decided));
-            self.wake_top(before);
+            self.wake_above(top);
         }
     }
 
-    /// Heights that just came into the window may hold payloads to vote on.
-    fn wake_top(&mut self, before: Height) {
-        let woken = before.plus(self.core.options.window).next()..=self.core.top();
+    /// Heights above `top` that just came into the window may hold payloads to vote on, or be bound.
+    fn wake_above(&mut self, top: Height) {
+        if self.core.top() <= top {
+            return;
+        }
+        let woken = top.next()..=self.core.top();
         let heights: Vec<Height> = self.core.instances.range(woken).map(|(h, _)| *h).collect();
         heights.into_iter().for_each(|height| self.advance(height));
+        self.propose_bound();
     }
 
     /// A block certificate closes every height up to its own; `applied` is what the replica has
@@ -513,7 +517,7 @@ impl Scene<'_> {
         if self.core.base.is_some() && certificate.ballot.height <= self.core.certified() {
             return;
         }
-        let closed = certificate.ballot.height.min(applied);
+        let (closed, top) = (certificate.ballot.height.min(applied), self.core.top());
         self.core.base = Some(certificate);
         self.core.moves += 1;
         self.core.instances = self.core.instances.split_off(&closed.next());
@@ -521,12 +525,9 @@ impl Scene<'_> {
         if let Some(voter) = &mut self.core.voter {
             voter.forget_below(closed.next());
         }
-        if applied > self.core.decided {
-            let before = self.core.decided;
-            self.core.decided = applied;
-            self.grow();
-            self.wake_top(before);
-        }
+        self.core.decided = self.core.decided.max(applied);
+        self.grow();
+        self.wake_above(top);
     }
 
     /// Restores our own votes after a restart, so that they can be sent again.
