@@ -314,3 +314,70 @@ fn all_members_may_restart_at_any_point() {
         world.run_until(top.unwrap_or_default().plus(5));
     }
 }
+
+fn votes_of(
+    view: &View,
+    kind: crate::committee::Kind,
+    regency: Regency,
+    height: Height,
+    digest: Digest,
+) -> Certificate {
+    use crate::committee::Ballot;
+    let ballot = Ballot {
+        kind,
+        view: view.id(),
+        regency,
+        height,
+        digest,
+    };
+    let signed: Vec<Verified<Vote>> = (0..view.sizes().q)
+        .map(|i| {
+            let signature = secret(i).sign(&ballot.sign_bytes(view.chain()));
+            let seat = Seat(u16::try_from(i).expect("small"));
+            Verified::vouch(Vote {
+                ballot,
+                seat,
+                signature,
+            })
+        })
+        .collect();
+    let certificate = Certificate::assemble(view, &signed).expect("a quorum");
+    certificate.into_inner()
+}
+
+#[test]
+fn a_decision_of_a_later_regency_does_not_stop_a_member_from_joining_it() {
+    use crate::committee::Kind;
+    let mut world = World::new(4, 1);
+    for _ in 0..60 {
+        world.step();
+    }
+    world.wires.clear();
+    let (height, lagging) = (Height(1), 3usize);
+    let payload = payload(height, 7);
+    let proof = votes_of(&world.view, Kind::Accept, Regency(1), height, payload.digest);
+    assert!(matches!(world.nodes[lagging].state(), "follower" | "leader"));
+    let heard = |message| Verified::vouch(message);
+    world.input(
+        lagging,
+        Input::Message {
+            from: Seat(0),
+            message: heard(Message::Decision(proof, payload)),
+        },
+    );
+    for seat in [Seat(1), Seat(2)] {
+        let stop = Stop {
+            view: world.view.id(),
+            regency: Regency(1),
+            seat,
+        };
+        world.input(
+            lagging,
+            Input::Message {
+                from: seat,
+                message: heard(Message::Stop(stop)),
+            },
+        );
+    }
+    assert_eq!(world.nodes[lagging].regency().0, Regency(1));
+}
