@@ -214,7 +214,7 @@ impl RegencyChange {
         let must_run = has_work || is_open || is_asking;
         match (must_run, self.is_armed) {
             (true, false) => {
-                self.pace.rest();
+                self.pace.begin(context.now);
                 self.arm(context);
             }
             (false, true) => {
