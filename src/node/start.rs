@@ -20,7 +20,7 @@ use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, Unusable};
 use super::executor::Latest;
-use super::handle::{Handle, Parts, Who};
+use super::handle::{Counts, Handle, Parts, Who};
 use super::herald::Waiters;
 use super::host;
 use super::index::Index;
@@ -312,6 +312,10 @@ impl Machinery {
         let client = signs.then(|| host::client_key(&files.identity));
         let net = Arc::new(self.net(&files, options, hearing)?);
         let log = GroupCommit::start(log, GroupOptions::default())?;
+        let counts = Counts {
+            log: log.counts(),
+            answered: Default::default(),
+        };
 
         let mut spawn = Spawner::new(&watch);
         let (notes, noted) = bounded(NOTES_MAX);
@@ -353,6 +357,7 @@ impl Machinery {
             net: Arc::downgrade(&net),
             watch: Arc::clone(&watch),
             application: (files.plugin.make)(),
+            counts,
         });
         Ok(Node {
             handle,
