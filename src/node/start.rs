@@ -34,7 +34,7 @@ use crate::application::{Plugin, Registry};
 use crate::blocks::Genesis;
 use crate::committee::{Certificate, MemberId, View};
 use crate::consortium::serve::Archive;
-use crate::consortium::{self, Command, Consortium, Restored};
+use crate::consortium::{Command, Consortium, Options as ReplicaOptions, Restored};
 use crate::crypto::{SecretKey, Verifier};
 use crate::fsm::PaceOptions;
 use crate::machine::Span;
@@ -97,7 +97,7 @@ struct Files {
     me: MemberId,
     store: Store,
     /// Nothing without a seat for it.
-    consensus: SecretKey,
+    consensus: Option<SecretKey>,
 }
 
 impl Files {
@@ -110,10 +110,14 @@ impl Files {
         let me = MemberId::of(&identity.public());
         let view = genesis.view();
         let view = view.expect("a document that was read makes a view");
-        if view.seat_of(&me).is_none() {
-            let (dir, chain) = (dir.clone(), genesis.chain());
-            let member = me;
-            return Err(Unusable::Stranger { dir, member, chain }.into());
+        let is_seated = view.seat_of(&me).is_some();
+        if is_seated == options.config.observer {
+            let (dir, chain, member) = (dir.clone(), genesis.chain(), me);
+            return Err(match is_seated {
+                true => Unusable::Seated { dir, member },
+                false => Unusable::Stranger { dir, member, chain },
+            }
+            .into());
         }
         let data = dir.join(&options.config.data);
         if consensus.is_bound && !data.join("log").is_dir() {
@@ -136,7 +140,7 @@ impl Files {
             identity,
             me,
             store,
-            consensus: consensus.secret,
+            consensus: is_seated.then_some(consensus.secret),
         })
     }
 }
@@ -154,17 +158,22 @@ impl Node {
             store: &files.store,
             genesis: &files.genesis,
             view: &files.view,
-            tables: (&config.tables, u64::from(config.tables_cache_mib) << 20),
-            log_file_bytes: config.log_file_mib << 20,
+            tables: (
+                &config.tables,
+                u64::from(config.resources.tables_cache_mib) << 20,
+            ),
+            log_file_bytes: config.resources.log_file_mib << 20,
             make: files.plugin.make,
         };
-        let recovered = recovery::recover(&opening, Some(files.consensus.clone()))?;
+        let recovered = recovery::recover(&opening, files.consensus.clone())?;
         if is_bound && recovered.is_new {
             let dir = files.store.dir().into();
             return Err(Unusable::Wiped { dir }.into());
         }
         // From here on the key may vote, and only with this log.
-        keys::bind(dir)?;
+        if files.consensus.is_some() {
+            keys::bind(dir)?;
+        }
         Machinery::new(&options.config)?.run(files, recovered, options)
     }
 
@@ -295,10 +304,11 @@ impl Machinery {
         let (replica, watch) = wake(&files, &options, &index, restored, clock)?;
         let latest = Arc::new(Latest::new(&*application));
         let waiters = Arc::new(Waiters::default());
+        let peers = peers(&files, &options.config);
         let others: Vec<MemberId> = members(&files.genesis)
             .filter(|id| *id != files.me)
             .collect();
-        let dropped = Arc::new(Dropped::new(others.iter().copied()));
+        let dropped = Arc::new(Dropped::new(peers.iter().map(|peer| MemberId(peer.id))));
         let checks = Arc::new(Checks {
             ears: replica.ears(),
             application: (files.plugin.make)(),
@@ -310,7 +320,7 @@ impl Machinery {
         let name = name_of(&files, &options.config);
         let signs = options.config.signs_operations;
         let client = signs.then(|| host::client_key(&files.identity));
-        let net = Arc::new(self.net(&files, options, hearing)?);
+        let net = Arc::new(self.net(&files, options, peers, hearing)?);
         let log = GroupCommit::start(log, GroupOptions::default())?;
         let counts = Counts {
             log: log.counts(),
@@ -373,6 +383,7 @@ impl Machinery {
         &self,
         files: &Files,
         options: Options,
+        peers: Vec<net::Peer>,
         hearing: Arc<Hearing>,
     ) -> Result<Net, NodeError> {
         let config = &options.config;
@@ -395,7 +406,7 @@ impl Machinery {
             identity: files.identity.clone(),
             chain: files.genesis.chain(),
             listen,
-            peers: peers(&files.genesis, config),
+            peers,
             limits: net::Limits::default(),
             seed,
         };
@@ -429,7 +440,7 @@ fn wake(
         header: restored.ledger.tip().clone(),
         digest: restored.ledger.tip_digest(),
     };
-    let replica = consortium::Options {
+    let replica = ReplicaOptions {
         me: files.me,
         genesis: files.genesis.clone(),
         verifier: Verifier::ed25519(),
@@ -461,19 +472,34 @@ fn name_of(files: &Files, config: &Config) -> String {
     }
 }
 
-/// Whom the network speaks with: the founders, at the addresses in the settings where they differ.
-fn peers(genesis: &Genesis, config: &Config) -> Vec<net::Peer> {
-    let peers = genesis.founders.iter().map(|founder| {
+/// Whom the network speaks with: the other founders, at the addresses in the settings where they
+/// differ, and the observers that the settings name.
+fn peers(files: &Files, config: &Config) -> Vec<net::Peer> {
+    let neighbours = &config.neighbours;
+    let founders = files.genesis.founders.iter().map(|founder| {
         let id = MemberId::of(&founder.identity);
-        let other = config.peers.get(&founder.name);
-        let other = other.or_else(|| config.peers.get(&id.to_string()));
+        let other = neighbours.peers.get(&founder.name);
+        let other = other.or_else(|| neighbours.peers.get(&id.to_string()));
         net::Peer {
             id: id.0,
             key: founder.identity,
             address: other.unwrap_or(&founder.address).clone(),
         }
     });
-    peers.collect()
+    let observers = neighbours.observers.iter().map(|observer| net::Peer {
+        id: MemberId::of(&observer.key).0,
+        key: observer.key,
+        address: observer.address.clone(),
+    });
+    let mut peers: Vec<net::Peer> = founders.collect();
+    for observer in observers {
+        // A founder that is named once more stays what the document says.
+        if peers.iter().all(|peer| peer.id != observer.id) {
+            peers.push(observer);
+        }
+    }
+    peers.retain(|peer| peer.id != files.me.0);
+    peers
 }
 
 /// The newest certified block of the disk, with its header.
