@@ -43,6 +43,16 @@ pub(crate) struct Counts {
     pub(crate) answered: [AtomicU64; ANSWER_CLASSES],
 }
 
+impl Counts {
+    /// Nothing answered yet.
+    pub(crate) fn new(log: Arc<LogCounts>) -> Self {
+        Self {
+            log,
+            answered: Default::default(),
+        }
+    }
+}
+
 /// Statuses 1xx to 5xx.
 pub(crate) const ANSWER_CLASSES: usize = 5;
 

@@ -305,27 +305,20 @@ impl Machinery {
         let latest = Arc::new(Latest::new(&*application));
         let waiters = Arc::new(Waiters::default());
         let peers = peers(&files, &options.config);
-        let others: Vec<MemberId> = members(&files.genesis)
-            .filter(|id| *id != files.me)
-            .collect();
+        let others = members(&files.genesis).filter(|id| *id != files.me);
+        let others: Vec<MemberId> = others.collect();
         let dropped = Arc::new(Dropped::new(peers.iter().map(|peer| MemberId(peer.id))));
-        let checks = Arc::new(Checks {
+        let checks = Checks {
             ears: replica.ears(),
             application: (files.plugin.make)(),
             dropped: Arc::clone(&dropped),
-        });
-        let hearing = Hearing::start(&checks, &waiters, &self.inbox.0, self.threads);
-        let hearing = Arc::new(hearing.map_err(no_thread)?);
+        };
+        let hearing = Arc::new(self.hearing(checks, &waiters)?);
         let gate = hearing.submissions();
-        let name = name_of(&files, &options.config);
-        let signs = options.config.signs_operations;
-        let client = signs.then(|| host::client_key(&files.identity));
+        let who = who(&files, &options.config);
         let net = Arc::new(self.net(&files, options, peers, hearing)?);
         let log = GroupCommit::start(log, GroupOptions::default())?;
-        let counts = Counts {
-            log: log.counts(),
-            answered: Default::default(),
-        };
+        let counts = Counts::new(log.counts());
 
         let mut spawn = Spawner::new(&watch);
         let (notes, noted) = bounded(NOTES_MAX);
@@ -351,13 +344,7 @@ impl Machinery {
         spawn.driver(driver, sources)?;
         let threads = spawn.threads;
         let handle = Handle::new(Parts {
-            who: Who {
-                genesis: files.genesis,
-                identity: files.identity,
-                me: files.me,
-                name,
-                client,
-            },
+            who,
             gate,
             internal: internal.clone(),
             index,
@@ -377,6 +364,12 @@ impl Machinery {
             watch,
             _store: files.store,
         })
+    }
+
+    fn hearing(&self, checks: Checks, waiters: &Arc<Waiters>) -> Result<Hearing, NodeError> {
+        let checks = Arc::new(checks);
+        let hearing = Hearing::start(&checks, waiters, &self.inbox.0, self.threads);
+        hearing.map_err(no_thread)
     }
 
     fn net(
@@ -460,6 +453,18 @@ fn wake(
 fn members(genesis: &Genesis) -> impl Iterator<Item = MemberId> + '_ {
     let identities = genesis.founders.iter().map(|founder| founder.identity);
     identities.map(|key| MemberId::of(&key))
+}
+
+/// Who the member is, for those who ask it.
+fn who(files: &Files, config: &Config) -> Who {
+    let signs = config.signs_operations;
+    Who {
+        genesis: files.genesis.clone(),
+        identity: files.identity.clone(),
+        me: files.me,
+        name: name_of(files, config),
+        client: signs.then(|| host::client_key(&files.identity)),
+    }
 }
 
 /// Its name in the settings, or else in the genesis document.
