@@ -106,8 +106,19 @@ pub struct Overview {
     pub connected: usize,
     /// Misbehaviour seen.
     pub faults: BTreeMap<FaultKind, u64>,
+    /// What waits to be ordered.
+    pub pool: PoolOverview,
+}
+
+/// What waits to be ordered, for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolOverview {
     /// Whether there is work that is not yet ordered.
     pub has_work: bool,
+    /// Transactions in batches that are here, and those that this member still gathers.
+    pub transactions: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 /// One member's replica.
@@ -222,7 +233,7 @@ impl Consortium {
             view_state: self.ordering.view_state().0,
             connected: self.ordering.view_state().1,
             faults: self.faults.clone(),
-            has_work: self.pool.has_work(),
+            pool: self.pool.overview(),
         }
     }
 

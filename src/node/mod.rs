@@ -32,7 +32,7 @@ mod timers;
 mod verify;
 mod watch;
 
-pub use self::config::Config;
+pub use self::config::{Config, Neighbours, Observer, Resources};
 pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
 pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};

@@ -552,7 +552,12 @@ impl World {
                 let at = running.replica.overview();
                 text += &format!(
                     "; {index}: {}/{} height {} certified {} regency {} work {}",
-                    at.state, at.regency_state, at.height, at.certified, at.regency, at.has_work
+                    at.state,
+                    at.regency_state,
+                    at.height,
+                    at.certified,
+                    at.regency,
+                    at.pool.has_work
                 );
             }
         }

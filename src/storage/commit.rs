@@ -5,13 +5,14 @@
 //! and with positions only after the sync that covers it. Elsewhere: what a record is (`node`).
 
 use std::io;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::error::{LogError, failed};
-use super::log::{Log, Position};
+use super::log::{Log, LogCounts, Position};
 use super::medium::{Directory, Medium};
 use super::pool::Pool;
 use super::reader::LogReader;
@@ -66,6 +67,7 @@ enum Job {
 pub struct GroupCommit<M: Medium = Directory> {
     jobs: Option<Sender<Job>>,
     reader: LogReader<M>,
+    counts: Arc<LogCounts>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -77,7 +79,7 @@ impl<M: Medium> GroupCommit<M> {
         let (jobs, received) = bounded(options.waiting_max.max(1));
         // One wish is enough: a spare thread that is busy looks again when it is done.
         let (wish, wished) = bounded(1);
-        let (reader, pool) = (log.reader(), log.pool());
+        let (reader, pool, counts) = (log.reader(), log.pool(), log.counts());
         let spare = spawn("log-spare", move || prepare_spares(&pool, &wished))?;
         wish.try_send(())
             .expect("the channel was just made for one wish");
@@ -86,6 +88,7 @@ impl<M: Medium> GroupCommit<M> {
         Ok(Self {
             jobs: Some(jobs),
             reader,
+            counts,
             threads: vec![commit, spare],
         })
     }
@@ -149,6 +152,11 @@ impl<M: Medium> GroupCommit<M> {
     /// A handle for reading, for any thread.
     pub fn reader(&self) -> LogReader<M> {
         self.reader.clone()
+    }
+
+    /// What the log did, for any thread.
+    pub fn counts(&self) -> Arc<LogCounts> {
+        Arc::clone(&self.counts)
     }
 
     /// How many batches wait.

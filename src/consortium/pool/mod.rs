@@ -29,7 +29,7 @@ use self::line::{Lines, Waiting};
 use self::own::{Own, Weight};
 use self::recent::Recent;
 use self::shelf::{Entry, Shelf};
-use super::{Denied, Ledger};
+use super::{Denied, Ledger, PoolOverview};
 pub use crate::blocks::INLINE_BYTES_MAX;
 use crate::blocks::body::BLOCK_BATCHES_MAX;
 use crate::blocks::{BatchRef, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, SignedGroup};
@@ -498,7 +498,17 @@ impl Pool {
 
     /// Bytes of the batches that are here.
     pub fn bytes(&self) -> usize {
-        self.shelf.bytes()
+        self.shelf.total().bytes
+    }
+
+    /// What is here, for operators.
+    pub fn overview(&self) -> PoolOverview {
+        let here = self.shelf.total().plus(self.own.open_weight());
+        PoolOverview {
+            has_work: self.has_work(),
+            transactions: here.transactions,
+            bytes: here.bytes,
+        }
     }
 
     /// Transactions that this member admitted and that are not committed.
