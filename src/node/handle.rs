@@ -7,9 +7,9 @@
 
 use std::sync::{Arc, Weak};
 
-use crossbeam_channel::Sender;
 use tokio::sync::{oneshot, watch};
 
+use super::bell::Ringing;
 use super::driver::Internal;
 use super::ears::{Dropped, Gate, Submission};
 use super::executor::Latest;
@@ -32,7 +32,7 @@ pub(crate) struct Parts {
     /// Signs for callers, where the settings allow it.
     pub(crate) client: Option<SecretKey>,
     pub(crate) gate: Gate,
-    pub(crate) internal: Sender<Internal>,
+    pub(crate) internal: Ringing<Internal>,
     pub(crate) index: Arc<Index>,
     pub(crate) latest: Arc<Latest>,
     pub(crate) waiters: Arc<Waiters>,

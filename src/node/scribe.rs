@@ -5,9 +5,8 @@
 //! Elsewhere: what a commit holds (`keeper`).
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::index::Kept;
 use super::keeper::Keeper;

@@ -9,11 +9,11 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
+use super::bell::{self, Bell, Ringing};
 use super::clock::Clock;
 use super::config::Config;
 use super::driver::{Driver, INTERNAL_MAX, Internal, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
@@ -26,6 +26,7 @@ use super::host;
 use super::index::Index;
 use super::keeper::Keeper;
 use super::keys;
+use super::known::Known;
 use super::outlets::{self, Outlets};
 use super::recovery::{self, Opening, Recovered};
 use super::scribe::{self, NOTES_MAX, Note};
@@ -70,7 +71,7 @@ impl Options {
 pub struct Node {
     handle: Handle,
     net: Arc<Net>,
-    internal: Sender<Internal>,
+    internal: Ringing<Internal>,
     threads: Vec<JoinHandle<()>>,
     watch: Arc<Watch>,
     // Held until everything else has ended.
@@ -269,16 +270,19 @@ const END_MAX: Duration = Duration::from_secs(6);
 
 /// The channels between the threads.
 struct Machinery {
-    inbox: (Sender<Inputs>, Receiver<Inputs>),
-    internal: (Sender<Internal>, Receiver<Internal>),
+    bell: Arc<Bell>,
+    inbox: (Ringing<Inputs>, Receiver<Inputs>),
+    internal: (Ringing<Internal>, Receiver<Internal>),
     threads: usize,
 }
 
 impl Machinery {
     fn new(config: &Config) -> Result<Self, NodeError> {
+        let bell = Arc::new(Bell::default());
         Ok(Self {
-            inbox: bounded(INBOX_MAX),
-            internal: bounded(INTERNAL_MAX),
+            inbox: bell::under(&bell, INBOX_MAX),
+            internal: bell::under(&bell, INTERNAL_MAX),
+            bell,
             threads: config.verify_threads(),
         })
     }
@@ -321,6 +325,7 @@ impl Machinery {
             ears: replica.ears(),
             application: (files.plugin.make)(),
             dropped: Arc::clone(&dropped),
+            known: Known::default(),
         });
         let hearing = Hearing::start(&checks, &waiters, &self.inbox.0, self.threads);
         let hearing = Arc::new(hearing.map_err(no_thread)?);
@@ -335,10 +340,10 @@ impl Machinery {
             watch: &watch,
             threads: Vec::new(),
         };
-        let (work, working) = bounded(WORK_MAX);
-        let (servings, served) = bounded(SERVINGS_MAX);
-        let (news, heralded) = bounded(NEWS_MAX);
-        let (notes, noted) = bounded(NOTES_MAX);
+        let (work, working) = sync_channel(WORK_MAX);
+        let (servings, served) = sync_channel(SERVINGS_MAX);
+        let (news, heralded) = sync_channel(NEWS_MAX);
+        let (notes, noted) = sync_channel(NOTES_MAX);
         let (internal, inbox) = (self.internal.0.clone(), self.inbox.1);
         let ports = Outlets {
             net: Arc::clone(&net),
@@ -351,6 +356,7 @@ impl Machinery {
         let sources = Sources {
             inbox,
             internal: self.internal.1,
+            bell: self.bell,
         };
         spawn.scribe(keeper, noted)?;
         {
