@@ -24,4 +24,5 @@ pub mod machine;
 pub mod membership;
 pub mod net;
 pub mod node;
+pub mod sim;
 pub mod storage;

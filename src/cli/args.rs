@@ -17,7 +17,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
     about = "A ledger that several organisations run together without trusting any one of them",
     after_help = "Start:  consortium dev\n\
         Every flag has an environment variable CONSORTIUM_*.\n\
-        Exit codes: 0 done, 1 refused or absent, 2 wrong usage, 3 timed out, 4 verification failed.",
+        Exit codes: 0 done, 1 refused or absent, 2 wrong usage, 3 timed out, \
+        4 verification failed.",
     infer_subcommands = false,
     subcommand_required = true,
     arg_required_else_help = true

@@ -69,7 +69,8 @@ fn greet(common: &Common, processes: &Processes) {
         format!(
             "{}\n\nledger in {dir}; try next:\n  \
              curl -s {api}/v1/transactions -H 'content-type: application/json' \\\n    \
-             -d '{{\"operation\": {{\"put\": {{\"key\": \"greeting\", \"value\": \"hello\"}}}}}}'\n  \
+             -d '{{\"operation\": {{\"put\": \
+             {{\"key\": \"greeting\", \"value\": \"hello\"}}}}}}'\n  \
              consortium --dir {dir} submit put greeting hello\n",
             members_table(cluster)
         )

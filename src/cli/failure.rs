@@ -57,10 +57,12 @@ impl Failure {
 
     /// A file that cannot be read or written.
     pub(crate) fn file(path: &Path, error: &io::Error) -> Self {
-        let next = match error.kind() {
-            io::ErrorKind::NotFound => "check the path",
-            io::ErrorKind::PermissionDenied => "check who owns it and its mode",
-            _ => "check the disk and the path",
+        let next = if error.kind() == io::ErrorKind::NotFound {
+            "check the path"
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            "check who owns it and its mode"
+        } else {
+            "check the disk and the path"
         };
         Self::refused(format!("{}: {error}", path.display()), next)
     }

@@ -85,6 +85,7 @@ pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure
                 addresses: ports::free_pairs(members.into())?,
                 parameters,
                 tables: super::args::Tables::default().name(),
+                signs_operations: false,
             };
             (dir.join("genesis.json"), seam::make_cluster(dir, &plan)?)
         }
@@ -180,15 +181,12 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Failure::refused(
-            format!(
-                "{} exists, and a genesis document is made once",
-                path.display()
-            ),
-            "give another --out, or remove the file",
-        ),
-        _ => Failure::file(path, &error),
+    write().map_err(|error| {
+        if error.kind() != std::io::ErrorKind::AlreadyExists {
+            return Failure::file(path, &error);
+        }
+        let what = format!("{} exists, and is made once", path.display());
+        Failure::refused(what, "give another --out, or remove the file")
     })
 }
 

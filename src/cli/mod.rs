@@ -6,6 +6,7 @@
 //! error. Elsewhere: what a ledger does (`node`), how it is asked (`client`).
 
 mod args;
+mod bench;
 mod dev;
 mod failure;
 mod keys;
@@ -14,6 +15,7 @@ mod ports;
 mod processes;
 mod reads;
 mod seam;
+mod simulate;
 mod start;
 mod status;
 mod submit;
@@ -75,18 +77,14 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         },
         Verb::Tool(verb) => match verb {
             ToolVerb::Verify(args) => verify::run(&common, &args),
-            ToolVerb::Bench(_) => todo(&common),
-            ToolVerb::Simulate(args) => seam::simulate(&common, &args),
+            ToolVerb::Bench(args) => on_runtime(bench::run(&common, &args)),
+            ToolVerb::Simulate(args) => simulate::run(&common, &args),
             ToolVerb::Engines => tools::engines(&common),
             ToolVerb::Overlays => tools::overlays(&common),
             ToolVerb::Completions(args) => tools::completions(&common, &args),
             ToolVerb::Man(args) => tools::man(&common, &args),
         },
     }
-}
-
-fn todo(_common: &args::Common) -> Result<ExitCode, Failure> {
-    Err(Failure::not_yet("this verb", "another one"))
 }
 
 /// Runs `act` with timers and sockets.

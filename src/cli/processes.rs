@@ -190,11 +190,6 @@ impl Processes {
         written.map_err(|error| Failure::file(&path, &error))
     }
 
-    /// Processor ids of the members.
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        self.cluster.members.iter().filter_map(|m| m.pid).collect()
-    }
-
     /// Asks every member to end, waits, and ends those that do not.
     pub(crate) async fn end(mut self) {
         self.running
@@ -249,6 +244,7 @@ fn make(dir: &Path, wish: &Wish) -> Result<Cluster, Failure> {
             ..Parameters::default()
         },
         tables: wish.tables.name(),
+        signs_operations: true,
     };
     fs::create_dir_all(dir).map_err(|error| Failure::file(dir, &error))?;
     seam::make_cluster(dir, &plan)?;

@@ -5,15 +5,15 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::args::{Common, SimulateArgs};
+use super::args::Common;
 use super::failure::Failure;
-use super::verify::Report;
+use super::output::{Meter, say};
+use super::verify::{Found, Report};
 use crate::blocks::{Founder, Genesis, Parameters};
-use crate::committee::MemberId;
+use crate::committee::{Height, MemberId};
 use crate::crypto::Digest;
 use crate::node::{self, Config, NodeError, keys};
 
@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) addresses: Vec<(SocketAddr, SocketAddr)>,
     pub(crate) parameters: Parameters,
     pub(crate) tables: &'static str,
+    /// Whether members sign JSON operations of whoever reaches them, for `curl`.
+    pub(crate) signs_operations: bool,
 }
 
 /// Makes keys, settings and the genesis document of every member of `plan`.
@@ -34,6 +36,7 @@ pub(crate) fn make_cluster(dir: &Path, plan: &Plan) -> Result<Genesis, Failure> 
         parameters: plan.parameters.clone(),
         config: Config {
             tables: plan.tables.into(),
+            signs_operations: plan.signs_operations,
             ..Config::default()
         },
     };
@@ -121,16 +124,51 @@ pub(crate) fn door_of(folder: &Path) -> Result<Option<(String, Option<Genesis>)>
 }
 
 /// Reads every file below the `data/` of the member in `dir` and checks it against `genesis`.
-pub(crate) fn verify_dir(_dir: &Path, _genesis: &Genesis) -> Result<Report, Failure> {
-    Err(Failure::not_yet(
-        "verify --dir",
-        "consortium verify --genesis FILE --proof FILE",
-    ))
-}
-
-/// Runs members in one process under a seed.
-pub(crate) fn simulate(_common: &Common, _args: &SimulateArgs) -> Result<ExitCode, Failure> {
-    Err(Failure::not_yet("simulate", "consortium dev"))
+pub(crate) fn verify_dir(
+    common: &Common,
+    dir: &Path,
+    genesis: &Genesis,
+) -> Result<Report, Failure> {
+    let mut meter: Option<Meter> = None;
+    let mut progress = |done: u64, total: u64| {
+        let meter = meter.get_or_insert_with(|| Meter::new(common, "bytes of the log", total));
+        meter.set(done);
+    };
+    let options = node::VerifyDir {
+        dir: dir.to_owned(),
+        genesis: genesis.clone(),
+        progress: &mut progress,
+    };
+    let verdict = node::verify_dir(options).map_err(|error| {
+        Failure::refused(
+            error,
+            "name a member's folder, the one that holds member.toml",
+        )
+    });
+    if let Some(meter) = meter {
+        meter.finish();
+    }
+    let verdict = verdict?;
+    verdict.notes.iter().for_each(say);
+    let found = |fault: node::Fault| Found {
+        file: fault.file,
+        height: Some(Height(fault.height)),
+        what: fault.what,
+    };
+    Ok(Report {
+        ok: verdict.ok,
+        finality: verdict.finality.into(),
+        height: verdict.height,
+        digest: verdict.digest,
+        state_digest: Some(verdict.state_digest),
+        blocks: verdict.blocks,
+        views: verdict.views,
+        checkpoints: verdict.checkpoints,
+        signatures: verdict.signatures,
+        seconds: verdict.seconds,
+        faults: verdict.faults.into_iter().map(found).collect(),
+        proof: None,
+    })
 }
 
 impl From<NodeError> for Failure {
@@ -162,6 +200,6 @@ pub(crate) fn member_dir(dir: &Path, number: usize) -> std::path::PathBuf {
 }
 
 /// What the HTTP door asks.
-pub(crate) fn host(node: &node::Node) -> Option<std::sync::Arc<dyn crate::api::Host>> {
-    Some(std::sync::Arc::new(node.handle()))
+pub(crate) fn host(node: &node::Node) -> std::sync::Arc<dyn crate::api::Host> {
+    std::sync::Arc::new(node.handle())
 }

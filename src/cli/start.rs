@@ -41,12 +41,7 @@ pub(crate) fn run(common: &Common, args: &StartArgs) -> Result<ExitCode, Failure
         let until = async move {
             let _gone = stopped.wait_for(|stops| *stops).await;
         };
-        let door = tokio::spawn(async move {
-            match host {
-                Some(host) => api::serve(listener, host, until).await,
-                None => until.await,
-            }
-        });
+        let door = tokio::spawn(api::serve(listener, host, until));
         tokio::select! {
             () = node.wait() => {}
             () = ends(parent) => tracing::info!("the parent process is gone: this member ends"),

@@ -138,7 +138,8 @@ pub(crate) fn operation_of(words: &[String], is_absent: bool) -> Result<Bytes, F
 pub(crate) fn operation_of_line(line: &str) -> Result<Bytes, Failure> {
     let line = line.trim_end_matches('\r');
     if line.starts_with('{') {
-        let usage = |error: String| Failure::usage(error, "{\"put\": {\"key\": …, \"value\": …}}");
+        let form = "{\"put\": {\"key\": …, \"value\": …}}";
+        let usage = |error: String| Failure::usage(error, form);
         let value = serde_json::from_str(line).map_err(|error| usage(error.to_string()))?;
         let registry = Registry::standard().map_err(|error| usage(error.to_string()))?;
         let plugin = registry

@@ -94,7 +94,7 @@ pub(crate) fn run(common: &Common, args: &VerifyArgs) -> Result<ExitCode, Failur
     let start = Instant::now();
     let mut report = match (&args.proof, &common.dir) {
         (Some(proof), None) => of_proof(proof, &genesis)?,
-        (None, Some(dir)) => seam::verify_dir(dir, &genesis)?,
+        (None, Some(dir)) => seam::verify_dir(common, dir, &genesis)?,
         (None, None) | (Some(_), Some(_)) => {
             return Err(Failure::usage(
                 "verify checks one thing: --proof FILE or --dir MEMBER_DIR",

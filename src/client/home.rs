@@ -1,8 +1,8 @@
 //! The client's home: key files, and the signed bytes of submissions that have an id.
 //!
 //! Source: `docs/cli.md`, client keys. In: names, ids. Out: secrets, signed groups.
-//! Holds: secrets are 0600 in a 0700 folder, wider is refused; for one (chain, client, id) one group
-//! is ever signed here, and any process of this home sends those bytes.
+//! Holds: secrets are 0600 in a 0700 folder, wider is refused; for one (chain, client, id) one
+//! group is ever signed here, and any process of this home sends those bytes.
 //! Elsewhere: members' keys (`node::keys`), what a sequence means to the ledger.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};

@@ -2,8 +2,8 @@
 //!
 //! Source: `ARCHITECTURE.md`, clients. In: operations and a wait level. Out: results with their
 //! promise.
-//! Holds: what waits while a request is under way goes together under one signature; the same signed
-//! bytes are sent again, to any member, so nothing executes twice.
+//! Holds: what waits while a request is under way goes together under one signature; the same
+//! signed bytes are sent again, to any member, so nothing executes twice.
 //! Elsewhere: one member's door (`transport`), what is believed (`rules`), verbs (`cli`).
 
 mod error;
@@ -174,7 +174,8 @@ impl Client {
                 let transaction = shared
                     .transaction(sequence_of(&client, id), &operation)
                     .await?;
-                let group = SignedGroup::sign(&chain, &shared.secret, &[transaction.clone()]);
+                let group =
+                    SignedGroup::sign(&chain, &shared.secret, std::slice::from_ref(&transaction));
                 let fresh = Kept::new(id, &transaction, group);
                 home.keep(&chain, &client, fresh, shared.present())?
             }
@@ -235,7 +236,7 @@ impl Shared {
         })
     }
 
-    /// Asks members for the height, side by side, until enough of them answered that one is correct.
+    /// Asks members for the height, side by side, until so many answered that one is correct.
     async fn ask_height(&self) -> Result<(), ClientError> {
         let transport = &self.transport;
         let count = transport.members_count();

@@ -72,6 +72,7 @@ pub(crate) async fn route(
         tally,
         busy: Vec::new(),
         spent: Vec::new(),
+        helped: 0,
         last: None,
     };
     let deadline = start + parcel.limit;
@@ -102,7 +103,7 @@ pub(crate) async fn route(
                 routing.escalate();
                 silence = Instant::now() + known.pace().timeout();
             }
-            () = sleep_until(again) => routing.spent.clear(),
+            () = sleep_until(again) => routing.start_over(),
         }
     }
     drop(asks);
@@ -115,19 +116,21 @@ struct Routing<'a> {
     tally: Tally<'a>,
     /// Members asked at once, at most.
     most: usize,
-    /// Members asked at once, now.
+    /// Members asked in this round, now, those whose answer counts included.
     allowed: usize,
     /// Who is being asked.
     busy: Vec<usize>,
     /// Who spoke in this round and is not asked again before others were.
     spent: Vec<usize>,
+    /// How many of these gave an answer that counts.
+    helped: usize,
     last: Option<ClientError>,
 }
 
 impl Routing<'_> {
     /// The next member to ask, if another may be asked now.
     fn next_member(&mut self) -> Option<usize> {
-        if self.busy.len() >= self.allowed {
+        if self.busy.len() >= self.most || self.busy.len() + self.helped >= self.allowed {
             return None;
         }
         let mut others = self.busy.clone();
@@ -143,6 +146,14 @@ impl Routing<'_> {
         let soon = now + Duration::from_millis(AGAIN_MS);
         let rested = self.known.roster().next_rested(&self.busy);
         rested.map_or(soon, |rested| rested.max(soon))
+    }
+
+    /// Those that spoke may be asked again.
+    fn start_over(&mut self) {
+        if self.busy.is_empty() {
+            self.helped = 0;
+        }
+        self.spent.clear();
     }
 
     fn hear(&mut self, (member, asked, result): Attempt) {
@@ -169,6 +180,11 @@ impl Routing<'_> {
             Heard::Helps => {
                 roster.answered(member);
                 drop(roster);
+                self.helped += 1;
+                // All that were asked spoke, and it is not enough: they differ.
+                if self.busy.is_empty() && self.helped >= self.allowed {
+                    self.allowed = self.helped + 1;
+                }
                 self.known.pace().answered(asked.elapsed());
             }
             Heard::Later(after_ms, reason) => {
@@ -185,7 +201,7 @@ impl Routing<'_> {
     /// Nothing came in time: one more is asked beside those that are silent.
     fn escalate(&mut self) {
         self.known.pace().silent();
-        if self.allowed < self.most {
+        if self.allowed < self.most + self.helped {
             self.allowed += 1;
         } else if let [oldest, rest @ ..] = self.busy.as_slice()
             && !rest.is_empty()

@@ -91,6 +91,8 @@ impl Api {
             .connect_timeout(CONNECT_TIMEOUT)
             .no_proxy()
             .tcp_nodelay(true)
+            // Below the time after which a member closes an idle connection.
+            .pool_idle_timeout(Duration::from_secs(4))
             .build()
             .map_err(|error| malformed(error.to_string()))?;
         Ok(Self {

@@ -1,7 +1,8 @@
 //! Applying: decided or certified bodies execute in height order, and leaders make new ones.
 //!
 //! Source: `ARCHITECTURE.md`. In: decided payloads, certified blocks, results. Out: applied blocks.
-//! Holds: one block executes at a time; a block is saved before anything speaks of it; a header that
+//! Holds: one block executes at a time; a block is saved before anything speaks of it; a header
+//! that
 //! differs from the certified one halts voting.
 //! Elsewhere: what follows from a block (`ledger`), PERSIST votes (`seal`).
 
@@ -191,7 +192,8 @@ impl Consortium {
         groups
     }
 
-    /// The application answered: the header is known, the block is saved, and whoever waits is told.
+    /// The application answered: the header is known, the block is saved, and whoever waits is
+    /// told.
     pub(super) fn on_executed(&mut self, now: Time, execution: Execution, out: &mut Out) {
         let Some((is_sealed, expected)) = self.chain.under_way else {
             return;
@@ -219,6 +221,7 @@ impl Consortium {
         }
         self.certify_reached(now, out);
         if !is_empty {
+            self.progressed();
             self.tell(now, fsm::Command::Progress, out);
         }
     }
@@ -246,8 +249,10 @@ impl Consortium {
         while let Some((height, must_close)) = self.ordering.next_height() {
             let batches = self.pool.pick(BLOCK_BYTES_TARGET, usize::MAX);
             let is_alone = height == self.ordering.decided().next();
-            let is_worth_it =
-                !batches.is_empty() && (is_alone || self.bytes_of(&batches) >= PIPELINE_BYTES);
+            let is_worth_it = match batches.is_empty() {
+                false => is_alone || self.bytes_of(&batches) >= PIPELINE_BYTES,
+                true => is_alone && self.needs_seal(),
+            };
             if !is_worth_it && !must_close {
                 return;
             }
@@ -281,6 +286,19 @@ impl Consortium {
                 return; // The machine did not take it; it will say when it can.
             }
         }
+    }
+
+    /// Whether the last block has no seal and nothing follows that would cover it: the backlog that
+    /// its leader saw went another way.
+    pub(super) fn needs_seal(&self) -> bool {
+        let tip = self.chain.ledger.height();
+        let is_last = tip == self.ordering.decided() && !self.chain.has_pending();
+        let is_sealed = self
+            .chain
+            .recent
+            .get(&tip)
+            .is_none_or(|(_, sealed)| *sealed);
+        tip > self.certified() && is_last && !is_sealed
     }
 
     fn bytes_of(&self, batches: &[BatchRef]) -> usize {

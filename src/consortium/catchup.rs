@@ -1,8 +1,10 @@
 //! Catching up: what is missing is asked for, and what others lack is given.
 //!
 //! Source: `ARCHITECTURE.md`. In: certificates ahead of us, extents, batches. Out: requests.
-//! Holds: one extent is asked for at a time; peers take turns, so that a silent one delays and never
-//! stops us. Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot (`bootstrap`).
+//! Holds: one extent is asked for at a time; peers take turns, so that a silent one delays and
+//! never
+//! stops us. Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot
+//! (`bootstrap`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +21,8 @@ use crate::machine::{Span, Time, To};
 const PENDING_MAX: usize = 4096;
 /// How long an answer may take before another peer is asked.
 const PATIENCE: Span = Span::from_ms(200);
+/// How often a member without a seat asks for what follows.
+const POLL: Span = Span::from_ms(2_000);
 /// Blocks whose batches are fetched ahead of their turn.
 const PREFETCH_BLOCKS: usize = 32;
 
@@ -93,6 +97,9 @@ impl Consortium {
         decided
             .iter()
             .for_each(|(height, payload)| self.on_decided(*height, payload));
+        if self.is_observer() {
+            self.poll(out);
+        }
         self.apply(now, out);
     }
 
@@ -107,7 +114,7 @@ impl Consortium {
         if let Some(seat) = self.view.seat_of(&member) {
             self.tell(now, fsm::Command::Connected(seat, true), out);
         }
-        if self.seals.ahead.is_some() {
+        if self.seals.ahead().is_some() {
             self.asked_again(out);
         }
     }
@@ -127,7 +134,8 @@ impl Consortium {
         }
     }
 
-    /// What the next blocks lack, their batches being let into the pool whatever their origin has there.
+    /// What the next blocks lack, their batches being let into the pool whatever their origin has
+    /// there.
     pub(super) fn prefetch(&mut self) -> bool {
         let mut lacking = Vec::new();
         let heights: Vec<Height> = self
@@ -183,16 +191,33 @@ impl Consortium {
             self.arm_fetch(out);
         }
         self.asked_again(out);
+        if self.is_observer() && !self.catchup.is_armed {
+            self.poll(out);
+        }
     }
 
-    /// A certificate stands above what is applied. Heights in the window are about to be decided here;
+    fn is_observer(&self) -> bool {
+        self.view.seat_of(&self.options.me).is_none()
+    }
+
+    /// Without a seat nobody tells us twice of a certificate, so now and then we ask for what
+    /// follows.
+    fn poll(&mut self, out: &mut Out) {
+        if let Some(peer) = self.catchup.next_peer() {
+            out.send(To::One(peer), Message::Request(self.chain.reach().next()));
+        }
+        out.arm(Timer::Fetch, POLL);
+    }
+
+    /// A certificate stands above what is applied. Heights in the window are about to be decided
+    /// here;
     /// what lies further, or comes without a seat, is fetched.
     pub(super) fn follow(&mut self, out: &mut Out) {
-        let Some(ahead) = &self.seals.ahead else {
+        let Some(ahead) = self.seals.ahead() else {
             return;
         };
-        let is_far = ahead.ballot.height > self.ordering.decided();
-        if is_far && self.catchup.asked.is_none() && !self.is_in_reach(ahead.ballot.height) {
+        let is_far = ahead > self.ordering.decided();
+        if is_far && self.catchup.asked.is_none() && !self.is_in_reach(ahead) {
             self.request(out);
         } else if !self.catchup.is_armed {
             self.arm_fetch(out);
@@ -210,11 +235,7 @@ impl Consortium {
 
     fn asked_again(&mut self, out: &mut Out) {
         let applied = self.chain.ledger.height();
-        let is_behind = self
-            .seals
-            .ahead
-            .as_ref()
-            .is_some_and(|c| c.ballot.height > applied);
+        let is_behind = self.seals.ahead().is_some_and(|ahead| ahead > applied);
         self.catchup.asked = None;
         if is_behind {
             self.request(out);
@@ -223,12 +244,7 @@ impl Consortium {
 
     fn request(&mut self, out: &mut Out) {
         let from = self.chain.reach().next();
-        let ahead = self
-            .seals
-            .ahead
-            .as_ref()
-            .map_or(Height(0), |c| c.ballot.height);
-        if from > ahead {
+        if self.seals.ahead().is_none_or(|ahead| from > ahead) {
             return; // All of it is here and being applied.
         }
         if let Some(peer) = self.catchup.next_peer() {
@@ -271,6 +287,9 @@ impl Consortium {
         self.catchup.asked = None;
         self.on_certificate(now, Verified::vouch(certificate), out);
         self.apply(now, out);
+        if self.catchup.asked.is_none() {
+            self.request(out); // The next stretch, while this one is applied.
+        }
     }
 
     /// A member asks where we stand: what it lacks and we have in memory goes with the answer.

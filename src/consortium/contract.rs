@@ -41,6 +41,10 @@ pub struct Execution {
 }
 
 /// What must be durable. Each record is appended to the log whole.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a record is made, encoded and dropped"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
     /// A promise of the voter in a view.
@@ -69,11 +73,13 @@ pub enum Timer {
     /// Missing batches or blocks are asked for again.
     Fetch,
     /// The newest certificate is spread.
-    Spread,
+    Tell,
     /// A timer of the group engine.
     Engine(u64),
     /// A timer of the overlay.
     Overlay(u64),
+    /// Own batches that are not committed are spread again.
+    Spread,
 }
 
 /// One block for the application.

@@ -247,7 +247,7 @@ impl Consortium {
         }
         if self.ordering.is_leading() && !self.plugs.is_armed {
             self.plugs.is_armed = true;
-            out.arm(Timer::Spread, SPREAD_EVERY);
+            out.arm(Timer::Tell, SPREAD_EVERY);
         }
     }
 

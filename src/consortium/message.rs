@@ -223,7 +223,9 @@ impl Ears {
                     fsm::Message::Propose(vote, payload) => Some((vote.ballot.height, payload)),
                     fsm::Message::Decision(proof, payload) => Some((proof.ballot.height, payload)),
                     fsm::Message::Payload(height, payload) => Some((*height, payload)),
-                    _ => None,
+                    fsm::Message::Vote(_) | fsm::Message::Stop(_) | fsm::Message::Sync(_) => None,
+                    fsm::Message::StopData(..) | fsm::Message::Fetch(..) => None,
+                    fsm::Message::Status(_) => None,
                 };
                 if let Some((height, payload)) = brought {
                     checks.extend(self.payload_checks(height, payload)?);

@@ -17,6 +17,9 @@ mod replica;
 mod seal;
 pub mod serve;
 
+#[cfg(test)]
+mod tests;
+
 pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
     FaultKind, Outcome, Record, Timer, Verdict, Wanted,

@@ -26,6 +26,12 @@ use crate::membership::OverlayInput;
 
 /// How long an own batch gathers while an earlier one is under way.
 const GATHER: Span = Span::from_ms(4);
+/// How long after it was spread an own batch that is not committed is spread again.
+const SPREAD: Span = Span::from_ms(1_000);
+/// Own batches that are spread again at once, the oldest.
+const SPREAD_MAX: usize = 8;
+/// The wait doubles so often, at most.
+const SPREAD_ROUNDS_MAX: u32 = 5;
 /// Acknowledgements in one message, at most.
 const HELD_MAX: usize = super::DIGESTS_MAX;
 
@@ -117,6 +123,8 @@ pub struct Consortium {
     /// What ordering was told last.
     had_work: bool,
     is_flush_armed: bool,
+    /// How often own batches were spread again without a block, where the timer runs.
+    spread_again: Option<u32>,
 }
 
 /// What one input leads to.
@@ -165,6 +173,7 @@ impl Consortium {
             faults: BTreeMap::new(),
             had_work: false,
             is_flush_armed: false,
+            spread_again: None,
         })
     }
 
@@ -333,7 +342,8 @@ impl Consortium {
         out.emit(Event::Changed(Change::Fault(fault)));
     }
 
-    /// A new leader learns what we hold; a member that leads no more spreads what it kept for itself.
+    /// A new leader learns what we hold; a member that leads no more spreads what it kept for
+    /// itself.
     fn on_regency(&mut self, regency: Regency, is_synchronised: bool, out: &mut Out) {
         let leader = self.view.member(self.view.leader(regency));
         let Some(leader) = leader else { return };
@@ -414,6 +424,39 @@ impl Consortium {
             }
             self.acknowledge(batch.digest, out);
         }
+        self.arm_spread(out);
+    }
+
+    fn arm_spread(&mut self, out: &mut Out) {
+        if self.spread_again.is_none() && self.pool.own().next().is_some() {
+            self.spread_again = Some(0);
+            out.arm(Timer::Spread, SPREAD);
+        }
+    }
+
+    /// Own batches are still not committed: what was sent may be lost. Whoever holds one
+    /// acknowledges it again; while nothing commits they are spread less and less often.
+    fn spread_more(&mut self, out: &mut Out) {
+        let rounds = self.spread_again.take().unwrap_or_default();
+        let leads = self.ordering.is_leading();
+        let oldest = self.pool.own().take(SPREAD_MAX);
+        let oldest = oldest.filter(|b| !leads || b.bytes.len() > pool::INLINE_BYTES_MAX);
+        let again: Vec<_> = oldest.map(|b| (b.digest, b.bytes.clone())).collect();
+        for (digest, bytes) in again {
+            out.send(To::Committee, Message::Batch(bytes));
+            self.acknowledge(digest, out);
+        }
+        if self.pool.own().next().is_some() {
+            let rounds = (rounds + 1).min(SPREAD_ROUNDS_MAX);
+            self.spread_again = Some(rounds);
+            out.arm(Timer::Spread, Span(SPREAD.0 << rounds));
+        }
+    }
+
+    /// A block that is not empty was applied: the ledger moves, so batches are not lost but
+    /// waiting.
+    pub(super) fn progressed(&mut self) {
+        self.spread_again = self.spread_again.map(|_| 0);
     }
 
     fn command(&mut self, now: Time, command: Command, out: &mut Out) {
@@ -422,6 +465,7 @@ impl Consortium {
                 self.start_plugs(now, out);
                 self.tell(now, fsm::Command::Start, out);
                 self.resume(now, out);
+                self.arm_spread(out);
             }
             Command::Submit(submission) => self.submit(now, submission, out),
             Command::Executed(execution) => self.on_executed(now, execution, out),
@@ -447,9 +491,10 @@ impl Consortium {
                 self.flush(now, out);
             }
             Timer::Fetch => self.fetch_again(now, out),
-            Timer::Spread => self.spread_newest(now, out),
+            Timer::Tell => self.spread_newest(now, out),
             Timer::Engine(timer) => self.gate(now, EngineInput::Timer(timer), out),
             Timer::Overlay(timer) => self.overlay(now, OverlayInput::Timer(timer), out),
+            Timer::Spread => self.spread_more(out),
         }
     }
 
@@ -457,7 +502,8 @@ impl Consortium {
     fn settle(&mut self, now: Time, before: &'static str, out: &mut Out) {
         self.apply(now, out);
         self.lead(now, out);
-        let has_work = self.pool.has_work() || self.chain.has_pending();
+        let is_open = self.chain.has_pending() || self.ordering.has_open();
+        let has_work = self.pool.has_work() || is_open || self.needs_seal();
         if has_work != self.had_work || has_work {
             self.had_work = has_work;
             self.tell(now, fsm::Command::Work(has_work), out);

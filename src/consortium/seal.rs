@@ -1,6 +1,7 @@
 //! Sealing: PERSIST votes over headers become block certificates.
 //!
-//! Source: SmartChain, PERSIST phase. In: applied sealed blocks, PERSIST votes, certificates. Out: the
+//! Source: SmartChain, PERSIST phase. In: applied sealed blocks, PERSIST votes, certificates. Out:
+//! the
 //! newest certificate.
 //! Holds: a PERSIST leaves only behind the save of its block; a certificate is taken only for a
 //! header that is ours. Elsewhere: what to do when we are behind one (`catchup`).
@@ -19,8 +20,45 @@ use crate::machine::{Time, To};
 #[derive(Debug, Default)]
 pub(super) struct Seals {
     votes: BTreeMap<Height, BTreeMap<Seat, Verified<Vote>>>,
-    /// The newest certificate above what is applied.
-    pub(super) ahead: Option<Verified<Certificate>>,
+    /// Certificates above what is applied: each is taken when its height is reached, so that the
+    /// archive has the certificate of every extent that it fetched.
+    ahead: BTreeMap<Height, Verified<Certificate>>,
+}
+
+/// Certificates above what is applied, at most; beyond it only the newest is exchanged.
+const AHEAD_MAX: usize = 1024;
+
+impl Seals {
+    /// The height of the newest certificate above what is applied.
+    pub(super) fn ahead(&self) -> Option<Height> {
+        self.ahead.last_key_value().map(|(height, _)| *height)
+    }
+
+    /// How many certificates wait.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.ahead.len()
+    }
+
+    /// Keeps a certificate for later; whether it is the newest.
+    fn keep(&mut self, certificate: Verified<Certificate>) -> bool {
+        let height = certificate.ballot.height;
+        let is_newest = self.ahead().is_none_or(|newest| height > newest);
+        if self.ahead.len() >= AHEAD_MAX {
+            if !is_newest {
+                return false;
+            }
+            self.ahead.pop_last();
+        }
+        self.ahead.entry(height).or_insert(certificate);
+        is_newest
+    }
+
+    /// Takes out the lowest certificate at or below `height`.
+    fn reached(&mut self, height: Height) -> Option<Verified<Certificate>> {
+        let first = self.ahead.first_entry()?;
+        (*first.key() <= height).then(|| first.remove())
+    }
 }
 
 impl Consortium {
@@ -112,13 +150,7 @@ impl Consortium {
             return;
         }
         if ballot.height > self.chain.ledger.height() {
-            let held = self
-                .seals
-                .ahead
-                .as_ref()
-                .map_or(Height(0), |c| c.ballot.height);
-            if ballot.height > held {
-                self.seals.ahead = Some(certificate);
+            if self.seals.keep(certificate) {
                 self.follow(out);
             }
             return;
@@ -135,13 +167,7 @@ impl Consortium {
     /// Applying may have reached a certificate that was ahead.
     pub(super) fn certify_reached(&mut self, now: Time, out: &mut Out) {
         let height = self.chain.ledger.height();
-        if self
-            .seals
-            .ahead
-            .as_ref()
-            .is_some_and(|c| c.ballot.height <= height)
-            && let Some(certificate) = self.seals.ahead.take()
-        {
+        while let Some(certificate) = self.seals.reached(height) {
             self.on_certificate(now, certificate, out);
         }
     }

@@ -17,10 +17,13 @@ use crate::committee::{
     Certificate, Claim, Height, Kind, Lock, Regency, Seat, View, Vote, Voter, VoterRecord,
 };
 use crate::crypto::{Digest, Verified};
-use crate::machine::{Outbox, Time, To};
+use crate::machine::{Outbox, Span, Time, To};
 
 /// Decisions that one answer to a lagging seat carries, at most; it asks again for more.
 const DECISIONS_PER_ANSWER: usize = 8;
+
+/// A member at rest says where it stands after so many spans of the resend timer.
+const REST_FACTOR: u64 = 16;
 
 /// The shared state.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(super) struct Core {
     /// Everything up to here is decided.
     pub(super) decided: Height,
     pub(super) instances: BTreeMap<Height, Instance>,
+    /// The highest regency that a seat was heard to vote in.
+    pub(super) rumour: Regency,
     /// What the last SYNC bound.
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
@@ -64,6 +69,7 @@ impl Core {
             base: resumed.certificate,
             decided: resumed.applied,
             instances: BTreeMap::new(),
+            rumour: Regency(0),
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
             moves: 0,
@@ -84,6 +90,9 @@ impl Core {
             if instance.payload(&decision.ballot.digest).is_some() {
                 instance.decide(decision);
             }
+        }
+        while core.is_decided(core.decided.next()) {
+            core.decided = core.decided.next();
         }
         core
     }
@@ -110,9 +119,14 @@ impl Core {
             .map_or(Height(0), |certificate| certificate.ballot.height)
     }
 
-    /// The highest height on which we vote.
+    /// The highest height on which we vote: at most W above what is decided, and not so far above what is
+    /// certified that a STOP-DATA could not claim it all.
     pub(super) fn top(&self) -> Height {
-        self.decided.plus(self.options.window)
+        let window = self.options.window;
+        let reach = self
+            .certified()
+            .plus(self.options.ahead_max.saturating_add(window));
+        self.decided.plus(window).min(reach)
     }
 
     /// Whether we vote on `height` now.
@@ -126,7 +140,21 @@ impl Core {
             .instances
             .range(self.decided.next()..)
             .map(|(_, instance)| instance);
-        above.any(|instance| instance.is_open() || instance.decision().is_some())
+        let is_bound = self.bound.range(self.decided.next()..).next().is_some();
+        is_bound || above.any(|instance| instance.is_open() || instance.decision().is_some())
+    }
+
+    /// Whether something that others sent may be missing here: a decision, a block certificate, the
+    /// SYNC of our regency, or a whole regency.
+    pub(super) fn is_unsettled(&self) -> bool {
+        let is_behind = !self.is_synchronised || self.rumour > self.regency;
+        self.has_open() || self.decided > self.certified() || is_behind
+    }
+
+    fn is_decided(&self, height: Height) -> bool {
+        self.instances
+            .get(&height)
+            .is_some_and(|i| i.decision().is_some())
     }
 
     /// The lowest height that we, leading, may propose, and whether a bound height above it waits
@@ -157,7 +185,7 @@ impl Core {
     }
 
     /// What we claim at a regency change: per height above the base the decision, or else the lock.
-    pub(super) fn claims(&self) -> (Vec<Claim>, Vec<Certificate>) {
+    pub(super) fn claims(&self, regency: Regency) -> (Vec<Claim>, Vec<Certificate>) {
         let base = self.certified();
         let mut held: BTreeMap<Height, (bool, Certificate)> = BTreeMap::new();
         for (height, promise) in self.voter.iter().flat_map(Voter::promises) {
@@ -166,7 +194,10 @@ impl Core {
             }
         }
         for (height, instance) in self.instances.range(base.next()..) {
-            if let Some(decision) = instance.decision() {
+            // A decision of this regency or a later one follows from its SYNC and cannot be claimed for it: what
+            // it decided is bound by q seats that vote in no regency below it any more.
+            let decision = instance.decision().filter(|c| c.ballot.regency < regency);
+            if let Some(decision) = decision {
                 held.insert(*height, (true, decision.clone()));
             }
         }
@@ -460,20 +491,13 @@ impl Scene<'_> {
     /// Moves the decided prefix over every decision that follows it.
     pub(super) fn grow(&mut self) {
         let before = self.core.decided;
-        while self.is_decided(self.core.decided.next()) {
+        while self.core.is_decided(self.core.decided.next()) {
             self.core.decided = self.core.decided.next();
         }
         if self.core.decided > before {
             self.out.emit(Event::Ordered(self.core.decided));
             self.wake_top(before);
         }
-    }
-
-    fn is_decided(&self, height: Height) -> bool {
-        self.core
-            .instances
-            .get(&height)
-            .is_some_and(|i| i.decision().is_some())
     }
 
     /// Heights that just came into the window may hold payloads to vote on.
@@ -649,10 +673,31 @@ impl Scene<'_> {
             .is_some_and(|lock| lock.regency == regency)
     }
 
+    /// A seat votes in a regency above ours: we missed its SYNC, and ask for it.
+    pub(super) fn note_regency(&mut self, from: Seat, regency: Regency) {
+        if regency > self.core.regency.max(self.core.rumour) {
+            self.core.rumour = regency;
+            let question = self.core.status(true);
+            self.send_to(from, Message::Status(question));
+        }
+    }
+
     /// Asks every seat where it stands.
     pub(super) fn ask_all(&mut self) {
         let question = self.core.status(true);
         self.send(Message::Status(question));
+    }
+
+    /// Tells every seat where we stand.
+    pub(super) fn say_status(&mut self) {
+        let status = self.core.status(false);
+        self.send(Message::Status(status));
+    }
+
+    /// Arms the same timer as [`Scene::arm_resend`] for a member with nothing to wait for.
+    pub(super) fn arm_rest(&mut self) {
+        let rest = Span(self.core.options.resend.0.saturating_mul(REST_FACTOR));
+        self.out.arm(Timer::Resend, rest);
     }
 
     /// Arms the timer that asks where the others stand.

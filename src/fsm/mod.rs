@@ -26,7 +26,7 @@ use self::regency::RegencyChange;
 use self::view::ViewGeneration;
 use crate::committee::{Certificate, Height, Regency, Seat, View, Vote, Voter, VoterRecord};
 use crate::crypto::Digest;
-use crate::machine::{Input, Machine, Outbox, Span, Time};
+use crate::machine::{Input, Machine, Outbox, Span, Time, To};
 
 /// What a timer of the ordering machines guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -268,7 +268,13 @@ impl Ordering {
                     self.change(now, &regency::Event::Lags(from), out);
                 }
             }
-            _ => self.normal(now, &normal::Event::Heard(from, heard), out),
+            Message::Stop(_) | Message::StopData(..) | Message::Sync(_) => {} // Deaf.
+            Message::Propose(..) | Message::Vote(_) | Message::Decision(..) => {
+                self.normal(now, &normal::Event::Heard(from, heard), out);
+            }
+            Message::Fetch(..) | Message::Payload(..) => {
+                self.normal(now, &normal::Event::Heard(from, heard), out);
+            }
         }
     }
 
@@ -298,8 +304,13 @@ impl Ordering {
             Command::Connected(seat, true) => {
                 self.generation.handle(&view::Event::Connected(seat));
                 // What was sent before may be lost, and so may the answer to our first question.
-                if self.state() == "synchronising" {
-                    self.normal(now, &normal::Event::Resend, out);
+                match self.state() {
+                    "synchronising" => self.normal(now, &normal::Event::Resend, out),
+                    "follower" | "leader" | "checkpointing" => {
+                        let message = Message::Status(self.core.status(true));
+                        out.send(To::One(seat), message);
+                    }
+                    _ => {}
                 }
             }
             Command::Connected(seat, false) => {

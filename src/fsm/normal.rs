@@ -13,6 +13,11 @@
 //! checkpointing <-------+ any --fail--> failed
 //! ```
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "`_ => Super` is how statig says: my superstate decides"
+)]
+
 use statig::prelude::*;
 
 use super::Role;
@@ -49,6 +54,8 @@ pub(super) struct Normal {
     pub(super) ignored: u64,
     /// What `moves` was when the resend timer was armed.
     moves_seen: u64,
+    /// What `moves` was when a status made us ask.
+    asked_at: Option<u64>,
     /// Resend timers in a row that found nothing had moved.
     silent: u32,
 }
@@ -199,6 +206,9 @@ impl Normal {
 
     #[action]
     fn ask(context: &mut Scene<'_>) {
+        if context.core.seat().is_none() {
+            return; // Only seats ask seats.
+        }
         context.resume_votes();
         context.ask_all();
         context.arm_resend();
@@ -227,6 +237,9 @@ impl Normal {
 
     /// Mod-SMaRt, normal phase: one arm per message.
     fn hear(&mut self, from: Seat, heard: Heard, context: &mut Scene<'_>) {
+        if let Message::Propose(vote, _) | Message::Vote(vote) = &*heard {
+            context.note_regency(from, vote.ballot.regency);
+        }
         match &*heard {
             Message::Propose(vote, payload) => {
                 context.on_propose(Verified::vouch(*vote), payload.clone());
@@ -247,7 +260,7 @@ impl Normal {
             Message::Status(status) => self.on_status(from, status, context),
             Message::Stop(_) | Message::StopData(..) | Message::Sync(_) => self.ignored += 1,
         }
-        if context.core.has_open() && self.moves_seen == 0 {
+        if context.core.is_unsettled() && self.moves_seen == 0 {
             self.moves_seen = context.core.moves;
             context.arm_resend();
         }
@@ -260,7 +273,13 @@ impl Normal {
             let own = context.core.status(false);
             context.send_to(from, Message::Status(own));
             context.answer(from, status);
-        } else if status.decided > context.core.decided && !context.core.has_open() {
+            return;
+        }
+        let is_ahead = status.decided > context.core.decided && !context.core.has_open();
+        // Once while nothing moves and no timer runs out: the answer says as much again, and what
+        // it brings may take its time.
+        if is_ahead && self.asked_at != Some(context.core.moves) {
+            self.asked_at = Some(context.core.moves);
             let question = context.core.status(true);
             context.send_to(from, Message::Status(question));
         }
@@ -268,6 +287,7 @@ impl Normal {
 
     /// Nothing moved since the timer was armed: what was sent may be lost, so everybody is asked.
     fn resend(&mut self, context: &mut Scene<'_>) {
+        self.asked_at = None;
         let is_stuck = self.moves_seen == context.core.moves;
         self.silent = if is_stuck {
             self.silent.saturating_add(1)
@@ -279,11 +299,14 @@ impl Normal {
             context.ask_all();
         }
         self.moves_seen = context.core.moves;
-        if context.core.has_open() {
+        if context.core.is_unsettled() {
             context.arm_resend();
         } else {
+            // At rest: whoever missed something hears from this that it did.
             self.moves_seen = 0;
             self.silent = 0;
+            context.say_status();
+            context.arm_rest();
         }
     }
 }

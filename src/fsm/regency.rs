@@ -14,6 +14,11 @@
 //!    +----------progress-------------+        (leader) collecting --n-f STOP-DATA--> steady
 //! ```
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "`_ => Super` is how statig says: my superstate decides"
+)]
+
 use std::collections::BTreeMap;
 
 use statig::prelude::*;
@@ -204,7 +209,9 @@ impl RegencyChange {
         if context.core.seat().is_none() {
             return; // Who has no seat replaces nobody.
         }
-        let must_run = has_work || context.core.has_open() || !context.core.is_synchronised;
+        let is_asking = self.asked > context.core.regency;
+        let is_open = context.core.has_open() || !context.core.is_synchronised;
+        let must_run = has_work || is_open || is_asking;
         match (must_run, self.is_armed) {
             (true, false) => {
                 self.pace.rest();
@@ -263,6 +270,10 @@ impl RegencyChange {
             Some(state) => Transition(state),
             // Joined: steady becomes stopping, a change under way stays what it is.
             None if self.asked > before && context.core.is_synchronised => {
+                // A STOP may be lost: it is said again while this timer runs.
+                if !self.is_armed {
+                    self.arm(context);
+                }
                 Transition(State::stopping())
             }
             None => Handled,
@@ -293,7 +304,7 @@ impl RegencyChange {
     fn install(&mut self, regency: Regency, context: &mut Scene<'_>) -> State {
         assert!(regency > context.core.regency, "a regency never goes back");
         context.out.cancel(Timer::Progress(context.core.regency));
-        let (claims, proofs) = context.core.claims();
+        let (claims, proofs) = context.core.claims(regency);
         let base = context.core.base.as_ref();
         let base = base.map_or(Default::default(), |c| (c.ballot.height, c.ballot.digest));
         let timeout_us = self.pace.timeout().0;
@@ -304,7 +315,7 @@ impl RegencyChange {
             .expect("only a seat counts STOPs");
         let (records, data) = voter
             .stop(regency, base, timeout_us, claims)
-            .expect("a regency above the installed one was never claimed for");
+            .expect("claims are bounded, by height, and of regencies below an uninstalled one");
         context.save(records);
         context.core.enter(regency, false);
         self.held = None;

@@ -28,9 +28,7 @@ pub struct OverlayRegistry {
 /// Errors: [`OverlayRegistryError::Taken`] where two share a name, [`OverlayRegistryError::Name`].
 pub fn overlays() -> Result<OverlayRegistry, OverlayRegistryError> {
     let mut registry = OverlayRegistry::default();
-    for plugin in [&full_gossip::PLUGIN] {
-        registry.register(plugin)?;
-    }
+    registry.register(&full_gossip::PLUGIN)?;
     for OverlayRegistration(plugin) in inventory::iter::<OverlayRegistration> {
         registry.register(plugin)?;
     }

@@ -139,7 +139,11 @@ impl Config {
                     .parse()
                     .map(toml::Value::Boolean)
                     .map_err(|_| refused(&name, format!("'{given}' is not true or false")))?,
-                _ => toml::Value::String(given),
+                toml::Value::String(_)
+                | toml::Value::Float(_)
+                | toml::Value::Datetime(_)
+                | toml::Value::Array(_)
+                | toml::Value::Table(_) => toml::Value::String(given),
             };
         }
         let config: Config = table

@@ -1,7 +1,7 @@
 //! The thread that owns the replica and obeys the law of `machine`.
 //!
-//! Source: `machine.rs`. In: checked inputs many at a time, what became durable, timers. Out: sends,
-//! groups of records for the log, news for the other threads.
+//! Source: `machine.rs`. In: checked inputs many at a time, what became durable, timers.
+//! Out: sends, groups of records for the log, news for the other threads.
 //! Holds: outputs are carried out in order; nothing but bulk leaves behind a save that is not
 //! durable; a failed save ends the process and is never tried again.
 //! Elsewhere: the queue that holds this (`barrier`), decisions (`consortium`).

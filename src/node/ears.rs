@@ -92,10 +92,16 @@ impl Checks {
     fn open(&self, from: &MemberId, frame: &[u8]) -> Result<Opened, HearError> {
         let mut opened = self.ears.open(from, frame)?;
         let refused = HearError::Malformed { what: "operation" };
-        match opened.claim() {
-            Heard::Batch(batch) if !self.admits(batch) => return Err(refused),
-            Heard::Order(order) if !self.admits_inline(order)? => return Err(refused),
-            _ => {}
+        let claim = opened.claim();
+        let is_good = if let Heard::Batch(batch) = claim {
+            self.admits(batch)
+        } else if let Heard::Order(order) = claim {
+            self.admits_inline(order)?
+        } else {
+            true
+        };
+        if !is_good {
+            return Err(refused);
         }
         self.known.sift(&mut opened);
         Ok(opened)

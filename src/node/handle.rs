@@ -23,14 +23,19 @@ use crate::consortium::{Block, Executed, Overview};
 use crate::crypto::{PublicKey, SecretKey};
 use crate::net::{Net, Stats};
 
-/// What a handle is made of.
-pub(crate) struct Parts {
+/// Who the member is.
+pub(crate) struct Who {
     pub(crate) genesis: Genesis,
     pub(crate) identity: SecretKey,
     pub(crate) me: MemberId,
     pub(crate) name: String,
     /// Signs for callers, where the settings allow it.
     pub(crate) client: Option<SecretKey>,
+}
+
+/// What a handle is made of.
+pub(crate) struct Parts {
+    pub(crate) who: Who,
     pub(crate) gate: Gate,
     pub(crate) internal: Ringing<Internal>,
     pub(crate) index: Arc<Index>,
@@ -58,12 +63,12 @@ impl Handle {
 
     /// The genesis document.
     pub fn genesis(&self) -> &Genesis {
-        &self.parts.genesis
+        &self.parts.who.genesis
     }
 
     /// Who this is.
     pub fn me(&self) -> MemberId {
-        self.parts.me
+        self.parts.who.me
     }
 
     /// Submits a client's group and waits until each of its transactions is as far as `promise`.

@@ -25,11 +25,11 @@ const EXPIRY_BLOCKS: u64 = 5_000;
 
 impl api::Host for Handle {
     fn about(&self) -> api::About {
-        let genesis = &self.parts.genesis;
+        let genesis = &self.parts.who.genesis;
         api::About {
             chain: genesis.chain(),
             bounds: genesis.parameters.bounds(),
-            signs_operations: self.parts.client.is_some(),
+            signs_operations: self.parts.who.client.is_some(),
         }
     }
 
@@ -156,7 +156,7 @@ pub(super) fn not_found(error: LookError) -> Refusal {
 }
 
 fn sign(parts: &Parts, operation: &api::Operation) -> Result<SignedGroup, Refusal> {
-    let secret = parts.client.as_ref().ok_or_else(|| Refusal::Invalid {
+    let secret = parts.who.client.as_ref().ok_or_else(|| Refusal::Invalid {
         reason: "this member signs for nobody".into(),
     })?;
     let application = &parts.application;
@@ -165,14 +165,14 @@ fn sign(parts: &Parts, operation: &api::Operation) -> Result<SignedGroup, Refusa
         reason: error.reason,
     })?;
     let sequence = sequence(&secret.public(), operation.id.as_deref())?;
-    let ahead = u64::from(parts.genesis.parameters.expiry_blocks_max);
+    let ahead = u64::from(parts.who.genesis.parameters.expiry_blocks_max);
     let ahead = EXPIRY_BLOCKS.min(ahead - ahead / 10).max(1);
     let transaction = Transaction {
         sequence,
         expiry: parts.watch.tip().header.height.plus(ahead),
         operation: bytes.into(),
     };
-    let chain = parts.genesis.chain();
+    let chain = parts.who.genesis.chain();
     Ok(SignedGroup::sign(&chain, secret, &[transaction]))
 }
 
@@ -266,12 +266,12 @@ fn done(
     // Once it is durable the certificate says more than our word.
     let reply = (persistence != Wait::Durable).then(|| {
         let name = (&client, sequence);
-        let chain = parts.genesis.chain();
+        let chain = parts.who.genesis.chain();
         let statement = api::reply_statement(&chain, name, place, &executed.outcome_digest);
         api::Reply {
-            member: parts.me,
+            member: parts.who.me,
             outcome: executed.outcome_digest,
-            signature: parts.identity.sign(&statement),
+            signature: parts.who.identity.sign(&statement),
         }
     });
     api::Submitted {
@@ -353,7 +353,7 @@ fn certified_value(parts: &Parts, key: &[u8]) -> Result<api::Value, Refusal> {
 fn status(parts: &Parts) -> api::Status {
     let (overview, _) = parts.watch.overview();
     let tip = parts.watch.tip();
-    let sizes = Sizes::of(parts.genesis.founders.len());
+    let sizes = Sizes::of(parts.who.genesis.founders.len());
     let state = match tip.header.state {
         Some(root) => Some(root),
         None => parts
@@ -363,8 +363,8 @@ fn status(parts: &Parts) -> api::Status {
     };
     api::Status {
         member: api::MemberName {
-            id: parts.me,
-            name: parts.name.clone(),
+            id: parts.who.me,
+            name: parts.who.name.clone(),
             chain: tip.header.chain,
         },
         tip: api::Tip {
@@ -395,7 +395,7 @@ fn status(parts: &Parts) -> api::Status {
 
 fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
     let parts = &handle.parts;
-    let sizes = Sizes::of(parts.genesis.founders.len());
+    let sizes = Sizes::of(parts.who.genesis.founders.len());
     let net = parts.net.upgrade();
     let up = net.map_or(0, |net| net.connected().len()) + 1;
     let (overview, held) = parts.watch.overview();

@@ -16,13 +16,13 @@ use super::index::{
 use super::records::Name;
 use super::tiles::Tiles;
 use crate::application;
-use crate::blocks::receipts::{Frontier, ReceiptTree};
+use crate::blocks::receipts::ReceiptTree;
 use crate::blocks::{Body, Header, Link};
 use crate::committee::Height;
 use crate::consortium::Applied;
 use crate::consortium::ledger::Parts;
 use crate::crypto::Digest;
-use crate::storage::{Batch, Position, TableError};
+use crate::storage::{Batch, Position, Row, TableError};
 
 /// Bytes of one row of results, about; a longer one is split.
 const RESULTS_BYTES: usize = 128 << 10;
@@ -149,11 +149,6 @@ impl Keeper {
         self.pending >= PENDING_MAX || self.changes.len() >= SEALS_MAX
     }
 
-    /// The height that the tables hold.
-    pub(crate) fn height(&self) -> Height {
-        self.parts.tip.height
-    }
-
     /// Commits everything up to the highest sealed height that was applied; gives that height, or
     /// nothing when there is none.
     ///
@@ -242,11 +237,6 @@ impl Keeper {
         }
         self.parts.tip = block.header;
     }
-
-    /// The right edge of the receipt log in the tables.
-    pub(crate) fn frontier(&self) -> &Frontier {
-        self.receipts.frontier()
-    }
 }
 
 fn put_record(batch: &mut Batch, name: Name, position: Position) {
@@ -261,6 +251,14 @@ fn put_record(batch: &mut Batch, name: Name, position: Position) {
 }
 
 fn put_results(batch: &mut Batch, height: Height, kept: &[Kept]) {
+    for (key, row) in result_rows(height, kept) {
+        batch.put(RESULTS, key, row);
+    }
+}
+
+/// The rows of [`RESULTS`] that hold what executed or repeated at `height`.
+pub(crate) fn result_rows(height: Height, kept: &[Kept]) -> Vec<Row> {
+    let mut rows = Vec::new();
     let mut piece: u32 = 0;
     let mut rest = kept;
     while !rest.is_empty() {
@@ -278,7 +276,8 @@ fn put_results(batch: &mut Batch, height: Height, kept: &[Kept]) {
         let (now, later) = rest.split_at(count.max(1));
         let mut key = height.0.to_be_bytes().to_vec();
         key.extend_from_slice(&piece.to_be_bytes());
-        batch.put(RESULTS, key, crate::blocks::codec::encode(&now.to_vec()));
+        rows.push((key, crate::blocks::codec::encode(&now.to_vec())));
         (piece, rest) = (piece + 1, later);
     }
+    rows
 }

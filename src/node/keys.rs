@@ -249,9 +249,11 @@ fn write_secret(path: &Path, text: Zeroizing<String>) -> Result<(), KeyError> {
         .create_new(true)
         .mode(0o600)
         .open(path);
-    let mut file = opened.map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
-        _ => failed(path)(source),
+    let mut file = opened.map_err(|source| {
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            return KeyError::Exists { path: path.into() };
+        }
+        failed(path)(source)
     })?;
     let mut write = || {
         file.write_all(text.as_bytes())?;
@@ -262,14 +264,10 @@ fn write_secret(path: &Path, text: Zeroizing<String>) -> Result<(), KeyError> {
 }
 
 fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
-    let mut file = File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => KeyError::Missing { path: path.into() },
-        _ => failed(path)(source),
-    })?;
+    let mut file = File::open(path).map_err(missing_or_failed(path))?;
     check_private(path, 0o600)?;
     let mut text = Zeroizing::new(String::new());
-    let read = Read::by_ref(&mut file).take(FILE_BYTES_MAX);
-    let mut read = read;
+    let mut read = Read::by_ref(&mut file).take(FILE_BYTES_MAX);
     read.read_to_string(&mut text).map_err(failed(path))?;
     Ok(text)
 }
@@ -284,10 +282,7 @@ fn make_private(dir: &Path) -> Result<(), KeyError> {
 }
 
 fn check_private(path: &Path, want: u32) -> Result<(), KeyError> {
-    let found = fs::metadata(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => KeyError::Missing { path: path.into() },
-        _ => failed(path)(source),
-    })?;
+    let found = fs::metadata(path).map_err(missing_or_failed(path))?;
     let mode = found.permissions().mode() & 0o777;
     if mode & !want != 0 {
         let path = path.into();
@@ -300,6 +295,16 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+fn missing_or_failed(path: &Path) -> impl FnOnce(io::Error) -> KeyError {
+    let path = path.to_owned();
+    move |source| {
+        if source.kind() == io::ErrorKind::NotFound {
+            return KeyError::Missing { path };
+        }
+        KeyError::Io { path, source }
     }
 }
 

@@ -28,8 +28,10 @@ mod recovery;
 mod scribe;
 mod show;
 mod start;
+mod threads;
 mod tiles;
 mod timers;
+mod verify;
 mod watch;
 
 pub use self::config::Config;
@@ -37,6 +39,7 @@ pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
 pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};
 pub use self::start::{Node, Options, read_genesis, run};
+pub use self::verify::{Fault, Verdict, VerifyDir, VerifyError, verify_dir};
 pub use self::watch::{Certified, Tip};
 
 #[cfg(test)]

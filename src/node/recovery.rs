@@ -19,7 +19,7 @@ use super::keeper::{Keeper, STANDING, Standing};
 use super::records::{self, Name};
 use super::tiles;
 use crate::application::Application;
-use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group};
+use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
 use crate::committee::{Certificate, Height, Kind, View, ViewId, Voter, VoterRecord};
 use crate::consortium::ledger::{Name as ClientName, is_sealed};
 use crate::consortium::{Block, Decided, Executed, Ledger, Record, Restored};
@@ -34,6 +34,18 @@ use crate::storage::{
 const ROWS_AT_ONCE: usize = 4096;
 /// How often a long start says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// Every table.
+pub(crate) const TABLES: [&str; 8] = [
+    index::META,
+    index::BLOCKS,
+    index::CERTIFICATES,
+    index::BATCHES,
+    index::RESULTS,
+    index::SEQUENCES,
+    index::STATE,
+    tiles::TILES,
+];
 
 /// What is opened and how.
 pub(crate) struct Opening<'a> {
@@ -99,19 +111,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered, NodeError> {
     let (tables, start) = open(opening)?;
     let voter = secret.and_then(|secret| Voter::new(opening.view, secret));
-    let mut scan = Scan {
-        from: start.saved,
-        view: opening.view.id(),
-        chain: *opening.view.chain(),
-        voter,
-        payloads: BTreeMap::new(),
-        decisions: BTreeMap::new(),
-        journal: Vec::new(),
-        certificate: None,
-        names: Vec::new(),
-        top: start.ledger.height(),
-        failure: None,
-    };
+    let mut scan = Scan::new(opening, &start, voter);
     let options = Options {
         file_bytes: opening.log_file_bytes,
         ..Options::default()
@@ -123,6 +123,7 @@ pub(crate) fn recover(
         |record| scan.visit(record),
     )?;
     scan.check(opening, found.end)?;
+    scan.drop_settled();
     let index = Arc::new(Index::new(tables, log.reader()));
     let parts = start.ledger.parts().clone();
     let mut keeper = Keeper::new(Arc::clone(&index), parts, start.saved, start.open.clone());
@@ -188,20 +189,9 @@ fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {
 }
 
 fn open_engine(opening: &Opening<'_>, dir: &Path) -> Result<Arc<dyn Tables>, TableError> {
-    use index::{BATCHES, BLOCKS, CERTIFICATES, META, RESULTS, SEQUENCES, STATE};
-    let names = [
-        META,
-        BLOCKS,
-        CERTIFICATES,
-        BATCHES,
-        RESULTS,
-        SEQUENCES,
-        STATE,
-        tiles::TILES,
-    ];
     let (engine, cache_bytes) = opening.tables;
     let options = TableOptions {
-        tables: names.map(str::to_owned).to_vec(),
+        tables: TABLES.map(str::to_owned).to_vec(),
         cache_bytes,
     };
     Ok(Arc::from(open_tables(dir, engine, &options)?))
@@ -233,7 +223,7 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         (*digest, Position { file, offset })
     });
     let open = open.collect();
-    let entries = match remembered(tables, &tip.height, opening.genesis)? {
+    let entries = match remembered(tables, &tip.height, &opening.genesis.parameters)? {
         Ok(entries) => entries,
         Err(why) => return Ok(Err(why)),
     };
@@ -262,12 +252,12 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
 }
 
 /// What the ledger remembers after `tip`, from the results of the heights that can matter.
-fn remembered(
+pub(crate) fn remembered(
     tables: &dyn Tables,
     tip: &Height,
-    genesis: &Genesis,
+    parameters: &Parameters,
 ) -> Result<Result<BTreeMap<ClientName, Executed>, String>, TableError> {
-    let span = u64::from(genesis.parameters.expiry_blocks_max);
+    let span = u64::from(parameters.expiry_blocks_max);
     let mut from = tip.minus(span).0.to_be_bytes().to_vec();
     let mut entries = BTreeMap::new();
     loop {
@@ -330,6 +320,31 @@ impl Iterator for Rows<'_> {
 }
 
 impl Scan {
+    fn new(opening: &Opening<'_>, start: &Start, voter: Option<Voter>) -> Self {
+        Self {
+            from: start.saved,
+            view: opening.view.id(),
+            chain: *opening.view.chain(),
+            voter,
+            payloads: BTreeMap::new(),
+            decisions: BTreeMap::new(),
+            journal: Vec::new(),
+            certificate: None,
+            names: Vec::new(),
+            top: start.ledger.height(),
+            failure: None,
+        }
+    }
+
+    /// Drops payloads and decisions that the newest certificate settles.
+    fn drop_settled(&mut self) {
+        if let Some(certificate) = &self.certificate {
+            let open = certificate.ballot.height.next();
+            self.payloads = self.payloads.split_off(&open);
+            self.decisions = self.decisions.split_off(&open);
+        }
+    }
+
     fn visit(&mut self, record: LogRecord<'_>) {
         let is_known = record.position <= self.from;
         if is_known && records::is_indexed(record.kind) || self.failure.is_some() {
@@ -380,9 +395,8 @@ impl Scan {
             .as_ref()
             .is_none_or(|newest| newest.ballot.height < ballot.height);
         if ballot.kind == Kind::Persist && ballot.view == self.view && is_newer {
-            self.payloads = self.payloads.split_off(&ballot.height.next());
-            self.decisions = self.decisions.split_off(&ballot.height.next());
             self.certificate = Some(certificate);
+            self.drop_settled();
         }
     }
 

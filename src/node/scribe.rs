@@ -1,6 +1,6 @@
 //! The thread that writes behind into the tables.
 //!
-//! Source: `ARCHITECTURE.md`. In: notes from the herald and the executor. Out: commits, made durable.
+//! Source: `ARCHITECTURE.md`. In: notes from the herald and the executor. Out: durable commits.
 //! Holds: a commit is made when much waits or some time passed; a failure ends the process.
 //! Elsewhere: what a commit holds (`keeper`).
 

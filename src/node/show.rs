@@ -61,8 +61,8 @@ pub(super) fn value(key: &[u8], value: Option<&[u8]>, height: Height) -> Value {
 /// The block at `height` with one page of its transactions.
 pub(super) fn block(parts: &Parts, height: Height, page: api::Page) -> Result<api::Block, Refusal> {
     let genesis = Block {
-        header: parts.genesis.header(),
-        body: Body::Genesis(parts.genesis.chain()),
+        header: parts.who.genesis.header(),
+        body: Body::Genesis(parts.who.genesis.chain()),
     };
     let block = match height {
         Height(0) => Some(genesis),
@@ -81,7 +81,7 @@ pub(super) fn block(parts: &Parts, height: Height, page: api::Page) -> Result<ap
         .map_err(|error| not_found(error.into()))?;
     let signers = certificate.filter(|_| height > Height(0));
     let signers = signers.iter().flat_map(|one| {
-        let founders = &parts.genesis.founders;
+        let founders = &parts.who.genesis.founders;
         let seats = one.signers.iter();
         seats.filter_map(|seat| Some(MemberId::of(&founders.get(seat.index())?.identity)))
     });
@@ -118,7 +118,7 @@ fn page_of(
         .collect();
     let last = page.first.saturating_add(page.limit);
     let (mut count, mut shown) = (0, Vec::new());
-    let bounds = parts.genesis.parameters.bounds();
+    let bounds = parts.who.genesis.parameters.bounds();
     for group in proofs::groups(&parts.index, block)? {
         let digest = group.digest();
         let transactions = proofs::transactions(&group, &bounds)?;
@@ -141,7 +141,7 @@ fn page_of(
 
 /// The founders; lists that change come with later views.
 pub(super) fn membership(parts: &Parts) -> Membership {
-    let founders = parts.genesis.founders.iter();
+    let founders = parts.who.genesis.founders.iter();
     let members = founders.map(|founder| MemberEntry {
         id: MemberId::of(&founder.identity),
         name: founder.name.clone(),
@@ -212,7 +212,7 @@ fn read_events(parts: &Parts, from: u64) -> Result<VecDeque<Event>, LookError> {
     let missing = || LookError::absent(format!("event {from}"));
     let height = parts.index.height_of(from)?.ok_or_else(missing)?;
     let block = parts.index.block_at(height)?.ok_or_else(missing)?;
-    let bounds = parts.genesis.parameters.bounds();
+    let bounds = parts.who.genesis.parameters.bounds();
     let mut operations = HashMap::new();
     for group in proofs::groups(&parts.index, &block)? {
         let digest = group.digest();

@@ -10,33 +10,32 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::bell::{self, Bell, Ringing};
 use super::clock::Clock;
 use super::config::Config;
-use super::driver::{Driver, INTERNAL_MAX, Internal, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
+use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, Unusable};
-use super::executor::{self, Latest};
-use super::handle::{Handle, Parts};
+use super::executor::Latest;
+use super::handle::{Handle, Parts, Who};
 use super::herald::Waiters;
 use super::host;
 use super::index::Index;
-use super::keeper::Keeper;
 use super::keys;
 use super::known::Known;
-use super::outlets::{self, Outlets};
 use super::recovery::{self, Opening, Recovered};
-use super::scribe::{self, NOTES_MAX, Note};
+use super::scribe::NOTES_MAX;
+use super::threads::{Helpers, Spawner, no_thread};
 use super::watch::{Certified, Tip, Watch};
 use crate::api;
 use crate::application::{Plugin, Registry};
 use crate::blocks::Genesis;
 use crate::committee::{Certificate, MemberId, View};
 use crate::consortium::serve::Archive;
-use crate::consortium::{self, Command, Consortium};
+use crate::consortium::{self, Command, Consortium, Restored};
 use crate::crypto::{SecretKey, Verifier};
 use crate::fsm::PaceOptions;
 use crate::machine::Span;
@@ -296,25 +295,8 @@ impl Machinery {
             log,
             ..
         } = recovered;
-        let certified = certified(&index, restored.certificate.as_ref());
-        let tip = Tip {
-            header: restored.ledger.tip().clone(),
-            digest: restored.ledger.tip_digest(),
-        };
         let clock = Clock::start();
-        let replica = consortium::Options {
-            me: files.me,
-            genesis: files.genesis.clone(),
-            verifier: Verifier::ed25519(),
-            identity: files.identity.clone(),
-            overlay: options.config.overlay.clone(),
-            seed: keys::entropy().map_err(no_entropy)?,
-            first_counter: (clock.now().0 / 1_000) << 20,
-            pace: PACE,
-            resend: RESEND,
-        };
-        let replica = Consortium::new(replica, restored, clock.now()).map_err(NodeError::Plug)?;
-        let watch = Arc::new(Watch::new(tip, certified, replica.overview()));
+        let (replica, watch) = wake(&files, &options, &index, restored, clock)?;
         let latest = Arc::new(Latest::new(&*application));
         let waiters = Arc::new(Waiters::default());
         let others: Vec<MemberId> = members(&files.genesis)
@@ -336,55 +318,38 @@ impl Machinery {
         let net = Arc::new(self.net(&files, options, hearing)?);
         let log = GroupCommit::start(log, GroupOptions::default())?;
 
-        let mut spawn = Spawner {
-            watch: &watch,
-            threads: Vec::new(),
-        };
-        let (work, working) = sync_channel(WORK_MAX);
-        let (servings, served) = sync_channel(SERVINGS_MAX);
-        let (news, heralded) = sync_channel(NEWS_MAX);
+        let mut spawn = Spawner::new(&watch);
         let (notes, noted) = sync_channel(NOTES_MAX);
-        let (internal, inbox) = (self.internal.0.clone(), self.inbox.1);
-        let ports = Outlets {
-            net: Arc::clone(&net),
+        let internal = self.internal.0.clone();
+        spawn.scribe(keeper, noted)?;
+        let ports = spawn.helpers(
+            Helpers {
+                net: Arc::clone(&net),
+                index: Arc::clone(&index),
+                latest: Arc::clone(&latest),
+                waiters: Arc::clone(&waiters),
+                internal: internal.clone(),
+                notes,
+            },
+            application,
             log,
-            internal: internal.clone(),
-            work,
-            servings,
-            news,
-        };
+        )?;
         let sources = Sources {
-            inbox,
+            inbox: self.inbox.1,
             internal: self.internal.1,
             bell: self.bell,
         };
-        spawn.scribe(keeper, noted)?;
-        {
-            let (notes, latest, internal) = (notes.clone(), Arc::clone(&latest), internal.clone());
-            spawn.thread("executor", move || {
-                executor::run(application, &working, &internal, &notes, &latest);
-            })?;
-            let (index, net) = (Arc::clone(&index), Arc::clone(&net));
-            spawn.thread("librarian", move || {
-                outlets::serve_members(&index, &net, &served);
-            })?;
-        }
-        {
-            let (index, waiters) = (Arc::clone(&index), Arc::clone(&waiters));
-            let watch = Arc::clone(&watch);
-            spawn.thread("herald", move || {
-                outlets::herald(&heralded, &index, &waiters, &watch, &notes);
-            })?;
-        }
         let driver = Driver::new(replica, others, ports, Arc::clone(&watch), clock);
         spawn.driver(driver, sources)?;
         let threads = spawn.threads;
         let handle = Handle::new(Parts {
-            genesis: files.genesis,
-            identity: files.identity,
-            me: files.me,
-            name,
-            client,
+            who: Who {
+                genesis: files.genesis,
+                identity: files.identity,
+                me: files.me,
+                name,
+                client,
+            },
             gate,
             internal: internal.clone(),
             index,
@@ -452,6 +417,35 @@ const PACE: PaceOptions = PaceOptions {
 /// How long nothing may move before the others are asked where they stand.
 const RESEND: Span = Span::from_ms(250);
 
+/// The replica with what the disk had, and what everybody may look at.
+fn wake(
+    files: &Files,
+    options: &Options,
+    index: &Index,
+    restored: Restored,
+    clock: Clock,
+) -> Result<(Consortium, Arc<Watch>), NodeError> {
+    let certified = certified(index, restored.certificate.as_ref());
+    let tip = Tip {
+        header: restored.ledger.tip().clone(),
+        digest: restored.ledger.tip_digest(),
+    };
+    let replica = consortium::Options {
+        me: files.me,
+        genesis: files.genesis.clone(),
+        verifier: Verifier::ed25519(),
+        identity: files.identity.clone(),
+        overlay: options.config.overlay.clone(),
+        seed: keys::entropy().map_err(no_entropy)?,
+        first_counter: (clock.now().0 / 1_000) << 20,
+        pace: PACE,
+        resend: RESEND,
+    };
+    let replica = Consortium::new(replica, restored, clock.now()).map_err(NodeError::Plug)?;
+    let watch = Arc::new(Watch::new(tip, certified, replica.overview()));
+    Ok((replica, watch))
+}
+
 /// The founders' ids.
 fn members(genesis: &Genesis) -> impl Iterator<Item = MemberId> + '_ {
     let identities = genesis.founders.iter().map(|founder| founder.identity);
@@ -493,70 +487,7 @@ fn certified(index: &Index, certificate: Option<&Certificate>) -> Option<Certifi
     })
 }
 
-fn no_thread(source: std::io::Error) -> NodeError {
-    let what = "the system gives no thread".into();
-    NodeError::System { what, source }
-}
-
 fn no_entropy(source: std::io::Error) -> NodeError {
     let what = "the system gives no random bytes".into();
     NodeError::System { what, source }
-}
-
-/// Starts threads whose panic or failure ends the process.
-struct Spawner<'a> {
-    watch: &'a Arc<Watch>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Spawner<'_> {
-    fn thread(
-        &mut self,
-        name: &'static str,
-        work: impl FnOnce() + Send + 'static,
-    ) -> Result<(), NodeError> {
-        let alarm = Alarm {
-            watch: Arc::clone(self.watch),
-            name,
-        };
-        let spawned = thread::Builder::new().name(name.into()).spawn(move || {
-            let _alarm = alarm;
-            work();
-        });
-        self.threads.push(spawned.map_err(no_thread)?);
-        Ok(())
-    }
-
-    fn driver(&mut self, driver: Driver<Outlets>, sources: Sources) -> Result<(), NodeError> {
-        let watch = Arc::clone(self.watch);
-        self.thread("replica", move || {
-            if let Err(error) = driver.run(&sources) {
-                watch.fail(error);
-            }
-            watch.end();
-        })
-    }
-
-    fn scribe(&mut self, keeper: Keeper, notes: Receiver<Vec<Note>>) -> Result<(), NodeError> {
-        let watch = Arc::clone(self.watch);
-        self.thread("scribe", move || {
-            if let Err(error) = scribe::run(keeper, &notes) {
-                watch.fail(error);
-            }
-        })
-    }
-}
-
-/// Tells of a thread that panics.
-struct Alarm {
-    watch: Arc<Watch>,
-    name: &'static str,
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.watch.fail(format!("thread {} failed", self.name));
-        }
-    }
 }

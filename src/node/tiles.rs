@@ -14,9 +14,9 @@ use crate::storage::{Batch, TableError, Tables};
 /// The table of tiles.
 pub(crate) const TILES: &str = "tiles";
 /// Levels of a tile.
-const TILE_LEVELS: u8 = 8;
+pub(crate) const TILE_LEVELS: u8 = 8;
 /// Hashes in a full tile.
-const TILE_HASHES: u64 = 1 << TILE_LEVELS;
+pub(crate) const TILE_HASHES: u64 = 1 << TILE_LEVELS;
 
 /// Tiles in tables, with those that changed since the last commit in memory.
 pub(crate) struct Tiles {
@@ -105,7 +105,8 @@ impl Nodes for Tiles {
     }
 }
 
-fn key(level: u8, index: u64) -> Vec<u8> {
+/// The key of a tile.
+pub(crate) fn key(level: u8, index: u64) -> Vec<u8> {
     let mut key = vec![level];
     key.extend_from_slice(&index.to_be_bytes());
     key

@@ -5,6 +5,7 @@
 //! Elsewhere: writing (`log`).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::{LogError, failed};
@@ -41,6 +42,27 @@ struct State<F> {
     /// How far the last file is written.
     written: u32,
     open: BTreeMap<u64, Arc<F>>,
+}
+
+impl LogReader {
+    /// Reads the log in `dir` of the store `store`, which another process may be writing, and
+    /// never writes. How far the log goes is not known here: what was not written yet is given as
+    /// [`LogError::Damaged`] or [`LogError::Io`].
+    pub fn read_only(dir: &Path, store: StoreId) -> Self {
+        let state = State {
+            first: 0,
+            last: u64::MAX,
+            written: u32::MAX,
+            open: BTreeMap::new(),
+        };
+        Self {
+            shared: Arc::new(Shared {
+                medium: Arc::new(Directory::read_only(dir)),
+                store,
+                state: Mutex::new(state),
+            }),
+        }
+    }
 }
 
 impl<M: Medium> LogReader<M> {

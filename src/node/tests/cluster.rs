@@ -7,10 +7,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
+use crate::api::{self, Host, Page, Wait};
+use crate::blocks::proof::Proof;
 use crate::blocks::{Parameters, SignedGroup, Transaction};
 use crate::committee::Height;
 use crate::consortium::Verdict;
-use crate::crypto::{Digest, SecretKey};
+use crate::crypto::{Digest, SecretKey, Verifier};
 use crate::node::init::{self, Cluster};
 use crate::node::{Config, Node, NodeError, Options, Promise, Settled, Settlement, Unusable};
 
@@ -132,6 +136,172 @@ async fn four_members_commit_and_one_comes_back() {
     for node in nodes {
         node.shutdown().expect("a clean end");
     }
+}
+
+/// A copy of a member's directory as a kill would leave it.
+fn killed(folder: &Path, name: &str) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a temporary folder");
+    let from = init::member_dir(folder, 0);
+    copy_all(&from, &copy.path().join(name));
+    copy
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("made");
+    let mode = std::fs::metadata(from).expect("there").permissions();
+    std::fs::set_permissions(to, mode).expect("chmod");
+    for entry in std::fs::read_dir(from).expect("listed") {
+        let entry = entry.expect("listed");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_was_acknowledged_survives_a_kill_with_and_without_tables() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = prepare(folder.path(), 1).pop();
+    let node = start(folder.path(), 0, socket).expect("it starts");
+    let mut before = Vec::new();
+    for sequence in 1..=20 {
+        let done = put(&node, sequence, 1, Promise::Durable).await;
+        before.push(executed(&done).clone());
+    }
+    let copies = [
+        ("as it was", killed(folder.path(), "member-0")),
+        ("without tables", killed(folder.path(), "member-0")),
+        ("with damaged tables", killed(folder.path(), "member-0")),
+    ];
+    let tip = node.handle().tip();
+    node.shutdown().expect("a clean end");
+    let tables = |copy: &tempfile::TempDir| copy.path().join("member-0/data/tables");
+    std::fs::remove_dir_all(tables(&copies[1].1)).expect("removed");
+    std::fs::write(tables(&copies[2].1).join("ENGINE"), "rubbish").expect("written");
+    for (how, copy) in &copies {
+        let node = start(copy.path(), 0, free_socket()).expect(how);
+        let height = node.handle().tip().header.height;
+        assert!(height.plus(2) >= tip.header.height, "{how}: at {height}");
+        for (sequence, before) in (1..).zip(&before) {
+            let again = put(&node, sequence, 1, Promise::Durable).await;
+            assert_eq!(executed(&again), before, "{how}");
+        }
+        let more = put(&node, 21, 1, Promise::Durable).await;
+        assert_eq!(executed(&more).sequence, 20, "{how}");
+        node.shutdown().expect("a clean end");
+    }
+}
+
+fn free_socket() -> Option<TcpListener> {
+    Some(free().1)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_door_answers_with_proofs_and_events() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = prepare(folder.path(), 1).pop();
+    let node = start(folder.path(), 0, socket).expect("it starts");
+    for sequence in 1..=5 {
+        put(&node, sequence, 1, Promise::Durable).await;
+    }
+    let handle = node.handle();
+    let genesis = handle.genesis().clone();
+    let verifier = Verifier::ed25519();
+
+    let found = handle.transaction(client().public(), 3, true).await;
+    let found = found.expect("it is here");
+    assert_eq!(found.submitted.persistence, Wait::Durable);
+    let proof = found.proof.expect("asked for");
+    match proof {
+        Proof::Transaction(proof) => {
+            let proved = proof.verify(&genesis, &verifier).expect("it holds");
+            assert_eq!((proved.sequence, proved.transaction.sequence), (2, 3));
+        }
+        Proof::State(_) => panic!("a proof of a transaction was asked for"),
+    }
+
+    for (key, want) in [("key", Some("01".to_owned())), ("absent", None)] {
+        let value = handle.value(key.as_bytes().to_vec().into(), true).await;
+        let value = value.expect("a certified answer");
+        assert_eq!(value.value, want, "{key}");
+        match value.proof.expect("asked for") {
+            Proof::State(proof) => {
+                let root = proof.verify(&genesis, &verifier).expect("it holds");
+                assert_eq!(Some(root.root), value.state_root);
+            }
+            Proof::Transaction(_) => panic!("a proof of the state was asked for"),
+        }
+    }
+
+    let events = handle.events(1).await.expect("a stream");
+    let events: Vec<_> = events.take(4).collect().await;
+    let sequences = events
+        .into_iter()
+        .map(|event| event.expect("an event").sequence);
+    assert_eq!(sequences.collect::<Vec<_>>(), [1, 2, 3, 4]);
+
+    let height = found.submitted.height;
+    let page = Page {
+        first: 0,
+        limit: 10,
+    };
+    let block = Host::block(&handle, height, page).await.expect("a block");
+    assert_eq!(block.transactions.len(), 1);
+    assert!(!block.signers.is_empty());
+    let status = api::Host::status(&handle).await.expect("a status");
+    assert!(status.tip.sequence >= 5);
+    assert!(api::Host::metrics(&handle).contains("consortium_height"));
+    node.shutdown().expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn directories_that_do_not_fit_are_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let sockets = prepare(folder.path(), 2);
+    let (one, other) = (
+        init::member_dir(folder.path(), 0),
+        init::member_dir(folder.path(), 1),
+    );
+    let running = start(folder.path(), 0, sockets.into_iter().next()).expect("it starts");
+    let error = start(folder.path(), 0, free_socket())
+        .err()
+        .expect("it runs already");
+    assert!(error.to_string().contains("in use"), "{error}");
+
+    let taken = running.p2p_addr();
+    let mut options = Options::load(&other).expect("settings");
+    options.config.listen_p2p = taken;
+    let error = Node::start(options)
+        .err()
+        .expect("the port is taken")
+        .to_string();
+    assert!(error.contains(&taken.to_string()), "{error}");
+    running.shutdown().expect("a clean end");
+
+    std::fs::remove_dir_all(other.join("data")).expect("removed");
+    copy_all(&one.join("data"), &other.join("data"));
+    let error = start(folder.path(), 1, free_socket())
+        .err()
+        .expect("another's data");
+    assert!(
+        matches!(error, NodeError::Unusable(Unusable::OtherStore { .. })),
+        "{error}"
+    );
+
+    let strangers = tempfile::tempdir().expect("a temporary folder");
+    prepare(strangers.path(), 1);
+    let document = strangers.path().join("genesis.json");
+    std::fs::copy(document, one.join("genesis.json")).expect("copied");
+    let error = start(folder.path(), 0, free_socket())
+        .err()
+        .expect("another chain");
+    assert!(
+        matches!(error, NodeError::Unusable(Unusable::Stranger { .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

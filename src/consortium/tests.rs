@@ -1,0 +1,480 @@
+//! Four replicas in a row of instants: what the simulator found, each as a test of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::replica::Restored;
+use super::*;
+use crate::blocks::{
+    BatchRef, Body, CheckedBatch, FORMAT_VERSION, Founder, Genesis, Group, Parameters, SignedGroup,
+    Transaction,
+};
+use crate::committee::{Certificate, Height, KeyProof, MemberId, ViewId, Voter};
+use crate::crypto::{Digest, SecretKey, Verified, Verifier};
+use crate::fsm::PaceOptions;
+use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
+
+const WORLD: Digest = Digest([7; 32]);
+
+fn secret(kind: u8, n: usize) -> SecretKey {
+    let n = u8::try_from(n).expect("few members");
+    SecretKey::simulated([kind * 16 + n; 32], WORLD)
+}
+
+fn genesis() -> Genesis {
+    let founders = (0..4).map(|n| {
+        let (identity, consensus) = (secret(1, n), secret(2, n));
+        let zero = Digest::ZERO;
+        Founder {
+            name: format!("member-{n}"),
+            identity: identity.public(),
+            consensus: Some(KeyProof::make(
+                &zero,
+                ViewId(0),
+                &zero,
+                &identity,
+                &consensus,
+            )),
+            address: String::new(),
+        }
+    });
+    Genesis {
+        version: FORMAT_VERSION,
+        name: "bench".into(),
+        founded_us: 1,
+        parameters: Parameters::default(),
+        founders: founders.collect(),
+    }
+}
+
+fn id(n: usize) -> MemberId {
+    MemberId::of(&secret(1, n).public())
+}
+
+fn options(n: usize) -> Options {
+    Options {
+        me: id(n),
+        genesis: genesis(),
+        verifier: Verifier::simulated(WORLD),
+        identity: secret(1, n),
+        overlay: "full-gossip".into(),
+        seed: [7; 32],
+        first_counter: 0,
+        pace: PaceOptions {
+            first: Span::from_ms(2_000),
+            least: Span::from_ms(500),
+            most: Span::from_ms(60_000),
+        },
+        resend: Span::from_ms(100),
+    }
+}
+
+fn fresh(n: usize) -> Restored {
+    let view = genesis().view().expect("a view");
+    Restored {
+        ledger: Ledger::genesis(&genesis()),
+        voter: Voter::new(&view, secret(2, n)),
+        certificate: None,
+        recent: Vec::new(),
+        payloads: Vec::new(),
+        decisions: Vec::new(),
+        journal: Vec::new(),
+        batches: Vec::new(),
+    }
+}
+
+fn submission(sequence: u64) -> Verified<(SignedGroup, Group)> {
+    let client = secret(3, 0);
+    let transactions = vec![Transaction {
+        sequence,
+        expiry: Height(100),
+        operation: Bytes::from_static(b"echo"),
+    }];
+    let signed = SignedGroup::sign(&genesis().chain(), &client, &transactions);
+    let group = Group {
+        client: signed.client,
+        digest: signed.digest(),
+        transactions,
+    };
+    Verified::vouch((signed, group))
+}
+
+/// What a replica saved, to serve from.
+struct Kept<'a>(&'a [Record]);
+
+impl serve::Archive for Kept<'_> {
+    fn block(&self, height: Height) -> Option<Block> {
+        self.0.iter().find_map(|record| {
+            let Record::Block(block) = record else {
+                return None;
+            };
+            (block.header.height == height).then(|| block.clone())
+        })
+    }
+
+    fn certificate_at_or_after(&self, height: Height) -> Option<Certificate> {
+        self.0.iter().find_map(|record| {
+            let Record::Certificate(certificate) = record else {
+                return None;
+            };
+            (certificate.ballot.height >= height).then(|| certificate.clone())
+        })
+    }
+
+    fn batch(&self, digest: &Digest) -> Option<Bytes> {
+        self.0.iter().find_map(|record| {
+            let Record::Batch(bytes) = record else {
+                return None;
+            };
+            let named = Digest::of(crate::crypto::Domain::Batch, bytes);
+            (named == *digest).then(|| bytes.clone())
+        })
+    }
+}
+
+/// Replicas whose saves are durable at once and whose application echoes.
+struct Bench {
+    now: Time,
+    replicas: Vec<Consortium>,
+    frames: VecDeque<(usize, usize, Message)>,
+    timers: Vec<BTreeMap<Timer, Time>>,
+    records: Vec<Vec<Record>>,
+    /// Links that carry nothing: to or from these members.
+    cut: Vec<usize>,
+    executes: bool,
+}
+
+impl Bench {
+    fn new(restored: impl Fn(usize) -> Restored) -> Self {
+        let replica = |n| Consortium::new(options(n), restored(n), Time(0)).expect("a view");
+        let mut bench = Self {
+            now: Time(0),
+            replicas: (0..4).map(replica).collect(),
+            frames: VecDeque::new(),
+            timers: vec![BTreeMap::new(); 4],
+            records: vec![Vec::new(); 4],
+            cut: Vec::new(),
+            executes: true,
+        };
+        for n in 0..4 {
+            bench.input(n, Input::Command(Command::Start));
+        }
+        bench.deliver();
+        bench
+    }
+
+    fn input(&mut self, n: usize, input: Input<Consortium>) {
+        let mut out = Outbox::new();
+        self.replicas[n].handle(self.now, input, &mut out);
+        for output in out.drain() {
+            match output {
+                Output::Save(record) => self.records[n].push(record),
+                Output::Send { to, message } => {
+                    let to = |other: &usize| match to {
+                        To::One(member) => id(*other) == member,
+                        To::Committee | To::Members => *other != n,
+                    };
+                    let sent = (0..4).filter(to).map(|other| (n, other, message.clone()));
+                    self.frames.extend(sent);
+                }
+                Output::Arm { timer, after } => {
+                    self.timers[n].insert(timer, self.now + after);
+                }
+                Output::Cancel(timer) => drop(self.timers[n].remove(&timer)),
+                Output::Emit(event) => self.event(n, event),
+            }
+        }
+    }
+
+    fn event(&mut self, n: usize, event: Event) {
+        if let Event::Serve(member, wanted) = &event {
+            let answers = serve::answer(&Kept(&self.records[n]), wanted);
+            let to = (0..4).find(|to| id(*to) == *member).expect("a member");
+            self.frames
+                .extend(answers.into_iter().map(|answer| (n, to, answer)));
+        }
+        let Event::Execute(block) = event else {
+            return;
+        };
+        let outcomes = block
+            .operations
+            .into_iter()
+            .map(|bytes| Outcome { code: 0, bytes });
+        let execution = Execution {
+            height: block.height,
+            outcomes: outcomes.collect(),
+            state: None,
+        };
+        if self.executes {
+            self.input(n, Input::Command(Command::Executed(execution)));
+        }
+    }
+
+    fn deliver(&mut self) {
+        let mut frames = 0;
+        while let Some((from, to, message)) = self.frames.pop_front() {
+            frames += 1;
+            assert!(frames < 10_000, "members answer each other without end");
+            if self.cut.contains(&from) || self.cut.contains(&to) {
+                continue;
+            }
+            let heard = self.replicas[to]
+                .ears()
+                .hear(&id(from), &message.to_bytes());
+            let message = heard.expect("correct members say nothing wrong");
+            let from = id(from);
+            self.input(to, Input::Message { from, message });
+        }
+    }
+
+    /// Lets `ms` pass, timers and frames among it.
+    fn pass(&mut self, ms: u64) {
+        let until = self.now + Span::from_ms(ms);
+        self.deliver();
+        loop {
+            let due = self
+                .timers
+                .iter()
+                .enumerate()
+                .flat_map(|(n, timers)| timers.iter().map(move |(timer, at)| (*at, n, *timer)));
+            let Some((at, n, timer)) = due.min().filter(|(at, ..)| *at <= until) else {
+                break;
+            };
+            self.timers[n].remove(&timer);
+            self.now = at.max(self.now);
+            self.input(n, Input::Timer(timer));
+            self.deliver();
+        }
+        self.now = until;
+    }
+
+    fn submit(&mut self, n: usize, sequence: u64) {
+        self.input(n, Input::Command(Command::Submit(submission(sequence))));
+    }
+
+    fn follower(&self) -> usize {
+        let leads = |n: &usize| self.replicas[*n].overview().role == "leader";
+        let leader = (0..4).find(leads).expect("somebody leads");
+        (leader + 1) % 4
+    }
+
+    fn assert_certified(&self, height: u64) {
+        for replica in &self.replicas {
+            let at = replica.overview();
+            assert_eq!((at.height, at.certified), (Height(height), Height(height)));
+        }
+    }
+}
+
+#[test]
+fn a_group_is_ordered_executed_and_certified_by_all() {
+    for member in 0..4 {
+        let mut bench = Bench::new(fresh);
+        bench.submit(member, 1);
+        bench.pass(100);
+        bench.assert_certified(1);
+    }
+}
+
+#[test]
+fn a_member_without_a_seat_asks_no_seat() {
+    let observer = Options {
+        me: id(9),
+        ..options(0)
+    };
+    let restored = Restored {
+        voter: None,
+        ..fresh(0)
+    };
+    let mut replica = Consortium::new(observer, restored, Time(0)).expect("a view");
+    let mut out = Outbox::new();
+    replica.handle(Time(0), Input::Command(Command::Start), &mut out);
+    let says_order = |output: &Output<Consortium>| {
+        matches!(
+            output,
+            Output::Send {
+                message: Message::Order(_),
+                ..
+            }
+        )
+    };
+    assert!(!out.as_slice().iter().any(says_order));
+    assert_eq!(replica.overview().state, "observer");
+}
+
+#[test]
+fn a_lost_batch_is_spread_again() {
+    let mut bench = Bench::new(fresh);
+    let follower = bench.follower();
+    bench.submit(follower, 1);
+    bench.cut = vec![follower];
+    bench.pass(50);
+    bench.cut.clear();
+    bench.pass(1_500);
+    bench.assert_certified(1);
+    assert_eq!(
+        bench.replicas[0].overview().regency.0,
+        0,
+        "no leader is blamed"
+    );
+}
+
+#[test]
+fn a_member_that_missed_the_last_votes_of_an_idle_chain_hears_of_them() {
+    let mut bench = Bench::new(fresh);
+    let follower = bench.follower();
+    bench.cut = vec![follower];
+    let other = (0..4).find(|n| *n != follower).expect("another");
+    bench.submit(other, 1);
+    bench.pass(100);
+    assert_eq!(bench.replicas[follower].overview().height, Height(0));
+    bench.cut.clear();
+    bench.pass(10_000);
+    bench.assert_certified(1);
+}
+
+#[test]
+fn two_members_do_not_ask_each_other_without_end() {
+    let mut bench = Bench::new(fresh);
+    let follower = bench.follower();
+    bench.cut = vec![follower];
+    let other = (0..4).find(|n| *n != follower).expect("another");
+    bench.submit(other, 1);
+    bench.pass(100);
+    bench.cut.clear();
+    // Nobody has anything to serve: the follower stays behind, and hears so again and again.
+    bench.records.iter_mut().for_each(Vec::clear);
+    bench.pass(10_000);
+    assert_eq!(bench.replicas[follower].overview().height, Height(0));
+}
+
+#[test]
+fn an_unsealed_tip_is_sealed_by_an_empty_block() {
+    let restored = |n| {
+        let mut restored = fresh(n);
+        let decided = Decided {
+            height: Height(1),
+            view: ViewId(0),
+            proposed_us: 5,
+            is_sealed: false,
+            body: Body::Transactions(Vec::new()),
+            groups: Vec::new(),
+        };
+        restored.ledger.begin(decided);
+        let execution = Execution {
+            height: Height(1),
+            outcomes: Vec::new(),
+            state: None,
+        };
+        restored
+            .ledger
+            .finish(execution)
+            .expect("no operation, no outcome");
+        restored.recent = vec![(Height(1), restored.ledger.tip_digest(), false)];
+        restored
+    };
+    let mut bench = Bench::new(restored);
+    bench.pass(1_000);
+    bench.assert_certified(2);
+}
+
+#[test]
+fn the_decided_prefix_grows_over_decisions_of_the_log() {
+    let mut bench = Bench::new(fresh);
+    bench.executes = false;
+    bench.submit(0, 1);
+    bench.pass(100);
+    let mut restored = fresh(0);
+    for record in &bench.records[0] {
+        if let Record::Payload(height, payload) = record {
+            restored.payloads.push((*height, payload.clone()));
+        } else if let Record::Decision(certificate) = record {
+            restored.decisions.push(certificate.clone());
+        }
+    }
+    assert_eq!(restored.decisions.len(), 1, "it is decided and not applied");
+    let replica = Consortium::new(options(0), restored, Time(0)).expect("a view");
+    assert_eq!(replica.ordering.decided(), Height(1));
+}
+
+#[test]
+fn a_committed_batch_that_a_later_block_names_is_taken_again() {
+    let view = genesis().view().expect("a view");
+    let pool_options = pool::Options {
+        me: id(0),
+        members_count: 4,
+        batch_bytes_max: 1 << 20,
+    };
+    let mut pool = Pool::new(pool_options, &view);
+    let (signed, _) = submission(1).into_inner();
+    let bytes = Bytes::from(crate::blocks::codec::encode(&crate::blocks::Batch {
+        groups: vec![signed],
+    }));
+    let bounds = genesis().parameters.bounds();
+    let verifier = Verifier::simulated(WORLD);
+    let batch = CheckedBatch::verify(bytes, &genesis().chain(), &bounds, &verifier);
+    let batch: Verified<CheckedBatch> = batch.expect("a good batch");
+    let digest = BatchRef::Named(batch.digest).digest();
+    assert_eq!(pool.add(id(1), batch.clone(), Time(0)), pool::Taken::New);
+    pool.commit(Height(1), &[digest]);
+    assert_eq!(pool.add(id(1), batch.clone(), Time(0)), pool::Taken::Late);
+    pool.mark_proposed(Height(2), &[digest]);
+    assert_eq!(pool.add(id(1), batch, Time(0)), pool::Taken::New);
+}
+
+#[test]
+fn every_certificate_above_what_is_applied_is_kept_until_it_is_reached() {
+    let mut bench = Bench::new(fresh);
+    bench.submit(0, 1);
+    bench.pass(100);
+    bench.submit(0, 2);
+    bench.pass(100);
+    let held = bench.records[0].iter().filter_map(|record| {
+        let Record::Certificate(certificate) = record else {
+            return None;
+        };
+        Some(Verified::vouch(certificate.clone()))
+    });
+    let held: Vec<Verified<Certificate>> = held.collect();
+    assert_eq!(held.len(), 2);
+    let mut behind = Consortium::new(options(1), fresh(1), Time(0)).expect("a view");
+    let mut out = Outbox::new();
+    for certificate in held.into_iter().rev() {
+        let from = id(0);
+        let message = Heard::Certificate(certificate);
+        behind.handle(Time(0), Input::Message { from, message }, &mut out);
+    }
+    assert_eq!(behind.seals.ahead(), Some(Height(2)));
+    assert_eq!(behind.seals.kept(), 2);
+}
+
+#[test]
+fn a_member_that_hears_votes_of_a_later_regency_asks_for_its_start() {
+    let mut bench = Bench::new(fresh);
+    let leader = (bench.follower() + 3) % 4;
+    // The leader falls silent, the others go on without it, then it returns.
+    bench.cut = vec![leader];
+    bench.submit((leader + 1) % 4, 1);
+    bench.submit((leader + 2) % 4, 2);
+    bench.pass(20_000);
+    let regency = bench.replicas[(leader + 1) % 4].overview().regency;
+    assert!(
+        regency > bench.replicas[leader].overview().regency,
+        "it was replaced"
+    );
+    bench.cut.clear();
+    bench.submit((leader + 1) % 4, 3);
+    bench.pass(50);
+    assert_eq!(bench.replicas[leader].overview().regency, regency);
+    bench.pass(10_000);
+    let heights = bench
+        .replicas
+        .iter()
+        .map(|replica| replica.overview().certified);
+    let heights: Vec<Height> = heights.collect();
+    assert!(
+        heights.iter().all(|height| *height == heights[0]),
+        "{heights:?}"
+    );
+}

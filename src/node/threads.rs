@@ -1,0 +1,153 @@
+//! The threads beside the network's: started together, and each failure ends the process.
+//!
+//! Source: `ARCHITECTURE.md`. In: what they share. Out: the driver's ports, handles to join.
+//! Holds: a thread that panics or fails tells why before it is gone.
+//! Elsewhere: what each does (`driver`, `executor`, `outlets`, `scribe`).
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use super::bell::Ringing;
+use super::driver::{Driver, Internal, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
+use super::error::NodeError;
+use super::executor::{self, Latest};
+use super::herald::Waiters;
+use super::index::Index;
+use super::keeper::Keeper;
+use super::outlets::{self, Outlets};
+use super::scribe::{self, Note};
+use super::watch::Watch;
+use crate::application::Application;
+use crate::net::Net;
+use crate::storage::GroupCommit;
+
+/// What the threads beside the driver share.
+pub(crate) struct Helpers {
+    pub(crate) net: Arc<Net>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) latest: Arc<Latest>,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) internal: Ringing<Internal>,
+    pub(crate) notes: SyncSender<Vec<Note>>,
+}
+
+/// Starts threads whose panic or failure ends the process.
+pub(crate) struct Spawner<'a> {
+    watch: &'a Arc<Watch>,
+    pub(crate) threads: Vec<JoinHandle<()>>,
+}
+
+impl<'a> Spawner<'a> {
+    /// No thread yet.
+    pub(crate) fn new(watch: &'a Arc<Watch>) -> Self {
+        Self {
+            watch,
+            threads: Vec::new(),
+        }
+    }
+
+    fn thread(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), NodeError> {
+        let alarm = Alarm {
+            watch: Arc::clone(self.watch),
+            name,
+        };
+        let spawned = thread::Builder::new().name(name.into()).spawn(move || {
+            let _alarm = alarm;
+            work();
+        });
+        self.threads.push(spawned.map_err(no_thread)?);
+        Ok(())
+    }
+
+    /// Starts the threads that the driver hands work to, and gives the driver's ports to them.
+    pub(crate) fn helpers(
+        &mut self,
+        helpers: Helpers,
+        application: Box<dyn Application>,
+        log: GroupCommit,
+    ) -> Result<Outlets, NodeError> {
+        let Helpers {
+            net,
+            index,
+            latest,
+            waiters,
+            internal,
+            notes,
+        } = helpers;
+        let (work, working) = sync_channel(WORK_MAX);
+        let (servings, served) = sync_channel(SERVINGS_MAX);
+        let (news, heralded) = sync_channel(NEWS_MAX);
+        let (replica, changes) = (internal.clone(), notes.clone());
+        self.thread("executor", move || {
+            executor::run(application, &working, &replica, &changes, &latest);
+        })?;
+        let (archive, peers) = (Arc::clone(&index), Arc::clone(&net));
+        self.thread("librarian", move || {
+            outlets::serve_members(&archive, &peers, &served);
+        })?;
+        let watch = Arc::clone(self.watch);
+        self.thread("herald", move || {
+            outlets::herald(&heralded, &index, &waiters, &watch, &notes);
+        })?;
+        Ok(Outlets {
+            net,
+            log,
+            internal,
+            work,
+            servings,
+            news,
+        })
+    }
+
+    pub(crate) fn driver(
+        &mut self,
+        driver: Driver<Outlets>,
+        sources: Sources,
+    ) -> Result<(), NodeError> {
+        let watch = Arc::clone(self.watch);
+        self.thread("replica", move || {
+            if let Err(error) = driver.run(&sources) {
+                watch.fail(error);
+            }
+            watch.end();
+        })
+    }
+
+    pub(crate) fn scribe(
+        &mut self,
+        keeper: Keeper,
+        notes: Receiver<Vec<Note>>,
+    ) -> Result<(), NodeError> {
+        let watch = Arc::clone(self.watch);
+        self.thread("scribe", move || {
+            if let Err(error) = scribe::run(keeper, &notes) {
+                watch.fail(error);
+            }
+        })
+    }
+}
+
+/// Tells of a thread that panics.
+struct Alarm {
+    watch: Arc<Watch>,
+    name: &'static str,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.watch.fail(format!("thread {} failed", self.name));
+        }
+    }
+}
+
+/// The system gave no thread.
+pub(crate) fn no_thread(source: std::io::Error) -> NodeError {
+    let what = "the system gives no thread".into();
+    NodeError::System { what, source }
+}

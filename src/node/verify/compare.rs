@@ -1,0 +1,431 @@
+//! The tables beside what the replay gives at the height where they stand.
+//!
+//! Source: interface, `verify`. In: a copy of the tables, every record and applied block of the
+//! log. Out: every row that differs.
+//! Holds: each table is compared both ways: no row is missing, none is too many, none differs.
+//! Elsewhere: the bytes of the tables' files (`storage`), how rows come about (`keeper`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::VerifyError;
+use super::files::{Scratch, copy};
+use super::findings::{Findings, Place, log_file};
+use super::replay::Replay;
+use super::rows::{Cursor, Difference};
+use crate::blocks::codec;
+use crate::blocks::receipts::{Frontier, Nodes, ReceiptTree};
+use crate::committee::Height;
+use crate::consortium::ledger::{Parts, remembered};
+use crate::consortium::{Applied, Ledger};
+use crate::crypto::Digest;
+use crate::node::index::{
+    BATCHES, BLOCKS, CERTIFICATES, META, RESULTS, SEQUENCES, STATE, kept, row,
+};
+use crate::node::keeper::{STANDING, Standing, result_rows};
+use crate::node::records::Name;
+use crate::node::recovery;
+use crate::node::tiles::{self, TILE_HASHES, TILE_LEVELS, TILES};
+use crate::storage::{
+    Position, Range, TableError, TableOptions, Tables, open_tables, verify_tables,
+};
+
+const CACHE_BYTES: u64 = 64 << 20;
+/// How findings name the tables where no file of them is meant.
+const FOLDER: &str = "tables";
+
+/// What looking at the tables' files gave.
+pub(super) enum Opened {
+    /// Whole: rows can be compared.
+    Ready(Box<Compare>),
+    /// Not whole: findings say where.
+    Damaged,
+    /// There are none.
+    Absent,
+}
+
+/// Checks the tables' files and opens a copy of them.
+///
+/// Errors: only when they cannot be read or copied.
+pub(super) fn open(
+    dir: &Path,
+    scratch: &Scratch,
+    findings: &mut Findings,
+) -> Result<Opened, VerifyError> {
+    if !dir.is_dir() {
+        return Ok(Opened::Absent);
+    }
+    let report = verify_tables(dir, &scratch.folder("check"))?;
+    let mut damaged = |file: String, what: String| {
+        findings.add(format!("{FOLDER}/{file}"), Place::Tip, what);
+        Ok(Opened::Damaged)
+    };
+    let Some(engine) = report.engine else {
+        let Some(problem) = report.problems.into_iter().next() else {
+            return damaged("ENGINE".into(), "the file is missing".into());
+        };
+        return damaged(problem.file, problem.what);
+    };
+    if !report.problems.is_empty() {
+        for problem in report.problems {
+            // Where an engine failed and no file is named, it is the engine's own.
+            let file = match &problem.file[..] {
+                "redb" => "tables.redb".into(),
+                _ => problem.file,
+            };
+            let what = format!("byte {}: {}", problem.offset, problem.what);
+            damaged(file, what)?;
+        }
+        return Ok(Opened::Damaged);
+    }
+    let target = scratch.folder(FOLDER);
+    copy(dir, &target).map_err(|source| VerifyError::Io {
+        path: target.clone(),
+        source,
+    })?;
+    let options = TableOptions {
+        tables: recovery::TABLES.map(str::to_owned).to_vec(),
+        cache_bytes: CACHE_BYTES,
+    };
+    let opened = open_tables(&target, &engine, &options).and_then(Compare::new);
+    match opened {
+        Ok(Ok(compare)) => {
+            if !report.is_sealed {
+                findings.note(
+                    "the tables were not closed in good order: every row was checked, space that \
+                     holds no row was not",
+                );
+            }
+            Ok(Opened::Ready(Box::new(compare)))
+        }
+        Ok(Err(what)) => damaged(engine, what),
+        Err(error) => damaged(engine, error.to_string()),
+    }
+}
+
+/// The tables and how far the replay has come through them.
+pub(super) struct Compare {
+    tables: Box<dyn Tables>,
+    /// None where nothing was committed yet.
+    standing: Option<Standing>,
+    saved: Position,
+    height: Height,
+    blocks: Cursor,
+    certificates: Cursor,
+    results: Cursor,
+    sequences: Cursor,
+    receipts: ReceiptTree<TileRows>,
+    tiles: BTreeMap<u8, Cursor>,
+    batches: Batches,
+    found: Vec<Difference>,
+}
+
+/// Batches up to the record that the tables know.
+#[derive(Default)]
+struct Batches {
+    logged: BTreeMap<Digest, Position>,
+    repeated: BTreeSet<Digest>,
+    /// Logged, and named by no block up to the tables' height.
+    open: BTreeSet<Digest>,
+}
+
+impl Compare {
+    /// Before the first row; as inner error why the tables say nothing.
+    fn new(tables: Box<dyn Tables>) -> Result<Result<Self, String>, TableError> {
+        let standing: Option<Standing> = match tables.get(META, STANDING)? {
+            None => None,
+            Some(row) => match codec::decode(&row, codec::ENCODED_BYTES_MAX) {
+                Ok(standing) => Some(standing),
+                Err(error) => return Ok(Err(format!("table {META}, where it stands: {error}"))),
+            },
+        };
+        let start = Position { file: 0, offset: 0 };
+        let tip = standing.as_ref().map(|s| s.parts.tip.height);
+        let cursor = |table| Cursor::new(table, Range::all());
+        Ok(Ok(Self {
+            saved: standing.as_ref().map_or(start, Standing::saved),
+            height: tip.unwrap_or(Height(0)),
+            standing,
+            tables,
+            blocks: cursor(BLOCKS),
+            certificates: cursor(CERTIFICATES),
+            results: cursor(RESULTS),
+            sequences: cursor(SEQUENCES),
+            receipts: ReceiptTree::resume(Frontier::new(), TileRows::default()),
+            tiles: BTreeMap::new(),
+            batches: Batches::default(),
+            found: Vec::new(),
+        }))
+    }
+
+    /// A record of the log, in order.
+    pub(super) fn record(&mut self, name: Name, position: Position) {
+        if position > self.saved {
+            return;
+        }
+        let value = row(position);
+        match name {
+            Name::Block(height) => {
+                let key = height.0.to_be_bytes();
+                let row = (&key[..], &value[..]);
+                self.blocks.expect(&*self.tables, row, &mut self.found);
+            }
+            Name::Certificate(height) => {
+                let key = height.0.to_be_bytes();
+                let row = (&key[..], &value[..]);
+                self.certificates
+                    .expect(&*self.tables, row, &mut self.found);
+            }
+            Name::Batch(digest) => {
+                if self.batches.logged.insert(digest, position).is_some() {
+                    self.batches.repeated.insert(digest);
+                }
+                self.batches.open.insert(digest);
+            }
+            Name::Nameless => {}
+        }
+    }
+
+    /// An applied block, in order; the ledger and the application stand behind it.
+    pub(super) fn applied(&mut self, applied: &Applied, replay: &Replay, findings: &mut Findings) {
+        let height = applied.block.header.height;
+        if height > self.height {
+            return;
+        }
+        for batch in applied.block.body.batches() {
+            self.batches.open.remove(&batch.digest());
+        }
+        for (key, value) in result_rows(height, &kept(applied)) {
+            let row = (&key[..], &value[..]);
+            self.results.expect(&*self.tables, row, &mut self.found);
+        }
+        if let Some(first) = applied.receipts.first() {
+            let (key, value) = (first.sequence.to_be_bytes(), height.0.to_be_bytes());
+            let row = (&key[..], &value[..]);
+            self.sequences.expect(&*self.tables, row, &mut self.found);
+        }
+        for receipt in &applied.receipts {
+            self.receipts.append(receipt.leaf());
+        }
+        self.tile_rows();
+        if height == self.height {
+            self.receipts.nodes_mut().close();
+            self.tile_rows();
+            self.state(replay);
+            self.parts(replay.ledger(), findings);
+            self.memory(replay.ledger(), findings);
+        }
+        self.tell(height, findings);
+    }
+
+    fn tile_rows(&mut self) {
+        for ((level, index), value) in std::mem::take(&mut self.receipts.nodes_mut().ready) {
+            let range = Range::prefix(&[level]);
+            let cursor = self.tiles.entry(level);
+            let cursor = cursor.or_insert_with(|| Cursor::new(TILES, range));
+            let row = (&tiles::key(level, index)[..], &value[..]);
+            cursor.expect(&*self.tables, row, &mut self.found);
+        }
+    }
+
+    /// The application's entries.
+    fn state(&mut self, replay: &Replay) {
+        let entries: BTreeMap<_, _> = replay.application().entries().collect();
+        let mut cursor = Cursor::new(STATE, Range::all());
+        for (key, value) in &entries {
+            let row = (&key[..], &value[..]);
+            cursor.expect(&*self.tables, row, &mut self.found);
+        }
+        cursor.finish(&*self.tables, &mut self.found);
+    }
+
+    /// Where the tables say that the ledger stands.
+    fn parts(&self, ledger: &Ledger, findings: &mut Findings) {
+        let Some(Standing { parts, .. }) = &self.standing else {
+            return;
+        };
+        let Parts {
+            tip,
+            checkpoint,
+            reconfiguration,
+            frontier,
+        } = ledger.parts();
+        let fields = [
+            ("tip", *tip == parts.tip),
+            ("last checkpoint", *checkpoint == parts.checkpoint),
+            (
+                "last reconfiguration",
+                *reconfiguration == parts.reconfiguration,
+            ),
+            ("edge of the receipt log", *frontier == parts.frontier),
+        ];
+        for (field, _) in fields.iter().filter(|(_, is_same)| !is_same) {
+            let what = format!("table {META}, where it stands: the replay gives another {field}");
+            findings.add(FOLDER, Place::Height(self.height), what);
+        }
+    }
+
+    /// The transactions that a start would remember.
+    fn memory(&self, ledger: &Ledger, findings: &mut Findings) {
+        let place = Place::Height(self.height);
+        let mut add = |what: String| {
+            let what = format!("table {RESULTS}, remembered transactions: {what}");
+            findings.add(FOLDER, place, what);
+        };
+        let found = match recovery::remembered(&*self.tables, &self.height, ledger.parameters()) {
+            Ok(Ok(found)) => found,
+            Ok(Err(what)) => return add(what),
+            Err(error) => return add(error.to_string()),
+        };
+        for (name, executed) in &found {
+            let is_same = ledger
+                .answer(&name.0, name.1)
+                .is_some_and(|ours| *ours == remembered(executed));
+            if !is_same {
+                add(format!(
+                    "another answer for {} of client {}",
+                    name.1, name.0
+                ));
+            }
+        }
+        let (have, want) = (found.len(), ledger.remembered());
+        if have != want {
+            add(format!("{have} there, the replay remembers {want}"));
+        }
+    }
+
+    /// Hands over what was found in rows about `height`.
+    fn tell(&mut self, height: Height, findings: &mut Findings) {
+        for difference in self.found.drain(..) {
+            let named = match (difference.table, &difference.key) {
+                (BLOCKS | CERTIFICATES | RESULTS, Some(key)) => key.first_chunk(),
+                _ => None,
+            };
+            let place = named.map_or(height, |bytes| Height(u64::from_be_bytes(*bytes)));
+            findings.add(FOLDER, Place::Height(place), difference.to_string());
+        }
+    }
+
+    /// The log ended behind the record at `end`.
+    pub(super) fn finish(mut self, end: Position, replay: &Replay, findings: &mut Findings) {
+        let tip = replay.good().0;
+        self.tell(tip, findings);
+        if self.saved > end {
+            let (saved, place) = (self.saved, Place::Height(tip.next()));
+            let what = format!("the tables know the record at {saved}, the log ends at {end}");
+            return findings.add(log_file(saved.file), place, what);
+        }
+        if self.height > tip {
+            if !replay.is_stopped() {
+                let what = format!(
+                    "the tables stand at height {}, the log ends below",
+                    self.height
+                );
+                findings.add(FOLDER, Place::Height(self.height), what);
+            }
+            findings.note(format!(
+                "the tables stand at height {} and were compared up to {tip}",
+                self.height
+            ));
+            return;
+        }
+        let (tables, found) = (&*self.tables, &mut self.found);
+        for cursor in [
+            &mut self.blocks,
+            &mut self.certificates,
+            &mut self.results,
+            &mut self.sequences,
+        ] {
+            cursor.finish(tables, found);
+        }
+        let mut above = 0;
+        for (level, cursor) in &mut self.tiles {
+            cursor.finish(tables, found);
+            above = level + 1;
+        }
+        let mut rest = Cursor::new(TILES, Range::starting_at(&[above]));
+        rest.finish(tables, found);
+        self.meta();
+        self.batch_rows(findings);
+        self.tell(self.height, findings);
+    }
+
+    fn meta(&mut self) {
+        let mut cursor = Cursor::new(META, Range::all());
+        if let Some(standing) = &self.standing {
+            // Its fields were compared; here only other rows matter.
+            let value = codec::encode(standing);
+            let row = (STANDING, &value[..]);
+            cursor.expect(&*self.tables, row, &mut self.found);
+        }
+        cursor.finish(&*self.tables, &mut self.found);
+    }
+
+    fn batch_rows(&mut self, findings: &mut Findings) {
+        let mut cursor = Cursor::new(BATCHES, Range::all());
+        for (digest, position) in &self.batches.logged {
+            let value = row(*position);
+            let row = (&digest.as_bytes()[..], &value[..]);
+            cursor.expect(&*self.tables, row, &mut self.found);
+        }
+        cursor.finish(&*self.tables, &mut self.found);
+        let Some(standing) = &self.standing else {
+            return;
+        };
+        let open: BTreeMap<Digest, (u64, u32)> = standing.open.iter().copied().collect();
+        let Batches {
+            logged, repeated, ..
+        } = &self.batches;
+        // Whether a batch that was logged twice is open depends on when the second one came.
+        let missing = self.batches.open.iter().filter(|d| !open.contains_key(d));
+        let extra = open.iter().filter(|(digest, (file, offset))| {
+            let (file, offset) = (*file, *offset);
+            !self.batches.open.contains(digest)
+                || logged.get(digest) != Some(&Position { file, offset })
+        });
+        let wrong = missing.chain(extra.map(|(digest, _)| digest));
+        for digest in wrong.filter(|digest| !repeated.contains(digest)) {
+            let what = format!("table {META}, open batches: the replay differs in {digest}");
+            findings.add(FOLDER, Place::Height(self.height), what);
+        }
+    }
+}
+
+/// Rows of the table of tiles, in order, as they fill.
+#[derive(Default)]
+struct TileRows {
+    /// The tile under way per level: its index and its hashes.
+    growing: BTreeMap<u8, (u64, Vec<u8>)>,
+    /// Full tiles by level and index.
+    ready: Vec<((u8, u64), Vec<u8>)>,
+}
+
+impl TileRows {
+    /// No leaf follows: tiles under way become rows.
+    fn close(&mut self) {
+        for (level, (index, hashes)) in std::mem::take(&mut self.growing) {
+            self.ready.push(((level, index), hashes));
+        }
+    }
+}
+
+impl Nodes for TileRows {
+    /// Appending asks for no node.
+    fn get(&self, _level: u8, _index: u64) -> Option<Digest> {
+        None
+    }
+
+    fn put(&mut self, level: u8, index: u64, node: Digest) {
+        if !level.is_multiple_of(TILE_LEVELS) {
+            return;
+        }
+        let (tile, place) = (level / TILE_LEVELS, index / TILE_HASHES);
+        let (_, hashes) = self.growing.entry(tile).or_insert((place, Vec::new()));
+        hashes.extend_from_slice(node.as_bytes());
+        if index % TILE_HASHES == TILE_HASHES - 1
+            && let Some((place, hashes)) = self.growing.remove(&tile)
+        {
+            self.ready.push(((tile, place), hashes));
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! Reads the log once, record by record, and checks everything that it says.
+//!
+//! Source: design, 'the chain'. In: the records of a log, in order. Out: how far the chain holds.
+//! Holds: a block counts only behind the one that it names, over the body that it binds, with every
+//! batch logged before it; what is wrong is told and reading goes on.
+//! Elsewhere: frames (`storage`), execution (`replay`), promises (`votes`), tables (`compare`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::thread;
+
+use bytes::Bytes;
+
+use super::batches::Batches;
+use super::checks::{Checker, Subject};
+use super::compare::Compare;
+use super::findings::{Findings, Place, log_file};
+use super::locate;
+use super::replay::Replay;
+use super::votes::Votes;
+use crate::application::Application;
+use crate::blocks::{BatchRef, Body, Bounds, CheckedBatch, Genesis, Group, Header};
+use crate::committee::{Certificate, Height, Kind, View};
+use crate::consortium::{Block, Record};
+use crate::crypto::{Check, Digest};
+use crate::node::records::{self, Name};
+use crate::storage::{self, LogError, Position, Report, StoreId, verify_log};
+
+/// Bytes of the log between two words about progress.
+const PROGRESS_BYTES: u64 = 4 << 20;
+/// Heights below a certificate at which a promise may still be repeated.
+const PROMISES_KEPT: u64 = 4096;
+
+/// What the log is checked against.
+pub(super) struct Context {
+    pub(super) genesis: Genesis,
+    pub(super) view: View,
+    pub(super) bounds: Bounds,
+    /// Makes an application at height 0.
+    pub(super) make: fn() -> Box<dyn Application>,
+}
+
+/// A log folder.
+pub(super) struct Log {
+    pub(super) dir: PathBuf,
+    pub(super) store: StoreId,
+    /// Whether a process writes to it.
+    pub(super) is_running: bool,
+}
+
+/// How far the chain holds, and what was read.
+pub(super) struct Walked {
+    pub(super) height: Height,
+    pub(super) digest: Digest,
+    pub(super) state_digest: Digest,
+    pub(super) blocks: u64,
+    pub(super) checkpoints: u64,
+    pub(super) signatures: u64,
+    pub(super) certified: Option<Height>,
+}
+
+impl Walked {
+    /// Nothing was read: the chain stands at genesis.
+    pub(super) fn nothing(context: &Context) -> Self {
+        let replay = Replay::new(context);
+        let (height, digest) = replay.good();
+        Self {
+            height,
+            digest,
+            state_digest: replay.state_digest(),
+            blocks: 0,
+            checkpoints: 0,
+            signatures: 0,
+            certified: None,
+        }
+    }
+}
+
+/// Reads the log.
+///
+/// Errors: only when its folder cannot be read.
+pub(super) fn walk(
+    context: &Context,
+    log: &Log,
+    compare: Option<Compare>,
+    findings: &mut Findings,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Walked, LogError> {
+    if !log.dir.is_dir() {
+        return Ok(Walked::nothing(context));
+    }
+    let mut told = Progress::new(log);
+    let (walked, is_foreign, wrong, report) = thread::scope(|scope| {
+        let (checker, workers) = Checker::start(scope);
+        let mut walk = Walk::new(context, log, (compare, checker), findings);
+        let report = verify_log(&log.dir, log.store, |record| {
+            told.tell(record.position, progress);
+            walk.visit(record);
+        });
+        let (walked, is_foreign) = walk.finish();
+        (walked, is_foreign, workers.join(), report)
+    });
+    let report = report?;
+    progress(told.total, told.total);
+    if !is_foreign {
+        told.first(findings);
+        problems(log, report, findings);
+        wrong
+            .into_iter()
+            .for_each(|subject| unsigned(subject, findings));
+    }
+    Ok(walked)
+}
+
+/// Where every log file starts in the whole.
+struct Progress {
+    starts: BTreeMap<u64, u64>,
+    total: u64,
+    next: u64,
+}
+
+impl Progress {
+    fn new(log: &Log) -> Self {
+        let entries = std::fs::read_dir(&log.dir).into_iter().flatten().flatten();
+        let files = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let number: u64 = name.strip_suffix(".log")?.parse().ok()?;
+            Some((number, entry.metadata().ok()?.len()))
+        });
+        let mut starts: BTreeMap<u64, u64> = files.collect();
+        let mut total = 0;
+        for bytes in starts.values_mut() {
+            (*bytes, total) = (total, total + *bytes);
+        }
+        Self {
+            starts,
+            total,
+            next: 0,
+        }
+    }
+
+    fn tell(&mut self, position: Position, progress: &mut dyn FnMut(u64, u64)) {
+        let start = self.starts.get(&position.file).copied().unwrap_or(0);
+        let done = start + u64::from(position.offset);
+        if done >= self.next {
+            self.next = done + PROGRESS_BYTES;
+            progress(done, self.total.max(done));
+        }
+    }
+
+    /// Nothing prunes a log yet, so the first file is there.
+    fn first(&self, findings: &mut Findings) {
+        if self.starts.keys().next().is_some_and(|first| *first > 1) {
+            let what = "the file is missing: the log starts at a later one";
+            findings.add(log_file(1), Place::Height(Height(1)), what);
+        }
+    }
+}
+
+/// Takes over what is wrong with frames.
+fn problems(log: &Log, report: Report, findings: &mut Findings) {
+    for problem in report.problems {
+        let file = format!("log/{}", problem.file);
+        let what = format!("byte {}: {}", problem.offset, problem.what);
+        let number = problem.file.strip_suffix(".log");
+        let number = number.and_then(|number| number.parse().ok());
+        let is_torn = || {
+            let path = log.dir.join(&problem.file);
+            number.is_some()
+                && problem.what.contains("checksum")
+                && locate::is_torn(&path, problem.offset)
+        };
+        if problem.is_tail && (log.is_running || is_torn()) {
+            findings.note(format!(
+                "{file}, {what}: an unfinished write, never durable"
+            ));
+            continue;
+        }
+        let offset = u32::try_from(problem.offset).unwrap_or(u32::MAX);
+        let place = number.map_or(Place::Tip, |file| Place::At(Position { file, offset }));
+        findings.add(file, place, what);
+    }
+}
+
+/// Tells of a signature that does not hold.
+fn unsigned(subject: Subject, findings: &mut Findings) {
+    let (position, place, what) = match subject {
+        Subject::Batch(digest, position) => {
+            let what = format!("batch {digest}: a client's signature does not hold");
+            (position, Place::Batch(digest), what)
+        }
+        Subject::Inline(height, position) => {
+            let what = "a client's signature does not hold".to_owned();
+            (position, Place::Height(height), what)
+        }
+        Subject::Votes(height, position) => {
+            let what = "a member's signature does not hold".to_owned();
+            (position, Place::Height(height), what)
+        }
+    };
+    let what = format!("record at byte {}: {what}", position.offset);
+    findings.add(log_file(position.file), place, what);
+}
+
+/// The state of one reading.
+struct Walk<'a> {
+    context: &'a Context,
+    findings: &'a mut Findings,
+    checker: Checker,
+    compare: Option<Compare>,
+    batches: Batches,
+    votes: Votes,
+    replay: Replay,
+    /// The last block in order, with its header's digest.
+    last: (Header, Digest),
+    counts: Counts,
+    /// Behind every record.
+    end: Position,
+    /// Whether the log is of another chain; then nothing else in it means anything.
+    is_foreign: bool,
+}
+
+#[derive(Default)]
+struct Counts {
+    blocks: u64,
+    checkpoints: u64,
+    certified: Option<Height>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        context: &'a Context,
+        log: &Log,
+        (compare, checker): (Option<Compare>, Checker),
+        findings: &'a mut Findings,
+    ) -> Self {
+        let header = context.genesis.header();
+        let digest = header.digest();
+        Self {
+            context,
+            findings,
+            checker,
+            compare,
+            batches: Batches::new(log),
+            votes: Votes::default(),
+            replay: Replay::new(context),
+            last: (header, digest),
+            counts: Counts::default(),
+            end: Position { file: 0, offset: 0 },
+            is_foreign: false,
+        }
+    }
+
+    fn visit(&mut self, record: storage::Record<'_>) {
+        self.end = record.position;
+        if self.is_foreign {
+            return;
+        }
+        match records::decode(record.kind, record.payload) {
+            Ok(decoded) => self.take(decoded, record.position),
+            Err(error) => {
+                let height = self.last.0.height.next();
+                self.findings.at(record.position, height, error);
+            }
+        }
+    }
+
+    fn take(&mut self, record: Record, position: Position) {
+        let name = records::name(&record);
+        match record {
+            Record::Batch(bytes) => self.batch(name, bytes, position),
+            Record::Block(block) => self.block(block, position),
+            Record::Certificate(certificate) => self.certificate(&certificate, position),
+            Record::Voter(view, promise) => {
+                let looked = self.votes.promise(self.context, view, &promise);
+                self.looked(looked, position);
+            }
+            Record::Payload(height, payload) => {
+                let looked = self.votes.payload(self.context, height, &payload);
+                self.looked(looked, position);
+            }
+            Record::Decision(decision) => {
+                let looked = self.votes.decision(self.context, &decision);
+                self.looked(looked, position);
+            }
+            // Its checksum held; what it says only the engine knows.
+            Record::Engine(..) => {}
+        }
+    }
+
+    fn looked(
+        &mut self,
+        looked: Result<(Height, Vec<Check>), (Height, String)>,
+        position: Position,
+    ) {
+        match looked {
+            Ok((_, checks)) if checks.is_empty() => {}
+            Ok((height, checks)) => self.checker.add(Subject::Votes(height, position), checks),
+            Err((height, what)) => self.findings.at(position, height, what),
+        }
+    }
+
+    fn known(&mut self, name: Name, position: Position) {
+        if let Some(compare) = &mut self.compare {
+            compare.record(name, position);
+        }
+    }
+
+    fn batch(&mut self, name: Name, bytes: Bytes, position: Position) {
+        self.known(name, position);
+        let chain = self.context.view.chain();
+        match CheckedBatch::decode(bytes.clone(), chain, &self.context.bounds) {
+            Err(error) => {
+                let (height, what) = (self.last.0.height.next(), format!("batch: {error}"));
+                self.findings.at(position, height, what);
+            }
+            Ok((batch, checks)) => {
+                if self.batches.take(batch.digest, &bytes, position) {
+                    let subject = Subject::Batch(batch.digest, position);
+                    self.checker.add(subject, checks);
+                }
+            }
+        }
+    }
+
+    fn block(&mut self, block: Block, position: Position) {
+        let (height, ours) = (block.header.height, *self.context.view.chain());
+        if block.header.chain != ours {
+            let found = block.header.chain;
+            let what = format!("a block of chain {found}, the genesis document makes {ours}");
+            self.findings.clear();
+            self.findings.at(position, height, what);
+            (self.is_foreign, self.compare) = (true, None);
+            return self.replay.stop();
+        }
+        self.counts.blocks += 1;
+        self.counts.checkpoints += u64::from(matches!(block.body, Body::Checkpoint(_)));
+        let tip = self.last.0.height;
+        if height <= tip {
+            let what = format!("block {height} stands behind block {tip}");
+            return self.findings.at(position, height, what);
+        }
+        let digest = block.header.digest();
+        if let Err((at, what)) = self.links(&block, digest) {
+            self.findings.at(position, at, what);
+            self.replay.stop();
+        }
+        self.last = (block.header.clone(), digest);
+        self.known(Name::Block(height), position);
+        match self.groups(&block, position) {
+            Err(what) => {
+                self.findings.at(position, height, what);
+                self.replay.stop();
+            }
+            Ok(groups) if !self.replay.is_stopped() => self.apply(block, groups, position),
+            Ok(_) => {}
+        }
+    }
+
+    /// Whether the block follows the last one; else which height is wrong and how.
+    fn links(&mut self, block: &Block, digest: Digest) -> Result<(), (Height, String)> {
+        let (tip, tip_digest) = &self.last;
+        let Block { header, body } = block;
+        let (height, want) = (header.height, tip.height.next());
+        self.votes
+            .block(block, digest)
+            .map_err(|what| (height, what))?;
+        if height != want {
+            let what = format!("block {want} is missing: block {height} stands in its place");
+            return Err((want, what));
+        }
+        let wrong = |what: String| Err((height, what));
+        if let Err(error) = header.follows(tip, tip_digest) {
+            return wrong(error.to_string());
+        }
+        if header.view != self.context.view.id() {
+            return wrong(format!("it is of view {}, which has no keys", header.view));
+        }
+        if header.body != body.root() {
+            return wrong("its body is not what its header binds".into());
+        }
+        match body.check() {
+            Ok(()) => Ok(()),
+            Err(error) => wrong(format!("its body: {error}")),
+        }
+    }
+
+    /// The groups of a block's batches.
+    fn groups(&mut self, block: &Block, position: Position) -> Result<Vec<Group>, String> {
+        let (chain, bounds) = (*self.context.view.chain(), self.context.bounds);
+        let mut groups = Vec::new();
+        for batch in block.body.batches() {
+            let digest = batch.digest();
+            let (bytes, is_checked) = match batch {
+                BatchRef::Inline(bytes) => {
+                    self.batches.release(&digest);
+                    (Some(bytes.clone()), self.batches.has(&digest))
+                }
+                BatchRef::Named(_) => (self.batches.give(&digest), true),
+            };
+            let bytes = bytes.ok_or_else(|| {
+                format!("batch {digest}, which it names, is not in the log before it")
+            })?;
+            let decoded = CheckedBatch::decode(bytes, &chain, &bounds);
+            let (batch, checks) = decoded.map_err(|error| format!("batch {digest}: {error}"))?;
+            if !is_checked {
+                let subject = Subject::Inline(block.header.height, position);
+                self.checker.add(subject, checks);
+            }
+            groups.extend(batch.groups);
+        }
+        Ok(groups)
+    }
+
+    fn apply(&mut self, block: Block, groups: Vec<Group>, position: Position) {
+        let height = block.header.height;
+        match self.replay.apply(block, groups) {
+            Err(what) => self.findings.at(position, height, what),
+            Ok(applied) => {
+                if let Some(compare) = &mut self.compare {
+                    compare.applied(&applied, &self.replay, self.findings);
+                }
+            }
+        }
+    }
+
+    fn certificate(&mut self, certificate: &Certificate, position: Position) {
+        let ballot = certificate.ballot;
+        let height = ballot.height;
+        self.known(Name::Certificate(height), position);
+        let looked = match certificate.checks(&self.context.view) {
+            Err(error) => Err(format!("a certificate: {error}")),
+            Ok(_) if ballot.kind != Kind::Persist => {
+                Err("a block certificate without PERSIST votes".into())
+            }
+            Ok(checks) => match self.votes.header(height) {
+                Some(header) if header == ballot.digest => Ok(checks),
+                Some(header) => Err(format!(
+                    "a certificate of header {}, the stored one is {header}",
+                    ballot.digest
+                )),
+                None => Err("a certificate of a block that is not stored before it".into()),
+            },
+        };
+        match looked {
+            Err(what) => self.findings.at(position, height, what),
+            Ok(checks) => {
+                self.checker.add(Subject::Votes(height, position), checks);
+                self.counts.certified = self.counts.certified.max(Some(height));
+                self.votes.forget_below(height.minus(PROMISES_KEPT));
+            }
+        }
+    }
+
+    /// Settles what only the end of the log tells; gives whether it is of another chain as well.
+    fn finish(mut self) -> (Walked, bool) {
+        if let Some(compare) = self.compare.take() {
+            compare.finish(self.end, &self.replay, self.findings);
+        }
+        let (height, digest) = self.replay.good();
+        let last = self.last.0.height;
+        if self.replay.is_stopped() && !self.is_foreign {
+            self.findings.note(format!(
+                "blocks were executed up to height {height}, links were checked up to {last}"
+            ));
+        }
+        let walked = Walked {
+            height,
+            digest,
+            state_digest: self.replay.state_digest(),
+            blocks: self.counts.blocks,
+            checkpoints: self.counts.checkpoints,
+            signatures: self.checker.finish(),
+            certified: self.counts.certified,
+        };
+        (walked, self.is_foreign)
+    }
+}

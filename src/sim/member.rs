@@ -1,0 +1,133 @@
+//! One simulated member: the replica, its application and its disk under the law of `machine`.
+//!
+//! Source: `machine.rs`. In: inputs. Out: what leaves, in order. Holds: nothing but bulk leaves
+//! behind a
+//! save that is not durable; a timer that was armed again or cancelled never fires.
+//! Elsewhere: where it goes (`world`), the same law with threads (`node`).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::disk::Disk;
+use crate::application::Application;
+use crate::committee::MemberId;
+use crate::consortium::{Consortium, Event, Lane, Message, Timer};
+use crate::crypto::SecretKey;
+use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
+
+/// Something that may leave now.
+#[derive(Debug)]
+pub(super) enum Leaving {
+    /// A message.
+    Send(To<MemberId>, Message),
+    /// An event.
+    Emit(Event),
+    /// A timer runs out after a span, with the number that must still be its own then.
+    Arm(Timer, Span, u64),
+}
+
+/// What runs while a member is up.
+pub(super) struct Running {
+    pub(super) replica: Consortium,
+    pub(super) app: Box<dyn Application>,
+    outbox: Outbox<Consortium>,
+    /// What waits, each behind so many durable records.
+    waiting: VecDeque<(usize, Leaving)>,
+    timers: BTreeMap<Timer, u64>,
+    armed: u64,
+    /// Whether a sync is under way.
+    pub(super) syncs: bool,
+}
+
+/// A member, up or down.
+pub(super) struct Member {
+    pub(super) id: MemberId,
+    pub(super) identity: SecretKey,
+    /// Its consensus key; none without a seat.
+    pub(super) secret: Option<SecretKey>,
+    pub(super) disk: Disk,
+    /// None while it is down.
+    pub(super) running: Option<Running>,
+    /// How often it was started; what belongs to an earlier life is dropped.
+    pub(super) life: u64,
+    /// How far its clock is ahead, in microseconds.
+    pub(super) skew_us: u64,
+    /// The most that ever waited behind the barrier.
+    pub(super) waited_most: usize,
+}
+
+impl Running {
+    pub(super) fn new(replica: Consortium, app: Box<dyn Application>) -> Self {
+        Self {
+            replica,
+            app,
+            outbox: Outbox::new(),
+            waiting: VecDeque::new(),
+            timers: BTreeMap::new(),
+            armed: 0,
+            syncs: false,
+        }
+    }
+
+    /// Whether the timer was neither cancelled nor armed again; it is spent.
+    pub(super) fn take_timer(&mut self, timer: &Timer, number: u64) -> bool {
+        let is_due = self.timers.get(timer) == Some(&number);
+        if is_due {
+            self.timers.remove(timer);
+        }
+        is_due
+    }
+
+    /// Hands one input to the replica; what may leave at once goes into `leaving`.
+    pub(super) fn handle(
+        &mut self,
+        now: Time,
+        input: Input<Consortium>,
+        disk: &mut Disk,
+        leaving: &mut Vec<Leaving>,
+    ) {
+        self.replica.handle(now, input, &mut self.outbox);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        for output in outbox.drain() {
+            match output {
+                Output::Save(record) => disk.write(record),
+                Output::Send { to, message } => {
+                    let overtakes = message.lane() == Lane::Bulk;
+                    self.leave(Leaving::Send(to, message), overtakes, disk, leaving);
+                }
+                Output::Emit(event) => self.leave(Leaving::Emit(event), false, disk, leaving),
+                Output::Arm { timer, after } => {
+                    self.armed += 1;
+                    self.timers.insert(timer, self.armed);
+                    leaving.push(Leaving::Arm(timer, after, self.armed));
+                }
+                Output::Cancel(timer) => drop(self.timers.remove(&timer)),
+            }
+        }
+        self.outbox = outbox;
+    }
+
+    fn leave(&mut self, what: Leaving, overtakes: bool, disk: &Disk, leaving: &mut Vec<Leaving>) {
+        let is_free = self.waiting.is_empty() && disk.durable() == disk.written();
+        if overtakes || is_free {
+            leaving.push(what);
+        } else {
+            self.waiting.push_back((disk.written(), what));
+        }
+    }
+
+    /// Lets through what waited for the records that are durable now.
+    pub(super) fn release(&mut self, disk: &Disk, leaving: &mut Vec<Leaving>) {
+        while self
+            .waiting
+            .front()
+            .is_some_and(|(behind, _)| *behind <= disk.durable())
+        {
+            leaving.extend(self.waiting.pop_front().map(|(_, what)| what));
+        }
+    }
+
+    /// How much waits behind the barrier.
+    pub(super) fn waits(&self) -> usize {
+        self.waiting.len()
+    }
+}

@@ -1,0 +1,151 @@
+//! What one world is like: its parameters, keys and weather, drawn from the seed.
+//!
+//! Source: swarm testing: every seed draws its own strengths, 'never' among them. In: options. Out:
+//! a
+//! genesis document, members, figures. Holds: one seed in ten uses real keys. Elsewhere: what then
+//! happens (`world`).
+
+use super::Options;
+use super::dice::Dice;
+use super::disk::Disk;
+use super::member::Member;
+use super::net::Weather;
+use crate::blocks::{Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
+use crate::committee::{KeyProof, MemberId, View, ViewId};
+use crate::crypto::{Digest, Domain, SecretKey, Verifier};
+
+/// Figures of a world.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    seed: u64,
+    /// The secret of simulated signatures; none where keys are real.
+    world: Option<Digest>,
+    pub(super) weather: Weather,
+    /// Members without a seat.
+    observers: usize,
+    founders: usize,
+    pub(super) sync_us: u64,
+    pub(super) execute_us: u64,
+    pub(super) client_us: u64,
+    pub(super) timeout_us: u64,
+    pub(super) resend_us: u64,
+    /// Operations of a thousand that are large.
+    pub(super) large: u64,
+    parameters: Parameters,
+}
+
+impl Setting {
+    pub(super) fn draw(options: &Options) -> Self {
+        let mut dice = Dice::new(options.seed, 1);
+        let faults = &options.faults;
+        let world = Digest::of(Domain::Audit, &options.seed.to_le_bytes());
+        let delay_us = [200, 2_000, 20_000, 80_000][dice.index(4)];
+        // A strength of its own for each seed, and often none.
+        let mut strength = |on: bool, most: u64| {
+            let drawn = if dice.chance(400) {
+                0
+            } else {
+                dice.within(1, most)
+            };
+            if on { drawn } else { 0 }
+        };
+        let weather = Weather {
+            delay_us,
+            loss: strength(faults.loss, 100),
+            duplicate: strength(faults.duplicate, 100),
+            reorder: strength(faults.reorder, 1) == 1,
+        };
+        Self {
+            seed: options.seed,
+            world: (options.seed % 10 != 9).then_some(world),
+            weather,
+            observers: dice.index(2),
+            founders: options.members,
+            sync_us: [100, 1_000, 10_000][dice.index(3)],
+            execute_us: [50, 500, 5_000][dice.index(3)],
+            client_us: [1_000, 10_000, 100_000][dice.index(3)],
+            // Several round trips and syncs; too short a timeout is the regency's own test.
+            timeout_us: (delay_us * 10).max(200_000) * dice.within(1, 4),
+            resend_us: (delay_us * 4).max(50_000),
+            large: [0, 20, 200][dice.index(3)],
+            parameters: parameters(&mut dice),
+        }
+    }
+
+    /// The secret key of `kind` and number `n`.
+    fn secret(&self, kind: u8, n: usize) -> SecretKey {
+        let text = format!("{} {kind} {n}", self.seed);
+        let seed = Digest::of(Domain::Audit, text.as_bytes()).0;
+        match self.world {
+            Some(world) => SecretKey::simulated(seed, world),
+            None => SecretKey::from_seed(seed),
+        }
+    }
+
+    pub(super) fn client_secrets(&self) -> Vec<SecretKey> {
+        (0..5).map(|n| self.secret(2, n)).collect()
+    }
+
+    /// The genesis document, its view, and how signatures are checked.
+    pub(super) fn found(&self, options: &Options) -> (Genesis, View, Verifier) {
+        let founders = (0..options.members).map(|n| {
+            let (identity, consensus) = (self.secret(0, n), self.secret(1, n));
+            let zero = Digest::ZERO;
+            Founder {
+                name: format!("member-{n}"),
+                identity: identity.public(),
+                consensus: Some(KeyProof::make(
+                    &zero,
+                    ViewId(0),
+                    &zero,
+                    &identity,
+                    &consensus,
+                )),
+                address: String::new(),
+            }
+        });
+        let genesis = Genesis {
+            version: FORMAT_VERSION,
+            name: "simulated".into(),
+            founded_us: 1_600_000_000_000_000,
+            parameters: self.parameters.clone(),
+            founders: founders.collect(),
+        };
+        let view = genesis.view().expect("founders have distinct keys");
+        let verifier = self.world.map_or(Verifier::ed25519(), Verifier::simulated);
+        (genesis, view, verifier)
+    }
+
+    /// Every member, founders first.
+    pub(super) fn members(&self, genesis: &Genesis) -> Vec<Member> {
+        let mut dice = Dice::new(self.seed, 5);
+        let member = |n: usize| Member {
+            id: match genesis.founders.get(n) {
+                Some(founder) => MemberId::of(&founder.identity),
+                None => MemberId::of(&self.secret(0, n).public()),
+            },
+            identity: self.secret(0, n),
+            secret: (n < self.founders).then(|| self.secret(1, n)),
+            disk: Disk::default(),
+            running: None,
+            life: 0,
+            skew_us: dice.below(2_000_000),
+            waited_most: 0,
+        };
+        (0..self.founders + self.observers).map(member).collect()
+    }
+}
+
+fn parameters(dice: &mut Dice) -> Parameters {
+    let window = [1, 2, 8, 16][dice.index(4)];
+    let seal_every = [1, 3, 8, 16][dice.index(4)];
+    Parameters {
+        clients: Clients::Open,
+        seal_every,
+        window,
+        ahead_max: window + seal_every + [0, 0, 16][dice.index(3)],
+        expiry_blocks_max: [64, 1_000, 100_000][dice.index(3)],
+        remembered_max: [1_024, 2_000_000][dice.index(2)],
+        ..Parameters::default()
+    }
+}

@@ -1,0 +1,202 @@
+//! Whole worlds, small and large.
+
+use super::*;
+use crate::committee::Height;
+
+fn world(seed: u64, faults: &str) -> Options {
+    Options {
+        seed,
+        members: 4,
+        steps: 4_000,
+        faults: faults.parse().expect("known faults"),
+    }
+}
+
+fn assert_clean(options: &Options) -> Report {
+    let report = run(options);
+    assert!(report.violations.is_empty(), "{:#?}", report.violations);
+    assert!(report.blocks > 0, "no chain: {report:?}");
+    report
+}
+
+/// A world whose members are up and order, without clients of its own any more.
+fn warmed(seed: u64) -> World {
+    let mut world = World::new(&world(seed, "none"));
+    world.begin();
+    world.run_for(3_000_000);
+    assert!(world.oracle.height() > Height(3), "it orders");
+    world
+}
+
+fn assert_settles(world: &mut World) {
+    world.calm();
+    world.settle();
+    let broken = &world.oracle.broken;
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn quiet_worlds_order_and_settle_without_a_regency_change_where_timeouts_are_long() {
+    for seed in [0, 1, 4, 9] {
+        assert_eq!(
+            assert_clean(&world(seed, "none")).regencies,
+            0,
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn worlds_with_bad_links_order_and_settle() {
+    for seed in 10..16 {
+        assert_clean(&world(seed, "loss,duplicate,reorder"));
+    }
+}
+
+#[test]
+fn worlds_with_partitions_order_and_settle() {
+    for seed in 20..26 {
+        assert_clean(&world(seed, "partition"));
+    }
+}
+
+#[test]
+fn worlds_with_restarts_and_crashes_order_and_settle() {
+    for seed in 30..36 {
+        assert_clean(&world(seed, "restart,crash"));
+    }
+}
+
+#[test]
+fn worlds_with_everything_order_and_settle() {
+    for seed in 40..46 {
+        assert_clean(&world(seed, "all"));
+    }
+}
+
+#[test]
+fn committees_of_one_and_of_seven_order_and_settle() {
+    for (seed, members) in [(50, 1), (51, 7), (52, 2)] {
+        let options = Options {
+            members,
+            ..world(seed, "all")
+        };
+        assert_clean(&options);
+    }
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    for seed in [47, 49] {
+        let (first, second) = (run(&world(seed, "all")), run(&world(seed, "all")));
+        assert_eq!(first.audit, second.audit);
+        assert_eq!(first.steps, second.steps);
+        assert_ne!(first.audit, run(&world(seed + 1, "all")).audit);
+    }
+}
+
+#[test]
+fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_returns() {
+    let mut world = warmed(3);
+    let leader = world.leader().expect("somebody leads");
+    let side: Vec<bool> = (0..world.members.len())
+        .map(|member| member == leader)
+        .collect();
+    let before = world.oracle.height();
+    world.cut(&side, false);
+    world.run_for(20_000_000);
+    assert_ne!(world.leader(), Some(leader), "the others chose another");
+    assert!(world.oracle.height() > before.plus(3), "the others go on");
+    world.mend_after();
+    assert_settles(&mut world);
+    let regencies: Vec<_> = world.overviews().map(|at| at.regency).collect();
+    let seats = &regencies[..4];
+    assert!(
+        seats.iter().all(|regency| *regency == seats[0]),
+        "{seats:?}"
+    );
+}
+
+#[test]
+fn one_member_and_then_all_restart_from_their_logs() {
+    let mut world = warmed(5);
+    world.stop(1, false);
+    world.run_for(2_000_000);
+    world.start(1);
+    world.run_for(2_000_000);
+    for member in 0..world.members.len() {
+        world.stop(member, true);
+    }
+    let before = world.oracle.certified;
+    assert!(before > Height(0), "something was promised");
+    for member in 0..world.members.len() {
+        world.start(member);
+    }
+    world.run_for(5_000_000);
+    assert!(world.oracle.height() > before, "the chain goes on");
+    assert_settles(&mut world);
+}
+
+#[test]
+fn an_application_that_errs_at_one_member_is_found() {
+    let report = run(&world(8, "planted"));
+    let first = report.violations.first().expect("the planted bug is found");
+    assert_eq!(first.oracle, "agreement");
+    assert!(first.replay.contains("--seed 8"), "{first:?}");
+}
+
+#[test]
+fn many_runs_sum_up_in_the_order_of_seeds_on_any_number_of_threads() {
+    let options = Options {
+        steps: 1_000,
+        ..world(60, "all")
+    };
+    let summary = run_many(&options, 4, 2, &|_| {});
+    let alone = run_many(&options, 4, 1, &|_| {});
+    assert_eq!(summary.blocks, alone.blocks);
+    assert_eq!((summary.seeds, summary.first, summary.cores), (4, 60, 2));
+    assert_eq!(summary.violations, alone.violations);
+}
+
+#[test]
+fn faults_read_back_as_they_are_written() {
+    for text in ["none", "all", "loss", "partition,crash"] {
+        assert_eq!(text.parse::<Faults>().expect("known").to_string(), text);
+    }
+    assert!("bogus".parse::<Faults>().is_err());
+}
+
+/// Runs what the environment asks for and prints it.
+#[test]
+#[ignore = "explores; run by hand with SIM_FIRST, SIM_COUNT, SIM_STEPS, SIM_MEMBERS, SIM_FAULTS"]
+fn explore() {
+    let number = |name: &str, or: u64| {
+        std::env::var(name).map_or(or, |text| text.parse().expect("a number"))
+    };
+    let faults = std::env::var("SIM_FAULTS").unwrap_or("all".into());
+    let options = Options {
+        seed: number("SIM_FIRST", 0),
+        members: usize::try_from(number("SIM_MEMBERS", 4)).expect("a number"),
+        steps: number("SIM_STEPS", 6_000),
+        faults: faults.parse().expect("faults"),
+    };
+    let summary = run_many(&options, number("SIM_COUNT", 10), 2, &|report| {
+        println!(
+            "{} steps {} sim {:.1} wall {:.2} blocks {} reg {} {:?}",
+            report.seed,
+            report.steps,
+            report.simulated_seconds,
+            report.wall_seconds,
+            report.blocks,
+            report.regencies,
+            report.faults
+        );
+        for violation in &report.violations {
+            println!("   {}: {}", violation.oracle, violation.what);
+        }
+    });
+    println!(
+        "{} blocks, {:.1} s simulated in {:.1} s",
+        summary.blocks, summary.simulated_seconds, summary.wall_seconds
+    );
+}
