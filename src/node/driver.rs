@@ -39,6 +39,8 @@ pub(crate) const INTERNAL_MAX: usize = 8192 + GROUPS_MAX;
 pub(crate) const WORK_MAX: usize = 8192;
 /// Vectors of news that may wait for the herald; a full queue makes the replica wait.
 pub(crate) const NEWS_MAX: usize = 4096;
+/// Positions of nameless records that are kept back from the herald, at most.
+const NEWS_HELD_MAX: usize = 256;
 /// Requests of members that may wait for the disk; what comes beyond is dropped and asked again.
 pub(crate) const SERVINGS_MAX: usize = 64;
 
@@ -223,6 +225,8 @@ impl<P: Ports> Driver<P> {
             match leaving {
                 Leaving::Send(to, message) => self.send(to, &message),
                 Leaving::Saved(name, position) => self.news.push(News::Saved(name, position)),
+                // Admitted: nobody is told before more becomes of it.
+                Leaving::Emit(Event::Submitted(_, Ok(()))) => {}
                 Leaving::Emit(Event::Execute(block)) => self.ports.execute(Work::Block(block)),
                 Leaving::Emit(Event::Serve(member, wanted)) => self.ports.serve(member, wanted),
                 Leaving::Emit(event) => {
@@ -250,10 +254,19 @@ impl<P: Ports> Driver<P> {
         if let Some(group) = self.barrier.take_group() {
             self.ports.save(group.number, group.records);
         }
-        if !self.news.is_empty() {
+        if self.is_news() {
             self.ports.tell(std::mem::take(&mut self.news));
         }
         self.watch.set(self.replica.overview(), self.barrier.held());
+    }
+}
+
+impl<P> Driver<P> {
+    /// Whether the herald should be woken: where votes became durable interests nobody before the
+    /// next block does.
+    fn is_news(&self) -> bool {
+        let is_plain = |news: &News| matches!(news, News::Saved(Name::Nameless, _));
+        self.news.len() >= NEWS_HELD_MAX || !self.news.iter().all(is_plain)
     }
 }
 
