@@ -114,7 +114,7 @@ fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_returns() {
                 at.regency_state,
                 at.regency,
                 at.height,
-                at.has_work,
+                at.pool.has_work,
             )
         })
         .collect();

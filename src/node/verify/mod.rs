@@ -87,7 +87,7 @@ pub struct Fault {
 }
 
 /// Faults that are told; what is beyond is counted in a note.
-pub(crate) const FAULTS_MAX: usize = 1000;
+pub const FAULTS_MAX: usize = 1000;
 
 /// Why there is no verdict. Nothing was changed in the directory.
 #[derive(Debug, thiserror::Error)]

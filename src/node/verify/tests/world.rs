@@ -51,6 +51,7 @@ impl World {
         let cluster = Cluster {
             name: "test".into(),
             addresses: vec![(address, address)],
+            observers: Vec::new(),
             parameters: Parameters {
                 seal_every: 4,
                 expiry_blocks_max: 16,
