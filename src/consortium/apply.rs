@@ -109,7 +109,8 @@ impl Consortium {
         if let Some(certificate) = proposal.carried.clone() {
             self.on_certificate(now, Verified::vouch(certificate), out);
         }
-        // Clocks matter for a fresh proposal alone: one that may have been decided is taken as it is.
+        // Clocks matter for a fresh proposal alone: one that may have been decided is taken as it
+        // is.
         let latest = now.0.saturating_add(SKEW_MAX.0);
         if proposal.timestamp_us > latest && !self.ordering.is_bound(height) {
             return self.tell(

@@ -179,8 +179,8 @@ impl Instance {
         self.decision.as_ref()
     }
 
-    /// Whether this height must be decided: its leader proposed, or `join` seats voted, of which one
-    /// is correct and has seen a proposal. A vote of fewer opens nothing.
+    /// Whether this height must be decided: its leader proposed, or `join` seats voted, of which
+    /// one is correct and has seen a proposal. A vote of fewer opens nothing.
     pub(super) fn is_open(&self, join: usize) -> bool {
         let voters: SeatSet = self
             .writes

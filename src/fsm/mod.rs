@@ -13,6 +13,7 @@ mod message;
 mod normal;
 mod pace;
 mod regency;
+mod repair;
 mod sync;
 mod view;
 
@@ -363,7 +364,8 @@ impl Machine for Ordering {
             }
             Input::Command(command) => self.command(now, command, out),
         }
-        // Whether the progress timer must run depends on work and on what is open, and any input may change it.
+        // Whether the progress timer must run depends on work and on what is open, and any input
+        // may change it.
         self.change(now, &regency::Event::Work(self.has_work), out);
     }
 }

@@ -187,7 +187,8 @@ impl Normal {
                 context.on_valid(*height, digest);
                 Handled
             }
-            Event::Checked(_, _, false) => Handled, // The replica named the fault; WRITE just never goes out.
+            // WRITE just never goes out.
+            Event::Checked(_, _, false) => Handled,
             Event::Resend => {
                 self.resend(context);
                 Handled

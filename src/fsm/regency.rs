@@ -406,7 +406,8 @@ impl RegencyChange {
             self.ignored += 1;
             return Handled;
         }
-        // Who sent a void one is not known here: a true set may have been stripped of its proofs on the way.
+        // Who sent a void one is not known here: a true set may have been stripped of its proofs on
+        // the way.
         self.start(sync, context).map_or(Handled, Transition)
     }
 

@@ -485,7 +485,8 @@ fn a_committee_that_restarts_in_a_later_regency_orders_the_work_of_one_member() 
     let one = (dead + 1) % 7;
     for _ in 0..50_000 {
         for i in 0..7 {
-            // As the replica tells it: what is open is work too, and no work is told only behind work.
+            // As the replica tells it: what is open is work too, and no work is told only behind
+            // work.
             let has_work = i == one || world.nodes[i].has_open();
             if has_work {
                 world.input(i, Input::Command(Command::Work(true)));

@@ -296,16 +296,10 @@ impl Machinery {
     }
 
     fn run(self, files: Files, recovered: Recovered, options: Options) -> Result<Node, NodeError> {
-        let Recovered {
-            restored,
-            application,
-            keeper,
-            index,
-            log,
-            ..
-        } = recovered;
+        let (application, keeper, index) =
+            (recovered.application, recovered.keeper, recovered.index);
         let clock = Clock::start();
-        let (replica, watch) = wake(&files, &options, &index, restored, clock)?;
+        let (replica, watch) = wake(&files, &options, &index, recovered.restored, clock)?;
         let latest = Arc::new(Latest::new(&*application));
         let waiters = Arc::new(Waiters::default());
         let peers = peers(&files, &options.config);
@@ -322,7 +316,7 @@ impl Machinery {
         let gate = hearing.submissions();
         let who = who(&files, &options.config);
         let net = Arc::new(self.net(&files, options, peers, hearing)?);
-        let log = GroupCommit::start(log, GroupOptions::default())?;
+        let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
         let counts = Counts::new(log.counts());
 
         let mut spawn = Spawner::new(&watch);

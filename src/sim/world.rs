@@ -26,7 +26,8 @@ use crate::blocks::Genesis;
 use crate::committee::{MemberId, View};
 use crate::consortium::serve;
 use crate::consortium::{
-    self, Change, Command, Consortium, Ears, Event, Execution, HearError, Heard, Message, Timer,
+    Change, Command, Consortium, Ears, Event, Execute, Execution, HearError, Heard, Message,
+    Options as ReplicaOptions, Timer,
 };
 use crate::crypto::{Digest, Domain, Hasher, Verifier};
 use crate::fsm::PaceOptions;
@@ -201,7 +202,7 @@ impl World {
     }
 
     #[cfg(test)]
-    pub(super) fn overviews(&self) -> impl Iterator<Item = consortium::Overview> + '_ {
+    pub(super) fn overviews(&self) -> impl Iterator<Item = crate::consortium::Overview> + '_ {
         let running = self
             .members
             .iter()
@@ -289,7 +290,7 @@ impl World {
             applied,
         } = recovered;
         let height = restored.ledger.height();
-        let options = consortium::Options {
+        let options = ReplicaOptions {
             me: member.id,
             genesis: ground.genesis.clone(),
             verifier: ground.verifier,
@@ -493,7 +494,7 @@ impl World {
         }
     }
 
-    fn execute(&mut self, index: usize, block: &consortium::Execute) {
+    fn execute(&mut self, index: usize, block: &Execute) {
         let planted = self.ground.options.faults.planted && index == 1 && block.height.0 > 20;
         let member = &mut self.members[index];
         let life = member.life;
@@ -581,7 +582,8 @@ impl World {
             faults,
         } = options;
         let replay = format!(
-            "consortium simulate --seed {seed} --members {members} --steps {steps} --faults {faults}"
+            "consortium simulate --seed {seed} --members {members} --steps {steps} \
+             --faults {faults}"
         );
         let violations = self.oracle.broken.iter().map(|broken| Violation {
             seed: *seed,

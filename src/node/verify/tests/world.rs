@@ -4,6 +4,11 @@
 //! Holds: the story is what a single member writes: batches, proposals, votes, blocks,
 //! certificates. Elsewhere: what is found in it (`tests`).
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names the record that it is about"
+)]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -150,7 +155,7 @@ impl World {
             if work.is_sealed {
                 keeper.changed(work.height, application.drain_changes());
             }
-            if work.height.0 % BLOCKS_PER_COMMIT == 0 {
+            if work.height.0.is_multiple_of(BLOCKS_PER_COMMIT) {
                 keeper.commit().expect("the tables take it");
             }
         }
