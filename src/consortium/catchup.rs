@@ -19,6 +19,8 @@ use crate::machine::{Span, Time, To};
 
 /// Certified blocks that wait to be applied, at most; further extents are asked for again.
 const PENDING_MAX: usize = 4096;
+/// Bytes of batches after which the answer to one request ends.
+const FETCH_BYTES: usize = 4 << 20;
 /// How long an answer may take before another peer is asked.
 const PATIENCE: Span = Span::from_ms(200);
 /// How often a member without a seat asks for what follows.
@@ -308,9 +310,13 @@ impl Consortium {
     /// A member lacks batches: those of the pool go at once, older ones are read from the disk.
     pub(super) fn on_fetch(&mut self, from: MemberId, digests: Vec<Digest>, out: &mut Out) {
         let mut elsewhere = Vec::new();
+        let mut bytes = 0;
         for digest in digests {
             match self.pool.get(&digest) {
+                // Beyond the budget they are asked for again.
+                Some(_) if bytes > FETCH_BYTES => {}
                 Some(batch) => {
+                    bytes += batch.bytes.len();
                     out.send(To::One(from), Message::Batch(batch.bytes.clone()));
                 }
                 None => elsewhere.push(digest),

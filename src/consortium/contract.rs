@@ -78,6 +78,8 @@ pub enum Timer {
     Engine(u64),
     /// A timer of the overlay.
     Overlay(u64),
+    /// Batches that take long are told of to everybody.
+    Held,
     /// Own batches that are not committed are spread again.
     Spread,
 }

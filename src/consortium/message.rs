@@ -235,7 +235,9 @@ impl Ears {
     ) -> Result<Vec<Check>, HearError> {
         let proposal = Proposal::from_bytes(&payload.bytes)?;
         proposal.check(&self.view, height, self.ahead_max)?;
-        if proposal.digest() != payload.digest {
+        // A control body is refused until the machine that can check it is there: what it claims of keys, votes
+        // and lists would else be certified unchecked.
+        if proposal.digest() != payload.digest || proposal.body.is_control() {
             return Err(HearError::Malformed { what: "payload" });
         }
         let mut checks = Vec::new();

@@ -36,3 +36,6 @@ pub use replica::{Consortium, Options, Overview, PoolOverview, Restored};
 
 /// Bytes of a result that are remembered for repeats, at most.
 pub const OUTCOME_BYTES_MAX: usize = 256;
+
+#[cfg(test)]
+mod message_tests;

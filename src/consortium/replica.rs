@@ -6,7 +6,7 @@
 //! here or came certified.
 //! Elsewhere: applying (`apply`), sealing (`seal`), catching up (`catchup`), ordering (`fsm`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::Chain;
 use super::catchup::CatchUp;
@@ -32,6 +32,8 @@ const SPREAD: Span = Span::from_ms(1_000);
 const SPREAD_MAX: usize = 8;
 /// The wait doubles so often, at most.
 const SPREAD_ROUNDS_MAX: u32 = 5;
+/// How long a batch may take to be ordered before its holders tell everybody.
+const ECHO: Span = Span::from_ms(150);
 /// Acknowledgements in one message, at most.
 const HELD_MAX: usize = super::DIGESTS_MAX;
 
@@ -131,6 +133,8 @@ pub struct Consortium {
     pub(super) plugs: Plugs,
     /// Faults by kind; the newest of each with its evidence is told to the driver.
     faults: BTreeMap<FaultKind, u64>,
+    /// Batches of others of which only the leader was told; bounded by what the pool takes.
+    untold: BTreeSet<Digest>,
     /// What ordering was told last.
     had_work: bool,
     is_flush_armed: bool,
@@ -182,6 +186,7 @@ impl Consortium {
             view,
             options,
             faults: BTreeMap::new(),
+            untold: BTreeSet::new(),
             had_work: false,
             is_flush_armed: false,
             spread_again: None,
@@ -390,6 +395,10 @@ impl Consortium {
             pool::Taken::New => {
                 out.save(Record::Batch(bytes));
                 self.acknowledge(digest, out);
+                self.untold.insert(digest);
+                if self.untold.len() == 1 {
+                    out.arm(Timer::Held, ECHO);
+                }
                 self.on_arrived(now, &digest, out);
             }
             pool::Taken::Known => self.acknowledge(digest, out),
@@ -401,6 +410,19 @@ impl Consortium {
         let leader = self.view.member(self.ordering.regency().1);
         if let Some(leader) = leader.filter(|leader| *leader != self.options.me) {
             out.send(To::One(leader), Message::Held(vec![digest]));
+        }
+    }
+
+    /// Batches that are still here after a while: everybody learns that we hold them. Once a quorum
+    /// does, they are work for all, so a leader that does nothing with them is replaced by all.
+    fn say_held(&mut self, out: &mut Out) {
+        let untold = std::mem::take(&mut self.untold);
+        let held: Vec<Digest> = untold
+            .into_iter()
+            .filter(|d| self.pool.get(d).is_some())
+            .collect();
+        for digests in held.chunks(HELD_MAX) {
+            out.send(To::Committee, Message::Held(digests.to_vec()));
         }
     }
 
@@ -506,6 +528,7 @@ impl Consortium {
             Timer::Engine(timer) => self.gate(now, EngineInput::Timer(timer), out),
             Timer::Overlay(timer) => self.overlay(now, OverlayInput::Timer(timer), out),
             Timer::Spread => self.spread_more(out),
+            Timer::Held => self.say_held(out),
         }
     }
 

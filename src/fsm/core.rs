@@ -25,6 +25,9 @@ const DECISIONS_PER_ANSWER: usize = 8;
 /// A member at rest says where it stands after so many spans of the resend timer.
 const REST_FACTOR: u64 = 16;
 
+/// Bytes of payloads after which an answer ends.
+const ANSWER_BYTES: usize = 1 << 20;
+
 /// The shared state.
 #[derive(Debug)]
 pub(super) struct Core {
@@ -46,6 +49,8 @@ pub(super) struct Core {
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
     pub(super) heard: BTreeMap<Seat, Status>,
+    /// Whether the normal machine is in a state that votes.
+    pub(super) may_vote: bool,
     /// Counts what happened, so that a resend timer sees whether anything did.
     pub(super) moves: u64,
 }
@@ -72,12 +77,13 @@ impl Core {
             rumour: Regency(0),
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
+            may_vote: false,
             moves: 0,
         };
         let closed = core.certified().min(core.decided);
         for (height, payload) in resumed.payloads.into_iter().filter(|(h, _)| *h > closed) {
             let instance = core.instance(height);
-            instance.add_payload(&payload);
+            instance.add_payload(&payload, &[]);
             // It was written, so it was valid before the restart.
             instance.mark_valid(&payload.digest);
         }
@@ -141,7 +147,8 @@ impl Core {
             .range(self.decided.next()..)
             .map(|(_, instance)| instance);
         let is_bound = self.bound.range(self.decided.next()..).next().is_some();
-        is_bound || above.any(|instance| instance.is_open() || instance.decision().is_some())
+        let join = self.view.sizes().f + 1;
+        is_bound || above.any(|instance| instance.is_open(join) || instance.decision().is_some())
     }
 
     /// Whether something that others sent may be missing here: a decision, a block certificate, the
@@ -149,6 +156,20 @@ impl Core {
     pub(super) fn is_unsettled(&self) -> bool {
         let is_behind = !self.is_synchronised || self.rumour > self.regency;
         self.has_open() || self.decided > self.certified() || is_behind
+    }
+
+    /// The digests whose bytes others may still ask us for at `height`: what is proposed, locked, bound or decided.
+    fn kept(&self, height: Height) -> Vec<Digest> {
+        let promise = self.voter.as_ref().and_then(|voter| voter.promise(height));
+        let locked = promise.and_then(|promise| Some(promise.lock.as_ref()?.ballot.digest));
+        let instance = self.instances.get(&height);
+        let decided = instance.and_then(|i| Some(i.decision()?.ballot.digest));
+        let proposed = instance.and_then(|i| Some(i.proposed()?.digest));
+        let bound = self.bound.get(&height).copied();
+        [locked, decided, proposed, bound]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn is_decided(&self, height: Height) -> bool {
@@ -260,7 +281,7 @@ impl Scene<'_> {
     /// one barrier.
     pub(super) fn propose(&mut self, height: Height, payload: Payload) {
         let regency = self.core.regency;
-        let may = self.core.is_leading() && self.core.is_open(height);
+        let may = self.core.may_vote && self.core.is_leading() && self.core.is_open(height);
         let is_allowed = self
             .core
             .bound
@@ -276,8 +297,9 @@ impl Scene<'_> {
             return;
         };
         self.save(records);
+        let kept = self.core.kept(height);
         let instance = self.core.instance(height);
-        instance.add_payload(&payload);
+        instance.add_payload(&payload, &kept);
         instance.mark_valid(&payload.digest);
         instance.propose(vote.clone());
         // The WRITE's records go first: one sync covers both, and PROPOSE brings the bytes that it
@@ -308,8 +330,9 @@ impl Scene<'_> {
 
     /// Keeps a payload and has it checked when it is new.
     pub(super) fn take_payload(&mut self, height: Height, payload: Payload) {
-        self.core.moves += 1;
-        if self.core.instance(height).add_payload(&payload) {
+        let kept = self.core.kept(height);
+        if self.core.instance(height).add_payload(&payload, &kept) {
+            self.core.moves += 1;
             self.out.emit(Event::Check(height, payload));
         } else {
             self.advance(height);
@@ -346,7 +369,7 @@ impl Scene<'_> {
             .bound
             .get(&height)
             .is_none_or(|bound| *bound == lock.digest);
-        let may = is_open && is_allowed && self.core.is_synchronised;
+        let may = self.core.may_vote && is_open && is_allowed && self.core.is_synchronised;
         if !may || !instance.is_valid(&lock.digest) || instance.decision().is_some() {
             return;
         }
@@ -396,6 +419,9 @@ impl Scene<'_> {
 
     /// Locks on a WRITE certificate and signs ACCEPT.
     fn try_accept(&mut self, height: Height) {
+        if !self.core.may_vote {
+            return;
+        }
         let regency = self.core.regency;
         let Some(instance) = self.core.instances.get(&height) else {
             return;
@@ -483,28 +509,35 @@ impl Scene<'_> {
     pub(super) fn on_decision(&mut self, certificate: Certificate, payload: &Payload) {
         let ballot = certificate.ballot;
         if ballot.kind == Kind::Accept && self.core.is_open(ballot.height) {
-            self.core.instance(ballot.height).add_payload(payload);
+            let kept = self.core.kept(ballot.height);
+            self.core
+                .instance(ballot.height)
+                .add_payload(payload, &kept);
             self.decide(certificate);
         }
     }
 
     /// Moves the decided prefix over every decision that follows it.
     pub(super) fn grow(&mut self) {
-        let before = self.core.decided;
+        let (before, top) = (self.core.decided, self.core.top());
         while self.core.is_decided(self.core.decided.next()) {
             self.core.decided = self.core.decided.next();
         }
         if self.core.decided > before {
             self.out.emit(Event::Ordered(self.core.decided));
-            self.wake_top(before);
+            self.wake_above(top);
         }
     }
 
-    /// Heights that just came into the window may hold payloads to vote on.
-    fn wake_top(&mut self, before: Height) {
-        let woken = before.plus(self.core.options.window).next()..=self.core.top();
+    /// Heights above `top` that just came into the window may hold payloads to vote on, or be bound.
+    fn wake_above(&mut self, top: Height) {
+        if self.core.top() <= top {
+            return;
+        }
+        let woken = top.next()..=self.core.top();
         let heights: Vec<Height> = self.core.instances.range(woken).map(|(h, _)| *h).collect();
         heights.into_iter().for_each(|height| self.advance(height));
+        self.propose_bound();
     }
 
     /// A block certificate closes every height up to its own; `applied` is what the replica has
@@ -513,7 +546,7 @@ impl Scene<'_> {
         if self.core.base.is_some() && certificate.ballot.height <= self.core.certified() {
             return;
         }
-        let closed = certificate.ballot.height.min(applied);
+        let (closed, top) = (certificate.ballot.height.min(applied), self.core.top());
         self.core.base = Some(certificate);
         self.core.moves += 1;
         self.core.instances = self.core.instances.split_off(&closed.next());
@@ -521,12 +554,9 @@ impl Scene<'_> {
         if let Some(voter) = &mut self.core.voter {
             voter.forget_below(closed.next());
         }
-        if applied > self.core.decided {
-            let before = self.core.decided;
-            self.core.decided = applied;
-            self.grow();
-            self.wake_top(before);
-        }
+        self.core.decided = self.core.decided.max(applied);
+        self.grow();
+        self.wake_above(top);
     }
 
     /// Restores our own votes after a restart, so that they can be sent again.
@@ -563,10 +593,12 @@ impl Scene<'_> {
     pub(super) fn answer(&mut self, seat: Seat, status: &Status) {
         let from = status.decided.next();
         let mut messages = Vec::new();
+        let mut bytes = 0;
         for (height, instance) in self.core.instances.range(from..) {
-            if messages.len() >= DECISIONS_PER_ANSWER * 4 {
+            if messages.len() >= DECISIONS_PER_ANSWER * 4 || bytes > ANSWER_BYTES {
                 break;
             }
+            bytes += instance.bytes();
             if let Some(certificate) = instance.decision() {
                 let payload = instance.payload(&certificate.ballot.digest);
                 let decision = payload.map(|p| Message::Decision(certificate.clone(), p));
@@ -680,6 +712,13 @@ impl Scene<'_> {
             let question = self.core.status(true);
             self.send_to(from, Message::Status(question));
         }
+    }
+
+    /// Does all that votes and payloads allow at every open height: after votes were not allowed.
+    pub(super) fn advance_all(&mut self) {
+        let above = self.core.instances.range(self.core.decided.next()..);
+        let heights: Vec<Height> = above.map(|(height, _)| *height).collect();
+        heights.into_iter().for_each(|height| self.advance(height));
     }
 
     /// Asks every seat where it stands.

@@ -214,7 +214,7 @@ impl RegencyChange {
         let must_run = has_work || is_open || is_asking;
         match (must_run, self.is_armed) {
             (true, false) => {
-                self.pace.rest();
+                self.pace.begin(context.now);
                 self.arm(context);
             }
             (false, true) => {
@@ -406,14 +406,8 @@ impl RegencyChange {
             self.ignored += 1;
             return Handled;
         }
-        let leader = core.view.leader(sync.regency);
-        match self.start(sync, context) {
-            Some(state) => Transition(state),
-            None => {
-                context.fault(leader, None);
-                Handled
-            }
-        }
+        // Who sent a void one is not known here: a true set may have been stripped of its proofs on the way.
+        self.start(sync, context).map_or(Handled, Transition)
     }
 
     /// Starts the regency from what its SYNC settles; nothing when the SYNC is void.
@@ -427,10 +421,11 @@ impl RegencyChange {
         context.out.cancel(Timer::Progress(context.core.regency));
         context.core.enter(regency, true);
         context.core.bound = settled.bound;
+        context.resume_votes();
         self.asked = self.asked.max(regency);
         self.held = Some(sync);
         self.pace.adopt(settled.timeout_us);
-        self.arm(context);
+        self.is_armed = false; // Armed again as soon as there is work.
         context.arm_resend();
         context.out.emit(Told::Regency(regency, true));
         if let Some(base) = settled

@@ -23,6 +23,7 @@ mod outlets;
 mod proofs;
 mod records;
 mod recovery;
+mod reply;
 mod scribe;
 mod show;
 mod start;
@@ -37,7 +38,7 @@ pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
 pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};
 pub use self::start::{Node, Options, read_genesis, run};
-pub use self::verify::{Fault, Verdict, VerifyDir, VerifyError, verify_dir};
+pub use self::verify::{FAULTS_MAX, Fault, Verdict, VerifyDir, VerifyError, verify_dir};
 pub use self::watch::{Certified, Tip};
 
 #[cfg(test)]

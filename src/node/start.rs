@@ -336,12 +336,8 @@ impl Machinery {
             application,
             log,
         )?;
-        let sources = Sources {
-            inbox: self.inbox.1,
-            internal: self.internal.1,
-        };
         let driver = Driver::new(replica, others, ports, Arc::clone(&watch), clock);
-        spawn.driver(driver, sources)?;
+        spawn.driver(driver, self.sources())?;
         let threads = spawn.threads;
         let handle = Handle::new(Parts {
             who,
@@ -364,6 +360,13 @@ impl Machinery {
             watch,
             _store: files.store,
         })
+    }
+
+    fn sources(self) -> Sources {
+        Sources {
+            inbox: self.inbox.1,
+            internal: self.internal.1,
+        }
     }
 
     fn hearing(&self, checks: Checks, waiters: &Arc<Waiters>) -> Result<Hearing, NodeError> {

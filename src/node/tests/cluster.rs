@@ -4,7 +4,7 @@
 //! Holds: no port is named. Elsewhere: processes (`cli`).
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -19,6 +19,7 @@ use crate::node::init::{self, Cluster};
 use crate::node::{
     Config, Node, NodeError, Options, Promise, Resources, Settled, Settlement, Unusable,
 };
+use crate::node::{Verdict as Verified, VerifyDir, read_genesis, verify_dir};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -106,6 +107,25 @@ fn executed(settlement: &Settlement) -> &crate::consortium::Executed {
     }
 }
 
+/// Verifies the directory of member `number`, where nothing may be wrong.
+fn verified(dir: &Path, number: usize) -> Verified {
+    verified_in(init::member_dir(dir, number))
+}
+
+fn verified_in(dir: PathBuf) -> Verified {
+    let config = Config::load(&dir).expect("its settings");
+    let genesis = read_genesis(&dir, &config).expect("its document");
+    let progress = &mut |_, _| {};
+    let verdict = verify_dir(VerifyDir {
+        dir,
+        genesis,
+        progress,
+    });
+    let verdict = verdict.expect("it is readable");
+    assert_eq!(verdict.faults, [], "{:?}", verdict.notes);
+    verdict
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn one_member_commits_and_restarts() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -128,7 +148,11 @@ async fn one_member_commits_and_restarts() {
     let second = put(&node, 2, 2, Promise::Durable).await;
     assert!(second.certificate.is_some());
     assert_eq!(executed(&second).sequence, 1);
+    let running = verified(folder.path(), 0);
+    assert!(running.height >= Height(2) && running.notes[0].contains("process"));
     node.shutdown().expect("a clean end");
+    let ended = verified(folder.path(), 0);
+    assert!(ended.height >= running.height && ended.signatures >= 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -159,6 +183,10 @@ async fn four_members_commit_and_one_comes_back() {
     caught_up.expect("in time").expect("it runs");
     for node in nodes {
         node.shutdown().expect("a clean end");
+    }
+    for number in 0..4 {
+        let verdict = verified(folder.path(), number);
+        assert!(verdict.height > Height(0) && verdict.signatures > 16);
     }
 }
 
@@ -200,6 +228,7 @@ async fn an_observer_follows_serves_and_passes_submissions_on() {
     for node in nodes {
         node.shutdown().expect("a clean end");
     }
+    assert!(verified_in(dir).height > Height(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

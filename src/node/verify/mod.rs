@@ -87,7 +87,7 @@ pub struct Fault {
 }
 
 /// Faults that are told; what is beyond is counted in a note.
-pub(crate) const FAULTS_MAX: usize = 1000;
+pub const FAULTS_MAX: usize = 1000;
 
 /// Why there is no verdict. Nothing was changed in the directory.
 #[derive(Debug, thiserror::Error)]
@@ -278,7 +278,7 @@ impl Look<'_> {
                 file: self.name.join(&finding.file).display().to_string(),
                 height: match finding.place {
                     Place::Height(height) => height.0,
-                    Place::Tip | Place::At(_) | Place::Batch(_) => tip.0,
+                    Place::Tip | Place::At(_) | Place::Batch(..) => tip.0,
                 },
                 what: finding.what,
             })
