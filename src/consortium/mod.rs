@@ -28,7 +28,7 @@ pub use gate::PlugError;
 pub use ledger::{Decided, Ledger};
 pub use lookup::Lookup;
 pub use message::{
-    Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message,
+    Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message, Opened,
     VOTES_BYTES_MAX,
 };
 pub use pool::Pool;

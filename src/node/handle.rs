@@ -8,9 +8,9 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
-use crossbeam_channel::Sender;
 use tokio::sync::{oneshot, watch};
 
+use super::bell::Ringing;
 use super::driver::Internal;
 use super::ears::{Dropped, Gate, Submission};
 use super::executor::Latest;
@@ -60,7 +60,7 @@ pub(crate) const ANSWER_CLASSES: usize = 5;
 pub(crate) struct Parts {
     pub(crate) who: Who,
     pub(crate) gate: Gate,
-    pub(crate) internal: Sender<Internal>,
+    pub(crate) internal: Ringing<Internal>,
     pub(crate) index: Arc<Index>,
     pub(crate) latest: Arc<Latest>,
     pub(crate) waiters: Arc<Waiters>,

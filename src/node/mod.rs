@@ -5,6 +5,7 @@
 //! Elsewhere: decisions (`consortium`), what is asked over HTTP (`api`).
 
 mod barrier;
+mod bell;
 mod clock;
 pub mod config;
 mod driver;
@@ -18,6 +19,7 @@ mod index;
 pub mod init;
 mod keeper;
 pub mod keys;
+mod known;
 mod metrics;
 mod outlets;
 mod proofs;

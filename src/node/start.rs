@@ -9,11 +9,11 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
+use super::bell::{self, Bell, Ringing};
 use super::clock::Clock;
 use super::config::Config;
 use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
@@ -25,6 +25,7 @@ use super::herald::Waiters;
 use super::host;
 use super::index::Index;
 use super::keys;
+use super::known::Known;
 use super::recovery::{self, Opening, Recovered};
 use super::scribe::NOTES_MAX;
 use super::threads::{Helpers, Spawner, no_thread};
@@ -69,7 +70,7 @@ impl Options {
 pub struct Node {
     handle: Handle,
     net: Arc<Net>,
-    internal: Sender<Internal>,
+    internal: Ringing<Internal>,
     threads: Vec<JoinHandle<()>>,
     watch: Arc<Watch>,
     // Held until everything else has ended.
@@ -277,16 +278,19 @@ const END_MAX: Duration = Duration::from_secs(6);
 
 /// The channels between the threads.
 struct Machinery {
-    inbox: (Sender<Inputs>, Receiver<Inputs>),
-    internal: (Sender<Internal>, Receiver<Internal>),
+    bell: Arc<Bell>,
+    inbox: (Ringing<Inputs>, Receiver<Inputs>),
+    internal: (Ringing<Internal>, Receiver<Internal>),
     threads: usize,
 }
 
 impl Machinery {
     fn new(config: &Config) -> Result<Self, NodeError> {
+        let bell = Arc::new(Bell::default());
         Ok(Self {
-            inbox: bounded(INBOX_MAX),
-            internal: bounded(INTERNAL_MAX),
+            inbox: bell::under(&bell, INBOX_MAX),
+            internal: bell::under(&bell, INTERNAL_MAX),
+            bell,
             threads: config.verify_threads(),
         })
     }
@@ -312,6 +316,7 @@ impl Machinery {
             ears: replica.ears(),
             application: (files.plugin.make)(),
             dropped: Arc::clone(&dropped),
+            known: Known::default(),
         };
         let hearing = Arc::new(self.hearing(checks, &waiters)?);
         let gate = hearing.submissions();
@@ -321,7 +326,7 @@ impl Machinery {
         let counts = Counts::new(log.counts());
 
         let mut spawn = Spawner::new(&watch);
-        let (notes, noted) = bounded(NOTES_MAX);
+        let (notes, noted) = sync_channel(NOTES_MAX);
         let internal = self.internal.0.clone();
         spawn.scribe(keeper, noted)?;
         let ports = spawn.helpers(
@@ -366,6 +371,7 @@ impl Machinery {
         Sources {
             inbox: self.inbox.1,
             internal: self.internal.1,
+            bell: self.bell,
         }
     }
 
