@@ -343,7 +343,6 @@ impl Machinery {
         )?;
         let driver = Driver::new(replica, others, ports, Arc::clone(&watch), clock);
         spawn.driver(driver, self.sources())?;
-        let threads = spawn.threads;
         let handle = Handle::new(Parts {
             who,
             gate,
@@ -361,7 +360,7 @@ impl Machinery {
             handle,
             net,
             internal,
-            threads,
+            threads: spawn.threads,
             watch,
             _store: files.store,
         })
