@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::handle::{Handle, Parts};
 use super::herald::{Promise, Refused, Settled, Settlement};
 use super::proofs::{self, LookError};
+use super::reply::reply;
 use super::{keys, metrics, show};
 use crate::api;
 use crate::api::{Answer, Answers, Refusal, Wait};
@@ -270,18 +271,9 @@ fn done(
     block: Option<Digest>,
     (persistence, certificate): (Wait, Option<Certificate>),
 ) -> api::Submitted {
-    let place = (executed.height, executed.index);
     // Once it is durable the certificate says more than our word.
-    let reply = (persistence != Wait::Durable).then(|| {
-        let name = (&client, sequence);
-        let chain = parts.who.genesis.chain();
-        let statement = api::reply_statement(&chain, name, place, &executed.outcome_digest);
-        api::Reply {
-            member: parts.who.me,
-            outcome: executed.outcome_digest,
-            signature: parts.who.identity.sign(&statement),
-        }
-    });
+    let is_durable = persistence == Wait::Durable;
+    let reply = (!is_durable).then(|| reply(parts, &client, sequence, executed));
     api::Submitted {
         client,
         sequence,

@@ -25,6 +25,7 @@ mod outlets;
 mod proofs;
 mod records;
 mod recovery;
+mod reply;
 mod scribe;
 mod show;
 mod start;

@@ -335,14 +335,8 @@ impl Machinery {
             application,
             log,
         )?;
-        let sources = Sources {
-            inbox: self.inbox.1,
-            internal: self.internal.1,
-            bell: self.bell,
-        };
         let driver = Driver::new(replica, others, ports, Arc::clone(&watch), clock);
-        spawn.driver(driver, sources)?;
-        let threads = spawn.threads;
+        spawn.driver(driver, self.sources())?;
         let handle = Handle::new(Parts {
             who,
             gate,
@@ -360,10 +354,18 @@ impl Machinery {
             handle,
             net,
             internal,
-            threads,
+            threads: spawn.threads,
             watch,
             _store: files.store,
         })
+    }
+
+    fn sources(self) -> Sources {
+        Sources {
+            inbox: self.inbox.1,
+            internal: self.internal.1,
+            bell: self.bell,
+        }
     }
 
     fn hearing(&self, checks: Checks, waiters: &Arc<Waiters>) -> Result<Hearing, NodeError> {

@@ -4,7 +4,7 @@
 //! Holds: no port is named. Elsewhere: processes (`cli`).
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -109,7 +109,10 @@ fn executed(settlement: &Settlement) -> &crate::consortium::Executed {
 
 /// Verifies the directory of member `number`, where nothing may be wrong.
 fn verified(dir: &Path, number: usize) -> Verified {
-    let dir = init::member_dir(dir, number);
+    verified_in(init::member_dir(dir, number))
+}
+
+fn verified_in(dir: PathBuf) -> Verified {
     let config = Config::load(&dir).expect("its settings");
     let genesis = read_genesis(&dir, &config).expect("its document");
     let progress = &mut |_, _| {};
@@ -225,6 +228,7 @@ async fn an_observer_follows_serves_and_passes_submissions_on() {
     for node in nodes {
         node.shutdown().expect("a clean end");
     }
+    assert!(verified_in(dir).height > Height(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

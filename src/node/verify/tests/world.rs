@@ -323,8 +323,9 @@ pub(super) fn block_at(records: &[Record], height: u64) -> usize {
 
 /// The block at `index` of `records`.
 pub(super) fn block_mut(records: &mut [Record], index: usize) -> &mut Block {
-    match &mut records[index] {
-        Record::Block(block) => block,
-        other => panic!("not a block: {other:?}"),
-    }
+    let record = &mut records[index];
+    let Record::Block(block) = record else {
+        panic!("not a block: {record:?}");
+    };
+    block
 }
