@@ -106,7 +106,7 @@ const SIGNERS: &[(&str, &str)] = &[
         "proofs that a consensus key is held",
     ),
     ("src/blocks/transaction.rs", "groups of a client"),
-    ("src/node/host.rs", "replies to clients"),
+    ("src/node/reply.rs", "replies to clients"),
     ("src/sim/clients.rs", "groups of clients that do wrong"),
     ("src/net/tls.rs", "certificates of transport connections"),
     (
