@@ -4,11 +4,6 @@
 //! Holds: the story is what a single member writes: batches, proposals, votes, blocks,
 //! certificates. Elsewhere: what is found in it (`tests`).
 
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "a test names the record that it is about"
-)]
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
