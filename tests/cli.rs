@@ -234,6 +234,44 @@ fn a_closed_standard_output_ends_quietly() {
     assert!(!talk.contains("panicked"), "{talk}");
 }
 
+#[test]
+fn the_registries_are_listed_and_dev_takes_what_fits_its_place() {
+    let home = tempfile::tempdir().expect("a folder");
+    let named = |verb: &str, name: &str| {
+        let listed = json(&run(home.path(), &[verb, "-o", "json"]));
+        let plugs = listed[verb].as_array().expect("a list").clone();
+        let found = plugs.into_iter().find(|plug| plug["name"] == name);
+        found.unwrap_or_else(|| panic!("{verb} lacks {name}"))
+    };
+    let certified = named("engines", "certified");
+    assert_eq!(certified["roles"], serde_json::json!(["group"]));
+    assert_eq!(certified["finality"], "certificate");
+    let ordering = named("engines", "mod-smart");
+    assert_eq!(ordering["roles"], serde_json::json!(["committee"]));
+    for (verb, name) in [("overlays", "full-gossip"), ("applications", "kv")] {
+        assert!(
+            !named(verb, name)["about"]
+                .as_str()
+                .expect("text")
+                .is_empty()
+        );
+    }
+    let cases = [
+        ("--committee-engine", "certified", "mod-smart"),
+        ("--group-engine", "mod-smart", "certified"),
+        ("--group-engine", "nothing", "certified"),
+        ("--overlay", "nothing", "full-gossip"),
+        ("--application", "nothing", "kv"),
+    ];
+    for (flag, given, known) in cases {
+        let refused = run(home.path(), &["dev", "--dir", "none", flag, given]);
+        assert_eq!(code(&refused), 2, "{flag} {given}");
+        let talk = err(&refused);
+        assert!(talk.contains(given) && talk.contains(known), "{talk}");
+        assert!(!home.path().join("none").exists(), "nothing is made");
+    }
+}
+
 /// A `dev` that ends with the test.
 struct Dev(Child);
 
@@ -246,8 +284,10 @@ impl Dev {
             "4",
             "--dir",
             "ledger",
+            "--observers",
+            "1",
             "--seconds",
-            "120",
+            "240",
         ];
         let started = command.args(words).stdout(Stdio::piped()).spawn();
         let mut child = started.expect("it starts");
@@ -330,5 +370,58 @@ fn a_ledger_takes_proves_and_tells_what_was_put() {
     assert_eq!(
         (&status["quorum"], &status["faults_tolerated"]),
         (&3.into(), &1.into())
+    );
+}
+
+#[test]
+fn an_observer_answers_figures_are_counted_and_an_ended_member_has_no_process() {
+    let home = tempfile::tempdir().expect("a folder");
+    let home = home.path();
+    let _dev = Dev::start(home);
+    let cluster = || -> Value {
+        let text = fs::read_to_string(home.join("ledger/cluster.json")).expect("is there");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let observer = cluster()["observers"][0].clone();
+    let url = observer["api"].as_str().expect("an address").to_owned();
+    let genesis = ["--genesis", "ledger/genesis.json", "-o", "json", "--api"];
+    let ask = |words: &[&str]| run(home, &[&genesis[..], &[&url], words].concat());
+    let put = ask(&["submit", "put", "seen", "from afar"]);
+    assert_eq!(code(&put), 0, "{}", err(&put));
+    let got = ask(&["get", "seen", "--certified"]);
+    assert_eq!(json(&got)["value"], "from afar");
+    let status = json(&run(home, &["status", "--dir", "ledger", "-o", "json"]));
+    let members = status["members"].as_array().expect("a list");
+    let watching = members.iter().filter(|row| row["role"] == "observer");
+    assert_eq!((members.len(), watching.count()), (5, 1));
+
+    let words = [
+        "bench",
+        "--dir",
+        "ledger",
+        "--seconds",
+        "1",
+        "--clients",
+        "4",
+    ];
+    let figures = json(&run(home, &[&words[..], &["-o", "json"]].concat()));
+    for field in ["fsyncs_per_second", "log_bytes_per_tx"] {
+        assert!(figures[field].as_f64().expect(field) > 0.0, "{figures}");
+    }
+
+    let pid = cluster()["members"][3]["pid"].to_string();
+    let killed = Command::new("kill").args(["-9", &pid]).status();
+    assert!(killed.expect("kill runs").success());
+    let is_noted = (0..100).any(|_| {
+        run(home, &["status", "--dir", "ledger"]);
+        cluster()["members"][3]["pid"].is_null()
+    });
+    assert!(is_noted, "{}", cluster());
+    let again = program(home)
+        .args(["start", "--until-input-ends", "--dir", "ledger/member-3"])
+        .output();
+    assert!(
+        again.expect("it runs").status.success(),
+        "its folder is good"
     );
 }

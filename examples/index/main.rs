@@ -204,7 +204,9 @@ impl Ledger {
                     } if proved == key.as_bytes() && value.as_deref() == Some(want.as_bytes()) => {
                         Ok(())
                     }
-                    other => Err(format!("{key}: the proof shows {other:?}").into()),
+                    other @ (Shown::State { .. } | Shown::Transaction(_)) => {
+                        Err(format!("{key}: the proof shows {other:?}").into())
+                    }
                 }
             })
             .await?;

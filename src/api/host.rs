@@ -76,6 +76,10 @@ pub trait Host: Send + Sync + 'static {
     /// The membership list of the chain.
     fn membership(&self) -> Answer<'_, Membership>;
 
+    /// A request was answered with this status, whatever it asked for. Called for every request;
+    /// must be quick.
+    fn answered(&self, status: u16);
+
     /// Every metric in the OpenMetrics text format.
     fn metrics(&self) -> String;
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use tokio::sync::{Semaphore, watch};
 
@@ -123,6 +125,13 @@ const fn route(path: &'static str, handler: fn() -> MethodRouter<Door>) -> Route
     Route { path, handler }
 }
 
+/// Tells the host how a request was answered.
+async fn count(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    door.host.answered(response.status().as_u16());
+    response
+}
+
 /// The router over `door`.
 pub(super) fn router(door: Door) -> Router {
     ROUTES
@@ -134,5 +143,6 @@ pub(super) fn router(door: Door) -> Router {
         .method_not_allowed_fallback(reads::unknown_method)
         // The handler that reads a body bounds it by the genesis document.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(door.clone(), count))
         .with_state(door)
 }

@@ -445,6 +445,15 @@ async fn metrics_say_which_format_they_have() {
     assert_eq!(metrics.text().await.expect("text"), "# EOF\n");
 }
 
+#[tokio::test]
+async fn the_host_hears_how_every_request_was_answered() {
+    let door = Running::start(Script::default(), Limits::default()).await;
+    for path in ["/livez", "/nowhere", "/v1/status", "/v1/blocks/high"] {
+        door.get(path).await;
+    }
+    assert_eq!(door.host.asked().statuses, [200, 404, 200, 400]);
+}
+
 #[test]
 fn bytes_stand_as_text_where_people_can_read_them() {
     for (bytes, text, encoding) in [

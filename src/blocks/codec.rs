@@ -6,6 +6,8 @@
 //! anything over its bound before it allocates. Elsewhere: signed and hashed bytes
 //! (`crypto::SignBytes`), which never come from here.
 
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -62,10 +64,35 @@ pub fn decode<T: Serialize + DeserializeOwned>(
     let (value, used) = decoded.map_err(|error| DecodeError::Malformed {
         reason: error.to_string(),
     })?;
-    if used != bytes.len() || encode(&value) != bytes {
+    if used != bytes.len() || !encodes_to(&value, bytes) {
         return Err(DecodeError::NotCanonical);
     }
     Ok(value)
+}
+
+/// Whether `value` encodes to exactly `bytes`; compares piece by piece instead of building a copy.
+fn encodes_to<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
+    let config = bincode::config::standard().with_fixed_int_encoding();
+    let mut same = Same { rest: bytes };
+    let written = bincode::serde::encode_into_writer(value, &mut same, config);
+    written.is_ok() && same.rest.is_empty()
+}
+
+/// Takes only the bytes that it expects.
+struct Same<'a> {
+    rest: &'a [u8],
+}
+
+impl Writer for Same<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        match self.rest.strip_prefix(bytes) {
+            Some(rest) => {
+                self.rest = rest;
+                Ok(())
+            }
+            None => Err(EncodeError::UnexpectedEnd),
+        }
+    }
 }
 
 fn decode_below<T: DeserializeOwned, const LIMIT: usize>(

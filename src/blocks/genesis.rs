@@ -17,6 +17,8 @@ use super::transaction::{GROUP_OVERHEAD_BYTES, GROUP_TRANSACTIONS_MAX};
 use crate::committee::{Height, KeyProof, MemberId, SEATS_MAX, SeatKey, View, ViewError, ViewId};
 use crate::crypto::{Digest, Domain, PublicKey, SignBytes, Tag, Verifier, sha256};
 
+/// The most heights above a certificate: so many blocks with all they may inline fit one extent.
+const AHEAD_MAX: u32 = 90;
 /// The latest founding time: headers must be able to count on from it.
 const FOUNDED_US_MAX: u64 = 253_402_300_800_000_000;
 /// The longest name of a member or chain, in bytes.
@@ -395,8 +397,8 @@ impl Parameters {
             (
                 "ahead_max",
                 self.ahead_max >= self.window.saturating_add(self.seal_every)
-                    && self.ahead_max <= 4096,
-                "at least window + seal_every and at most 4096",
+                    && self.ahead_max <= AHEAD_MAX,
+                "at least window + seal_every and at most 90",
             ),
             (
                 "expiry_blocks_max",

@@ -24,7 +24,7 @@ pub const PROPOSAL_BYTES_MAX: usize = 960 << 10;
 
 /// Bytes of all batches that ride inline in one proposal, at most; larger ones are spread and
 /// named.
-pub const INLINE_BYTES_MAX: usize = 256 << 10;
+pub const INLINE_BYTES_MAX: usize = 32 << 10;
 
 /// Why nobody may vote for a proposal. Its leader is at fault; nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

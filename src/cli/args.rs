@@ -155,6 +155,9 @@ pub(crate) enum ToolVerb {
     /// Lists the membership protocols.
     #[command(after_help = "Example:  consortium overlays -o json")]
     Overlays,
+    /// Lists the state machines that a ledger can run.
+    #[command(after_help = "Example:  consortium applications -o json")]
+    Applications,
     /// Prints completions for a shell.
     #[command(after_help = "Example:  consortium completions bash > \
         /etc/bash_completion.d/consortium")]
@@ -239,8 +242,8 @@ pub(crate) struct DevArgs {
     /// Members with a seat.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) members: u16,
-    /// Members without a seat.
-    #[arg(long, default_value_t = 0)]
+    /// Members without a seat: they follow, serve reads and pass submissions on.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=16))]
     pub(crate) observers: u16,
     /// The state machine.
     #[arg(long, default_value = "kv")]

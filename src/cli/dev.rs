@@ -19,14 +19,14 @@ use super::processes::{Processes, Wish};
 use super::target::{Cluster, seconds};
 
 pub(crate) async fn run(common: &Common, args: &DevArgs) -> Result<ExitCode, Failure> {
-    refuse_what_is_not_here(args)?;
+    let wish = Wish::of(args)?;
     let limit = args.seconds.map(|s| seconds(s, "--seconds")).transpose()?;
     let mut signals = Signals::listen()?;
     let dir = match &common.dir {
         Some(dir) => dir.clone(),
         None => temporary("dev")?,
     };
-    let mut processes = Processes::start(&dir, &Wish::from(args))?;
+    let mut processes = Processes::start(&dir, &wish)?;
     let ready = tokio::select! {
         ready = processes.ready() => ready,
         () = signals.any() => {
@@ -83,8 +83,7 @@ fn greet(common: &Common, processes: &Processes) {
 
 fn members_table(cluster: &Cluster) -> String {
     let rows: Vec<Vec<String>> = cluster
-        .members
-        .iter()
+        .all()
         .map(|member| {
             vec![
                 member.name.clone(),
@@ -97,33 +96,6 @@ fn members_table(cluster: &Cluster) -> String {
         })
         .collect();
     table(&["name", "pid", "api", "metrics", "p2p", "id"], &rows)
-}
-
-fn refuse_what_is_not_here(args: &DevArgs) -> Result<(), Failure> {
-    let choices = [
-        (
-            "--committee-engine",
-            args.committee_engine.as_str(),
-            "mod-smart",
-        ),
-        ("--group-engine", args.group_engine.as_str(), "certified"),
-        ("--overlay", args.overlay.as_str(), "full-gossip"),
-    ];
-    for (flag, given, here) in choices {
-        if given != here {
-            return Err(Failure::not_yet(
-                &format!("{flag} {given}"),
-                &format!("{flag} {here}"),
-            ));
-        }
-    }
-    if args.observers > 0 {
-        return Err(Failure::not_yet(
-            "--observers",
-            "every member has a seat: --members",
-        ));
-    }
-    Ok(())
 }
 
 /// A new folder for this ledger alone, in the system's place for such.

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::args::{Common, ConfigAction, ConfigArgs, InitArgs, KeyAction, KeyArgs};
 use super::failure::Failure;
 use super::output::{Output, pairs, say};
-use super::{ports, seam};
+use super::{ports, seam, tools};
 use crate::blocks::{Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
 use crate::committee::MemberId;
 use crate::crypto::{Digest, PublicKey};
@@ -121,7 +121,7 @@ struct MadeMember {
 
 pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure> {
     let parameters = Parameters {
-        application: known_application(&args.application)?,
+        application: tools::known_application(&args.application)?,
         clients: clients(&args.client)?,
         ..Parameters::default()
     };
@@ -137,8 +137,10 @@ pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure
             let plan = seam::Plan {
                 name: args.name.clone(),
                 addresses: ports::free_pairs(members.into())?,
+                observers: Vec::new(),
                 parameters,
                 tables: super::args::Tables::default().name(),
+                overlay: seam::default_overlay(),
                 signs_operations: false,
             };
             (dir.join("genesis.json"), seam::make_cluster(dir, &plan)?)
@@ -217,16 +219,6 @@ fn clients(keys: &[String]) -> Result<Clients, Failure> {
         key.map_err(|error| Failure::usage(error, "a client key is 64 hex digits"))
     });
     Ok(Clients::Listed(keys.collect::<Result<_, _>>()?))
-}
-
-/// The name of an application that this binary runs.
-pub(crate) fn known_application(name: &str) -> Result<String, Failure> {
-    let registry = crate::application::Registry::standard();
-    let registry = registry.map_err(|error| Failure::refused(error, "build without that crate"))?;
-    match registry.get(name) {
-        Ok(plugin) => Ok(plugin.name.to_owned()),
-        Err(error) => Err(Failure::usage(error, "choose one of those")),
-    }
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

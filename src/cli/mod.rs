@@ -81,6 +81,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             ToolVerb::Simulate(args) => simulate::run(&common, &args),
             ToolVerb::Engines => tools::engines(&common),
             ToolVerb::Overlays => tools::overlays(&common),
+            ToolVerb::Applications => tools::applications(&common),
             ToolVerb::Completions(args) => tools::completions(&common, &args),
             ToolVerb::Man(args) => tools::man(&common, &args),
         },

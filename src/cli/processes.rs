@@ -18,8 +18,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::args::{DevArgs, Tables};
 use super::failure::{Exit, Failure};
 use super::output::say;
-use super::target::{CLUSTER_FILE, Cluster, ClusterMember, read_genesis};
-use super::{keys, ports, seam};
+use super::target::{Cluster, ClusterMember, read_genesis};
+use super::tools::Seat;
+use super::{ports, seam, tools};
 use crate::blocks::Parameters;
 use crate::client::Api;
 use crate::committee::Sizes;
@@ -39,17 +40,38 @@ const LOG_FILE: &str = "member.log";
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     pub(crate) members: u16,
-    pub(crate) application: String,
+    pub(crate) observers: u16,
+    pub(crate) parameters: Parameters,
+    pub(crate) overlay: String,
     pub(crate) tables: Tables,
 }
 
-impl From<&DevArgs> for Wish {
-    fn from(args: &DevArgs) -> Self {
+impl Wish {
+    /// So many members with every default.
+    pub(crate) fn plain(members: u16, tables: Tables) -> Self {
         Self {
-            members: args.members,
-            application: args.application.clone(),
-            tables: args.tables,
+            members,
+            observers: 0,
+            parameters: Parameters::default(),
+            overlay: seam::default_overlay(),
+            tables,
         }
+    }
+
+    /// What the flags of `dev` say; every name must be of this binary and fit its place.
+    pub(crate) fn of(args: &DevArgs) -> Result<Self, Failure> {
+        let parameters = Parameters {
+            application: tools::known_application(&args.application)?,
+            committee_engine: tools::known_engine(&args.committee_engine, Seat::Committee)?,
+            group_engine: tools::known_engine(&args.group_engine, Seat::Group)?,
+            ..Parameters::default()
+        };
+        Ok(Self {
+            observers: args.observers,
+            parameters,
+            overlay: tools::known_overlay(&args.overlay)?,
+            ..Self::plain(args.members, args.tables)
+        })
     }
 }
 
@@ -66,6 +88,8 @@ struct Process {
     child: Child,
     /// Its end ends the member.
     input: Option<ChildStdin>,
+    pid: Option<u32>,
+    has_seat: bool,
     has_ended: bool,
 }
 
@@ -73,10 +97,18 @@ impl Processes {
     /// Starts the ledger in `dir`, which is made where it is absent or empty.
     pub(crate) fn start(dir: &Path, wish: &Wish) -> Result<Self, Failure> {
         let mut cluster = match known(dir)? {
-            Some(cluster) => cluster,
+            Some(cluster) => {
+                if cluster.observers.len() != usize::from(wish.observers) {
+                    let count = cluster.observers.len();
+                    say(format!(
+                        "note: this ledger is here already, with {count} observers"
+                    ));
+                }
+                cluster
+            }
             None => make(dir, wish)?,
         };
-        for member in &cluster.members {
+        for member in cluster.all() {
             for address in [&member.p2p, member.api.trim_start_matches("http://")] {
                 let parsed = address.parse();
                 if parsed.is_ok_and(|address| !ports::is_free(address)) {
@@ -88,9 +120,10 @@ impl Processes {
             }
         }
         let mut running = Vec::new();
-        for member in &mut cluster.members {
-            let process = spawn(member)?;
-            member.pid = process.child.id();
+        let seats = cluster.members.len();
+        for (number, member) in cluster.all_mut().enumerate() {
+            let process = spawn(member, number < seats)?;
+            member.pid = process.pid;
             running.push(process);
         }
         let dir = dir.to_owned();
@@ -104,23 +137,21 @@ impl Processes {
     /// Waits until a transaction can be committed, and a little for those beyond a quorum.
     pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        let doors = self
-            .cluster
-            .members
-            .iter()
-            .map(|member| Api::new(&member.api));
+        let doors = self.cluster.all().map(|member| Api::new(&member.api));
         let doors: Vec<Api> = doors.collect::<Result<_, _>>()?;
-        let quorum = Sizes::of(doors.len().max(1)).q;
+        let seats = self.cluster.members.len();
+        let quorum = Sizes::of(seats.max(1)).q;
         let mut since_quorum = None;
         loop {
             let asks = doors
                 .iter()
                 .map(|door| door.is_ready(Duration::from_secs(1)));
-            let ready = join_all(asks).await.into_iter().filter(|is| *is).count();
+            let answers = join_all(asks).await;
+            let ready = answers.iter().filter(|is| **is).count();
             if ready == doors.len() {
                 return Ok(());
             }
-            if ready >= quorum {
+            if answers.iter().take(seats).filter(|is| **is).count() >= quorum {
                 let since = *since_quorum.get_or_insert_with(Instant::now);
                 if since.elapsed() > LATE_LIMIT {
                     say(format!(
@@ -131,7 +162,8 @@ impl Processes {
                 }
             }
             self.look_for_ended();
-            let alive = self.running.iter().filter(|p| !p.has_ended).count();
+            let alive = self.running.iter().filter(|p| p.has_seat && !p.has_ended);
+            let alive = alive.count();
             if alive < quorum {
                 return Err(self.too_few(alive, quorum));
             }
@@ -159,6 +191,7 @@ impl Processes {
         for process in self.running.iter_mut().filter(|process| !process.has_ended) {
             if let Ok(Some(status)) = process.child.try_wait() {
                 process.has_ended = true;
+                process.note_end(&self.dir);
                 say(format!(
                     "{} ended ({status}); start it again: consortium start --dir {}",
                     process.name,
@@ -180,14 +213,12 @@ impl Processes {
         let _which = futures_util::future::select_all(waits).await;
     }
 
-    /// Writes `cluster.json`, whole or not at all.
-    pub(crate) fn write(&self) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(&self.cluster);
-        let text = text.expect("addresses and names have a JSON form") + "\n";
-        let path = self.dir.join(CLUSTER_FILE);
-        let draft = self.dir.join(format!("{CLUSTER_FILE}.draft"));
-        let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path));
-        written.map_err(|error| Failure::file(&path, &error))
+    /// Writes `cluster.json`; who ended has no process there.
+    pub(crate) fn write(&mut self) -> Result<(), Failure> {
+        for (member, process) in self.cluster.all_mut().zip(&self.running) {
+            member.pid = process.pid.filter(|_| !process.has_ended);
+        }
+        self.cluster.write(&self.dir)
     }
 
     /// Asks every member to end, waits, and ends those that do not.
@@ -196,10 +227,12 @@ impl Processes {
             .iter_mut()
             .for_each(|process| process.input = None);
         let waits = self.running.iter_mut().map(|process| process.child.wait());
-        if timeout(END_LIMIT, join_all(waits)).await.is_ok() {
-            return;
-        }
+        let has_timed_out = timeout(END_LIMIT, join_all(waits)).await.is_err();
         for process in &mut self.running {
+            process.note_end(&self.dir);
+            if !has_timed_out {
+                continue;
+            }
             if let Ok(None) = process.child.try_wait() {
                 say(format!("{} does not end; it is killed", process.name));
             }
@@ -210,10 +243,20 @@ impl Processes {
     }
 }
 
+impl Process {
+    /// Takes its process out of `cluster.json`, unless the member was started again since.
+    fn note_end(&self, folder: &Path) {
+        let ended = |pid: Option<u32>| pid.filter(|_| pid != self.pid);
+        if let Err(failure) = Cluster::note_pid(folder, &self.dir, ended) {
+            say(format!("note: {}", failure.what));
+        }
+    }
+}
+
 /// The ledger that `dir` holds already; nothing where it is absent or empty.
 fn known(dir: &Path) -> Result<Option<Cluster>, Failure> {
     if let Some(cluster) = Cluster::read(dir)? {
-        let is_whole = cluster.members.iter().all(|member| member.dir.is_dir());
+        let is_whole = cluster.all().all(|member| member.dir.is_dir());
         if is_whole {
             return Ok(Some(cluster));
         }
@@ -236,13 +279,13 @@ fn known(dir: &Path) -> Result<Option<Cluster>, Failure> {
 }
 
 fn make(dir: &Path, wish: &Wish) -> Result<Cluster, Failure> {
+    let mut addresses = ports::free_pairs(usize::from(wish.members + wish.observers))?;
     let plan = seam::Plan {
         name: "dev".into(),
-        addresses: ports::free_pairs(wish.members.into())?,
-        parameters: Parameters {
-            application: keys::known_application(&wish.application)?,
-            ..Parameters::default()
-        },
+        observers: addresses.split_off(wish.members.into()),
+        addresses,
+        parameters: wish.parameters.clone(),
+        overlay: wish.overlay.clone(),
         tables: wish.tables.name(),
         signs_operations: true,
     };
@@ -258,28 +301,30 @@ fn describe(dir: &Path) -> Result<Cluster, Failure> {
         .map_err(|error| Failure::file(dir, &error))?;
     let path = dir.join("genesis.json");
     let genesis = read_genesis(&path)?;
-    let mut members = Vec::new();
-    for number in 0..genesis.founders.len() {
-        let member = seam::member_dir(&dir, number);
-        let checked = seam::check_member(&member)?;
-        members.push(ClusterMember {
-            id: checked.member,
-            name: checked.name,
-            dir: member,
-            pid: None,
-            p2p: checked.p2p,
-            metrics: format!("{}/metrics", checked.api),
-            api: checked.api,
-        });
-    }
+    let members = (0..genesis.founders.len()).map(|number| seam::member_dir(&dir, number));
+    let observers = (0..).map(|number| seam::observer_dir(&dir, number));
+    let observers = observers.take_while(|dir| dir.is_dir());
     Ok(Cluster {
+        members: members.map(describe_one).collect::<Result<_, _>>()?,
+        observers: observers.map(describe_one).collect::<Result<_, _>>()?,
         genesis: path,
-        members,
-        observers: Vec::new(),
     })
 }
 
-fn spawn(member: &ClusterMember) -> Result<Process, Failure> {
+fn describe_one(dir: PathBuf) -> Result<ClusterMember, Failure> {
+    let checked = seam::check_member(&dir)?;
+    Ok(ClusterMember {
+        id: checked.member,
+        name: checked.name,
+        dir,
+        pid: None,
+        p2p: checked.p2p,
+        metrics: format!("{}/metrics", checked.api),
+        api: checked.api,
+    })
+}
+
+fn spawn(member: &ClusterMember, has_seat: bool) -> Result<Process, Failure> {
     let program = std::env::current_exe();
     let program =
         program.map_err(|error| Failure::refused(error, "is the program still there?"))?;
@@ -305,7 +350,9 @@ fn spawn(member: &ClusterMember) -> Result<Process, Failure> {
         name: member.name.clone(),
         dir: member.dir.clone(),
         input: child.stdin.take(),
+        pid: child.id(),
         child,
+        has_seat,
         has_ended: false,
     })
 }

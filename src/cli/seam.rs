@@ -24,10 +24,18 @@ use crate::storage::{LogError, StoreError, TableError};
 pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) addresses: Vec<(SocketAddr, SocketAddr)>,
+    /// The same of members without a seat.
+    pub(crate) observers: Vec<(SocketAddr, SocketAddr)>,
     pub(crate) parameters: Parameters,
     pub(crate) tables: &'static str,
+    pub(crate) overlay: String,
     /// Whether members sign JSON operations of whoever reaches them, for `curl`.
     pub(crate) signs_operations: bool,
+}
+
+/// The overlay of a member whose settings name none.
+pub(crate) fn default_overlay() -> String {
+    Config::default().overlay
 }
 
 /// Makes keys, settings and the genesis document of every member of `plan`.
@@ -35,9 +43,11 @@ pub(crate) fn make_cluster(dir: &Path, plan: &Plan) -> Result<Genesis, Failure> 
     let cluster = node::init::Cluster {
         name: plan.name.clone(),
         addresses: plan.addresses.clone(),
+        observers: plan.observers.clone(),
         parameters: plan.parameters.clone(),
         config: Config {
             tables: plan.tables.into(),
+            overlay: plan.overlay.clone(),
             signs_operations: plan.signs_operations,
             ..Config::default()
         },
@@ -131,18 +141,27 @@ pub(crate) fn check_member(dir: &Path) -> Result<Checked, Failure> {
         .founders
         .iter()
         .find(|f| MemberId::of(&f.identity) == member);
-    let Some(founder) = founder else {
-        return Err(Failure::refused(
-            format!(
-                "{} is of member {member}, no founder of this ledger",
-                dir.display()
-            ),
-            "join its public file into the genesis document: consortium init --founder",
-        ));
+    let place = dir.display();
+    let name = match (founder, config.observer) {
+        (Some(founder), false) => founder.name.clone(),
+        (None, true) => config.name.clone(),
+        (Some(_), true) => {
+            return Err(Failure::refused(
+                format!("{place} is of founder {member}, who has a seat"),
+                "take `observer = true` out of member.toml",
+            ));
+        }
+        (None, false) => {
+            return Err(Failure::refused(
+                format!("{place} is of member {member}, no founder of this ledger"),
+                "join its public file into the genesis document (consortium init --founder), or \
+                 let it watch: observer = true in member.toml",
+            ));
+        }
     };
     Ok(Checked {
         member,
-        name: founder.name.clone(),
+        name,
         chain: genesis.chain(),
         p2p: config.listen_p2p.to_string(),
         api: format!("http://{}", config.listen_api),
@@ -279,6 +298,11 @@ fn next_of_store(error: &StoreError) -> &'static str {
 /// The folder of member `number` below `dir`.
 pub(crate) fn member_dir(dir: &Path, number: usize) -> std::path::PathBuf {
     node::init::member_dir(dir, number)
+}
+
+/// The folder of observer `number` below `dir`.
+pub(crate) fn observer_dir(dir: &Path, number: usize) -> std::path::PathBuf {
+    node::init::observer_dir(dir, number)
 }
 
 /// What the HTTP door asks.

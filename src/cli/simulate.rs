@@ -1,7 +1,7 @@
 //! `simulate`: real members in one process under a seed, virtual time and faults.
 //!
-//! Source: `docs/cli.md`. In: seeds, members, steps, faults. Out: what was broken, with the line that
-//! replays it.
+//! Source: `docs/cli.md`. In: seeds, members, steps, faults. Out: what was broken, with the line
+//! that replays it.
 //! Holds: the same seed and source give the same audit; a violation exits 4.
 //! Elsewhere: the world (`sim`).
 

@@ -20,6 +20,7 @@ use super::args::{Common, StartArgs};
 use super::failure::Failure;
 use super::output::say;
 use super::seam;
+use super::target::Cluster;
 use crate::api;
 use crate::node::{Config, Node, NodeError, Options};
 use crate::storage::Store;
@@ -50,6 +51,11 @@ pub(crate) fn run(common: &Common, args: &StartArgs) -> Result<ExitCode, Failure
     let node = Node::start(options)?;
     let host = seam::host(&node);
     let parent = args.until_input_ends.then(input_end);
+    // A parent keeps `cluster.json` itself.
+    let (is_alone, me) = (parent.is_none(), std::process::id());
+    if is_alone {
+        note(dir, |_| Some(me));
+    }
     runtime.block_on(async {
         let (stop, mut stopped) = watch::channel(false);
         let until = async move {
@@ -66,8 +72,21 @@ pub(crate) fn run(common: &Common, args: &StartArgs) -> Result<ExitCode, Failure
         }
     });
     // The node's own threads and runtimes end outside of ours.
-    node.shutdown()?;
+    let ended = node.shutdown();
+    if is_alone {
+        note(dir, |pid| pid.filter(|pid| *pid != me));
+    }
+    ended?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps the `cluster.json` beside the member's folder true; who made it may be gone.
+fn note(dir: &Path, change: impl Fn(Option<u32>) -> Option<u32>) {
+    let Ok(dir) = dir.canonicalize() else { return };
+    let Some(folder) = dir.parent() else { return };
+    if let Err(failure) = Cluster::note_pid(folder, &dir, change) {
+        say(format!("note: {}", failure.what));
+    }
 }
 
 /// Opens both addresses, and waits until no other process owns the data.

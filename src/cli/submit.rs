@@ -67,10 +67,15 @@ pub(crate) async fn run(common: &Common, args: &SubmitArgs) -> Result<ExitCode, 
         }
         None => client.submit(operation, wait).await?,
     };
-    if let Some(path) = &args.proof {
+    // A certificate alone says nothing of a result: the proof binds one to the other, so whoever
+    // can check it does, kept or not.
+    let checks = targets.genesis.is_some() && matches!(wait, Wait::Durable);
+    if args.proof.is_some() || checks {
         let proof = fetch_proof(&targets, &submitted).await?;
-        let written = std::fs::write(path, proof.to_json());
-        written.map_err(|error| Failure::file(path, &error))?;
+        if let Some(path) = &args.proof {
+            let written = std::fs::write(path, proof.to_json());
+            written.map_err(|error| Failure::file(path, &error))?;
+        }
     }
     Output::new(common).document(&submitted, table)?;
     Ok(judge(&submitted))
@@ -247,15 +252,23 @@ fn check_named(proof: &Proof, targets: &Targets, submitted: &Submitted) -> Resul
     match check_proof(proof, genesis)? {
         Shown::Transaction(proved)
             if proved.client == submitted.client
-                && proved.transaction.sequence == submitted.sequence =>
+                && proved.transaction.sequence == submitted.sequence
+                && proved.height == submitted.height
+                && says_the_same(submitted, &proved.outcome) =>
         {
             Ok(())
         }
         Shown::Transaction(_) | Shown::State { .. } => Err(Failure::violation(
-            "the proof that the member gave is of something else",
+            "the proof that the member gave is of something else, or of another result",
             "ask another member with --api",
         )),
     }
+}
+
+/// Whether what a member told is what its proof binds; a long result may be told without its bytes.
+fn says_the_same(submitted: &Submitted, proved: &crate::blocks::Outcome) -> bool {
+    let told = submitted.result.as_ref();
+    told.is_none_or(|told| *told == Outcome::new(proved.code, &proved.bytes))
 }
 
 fn row(submitted: &Submitted) -> String {

@@ -63,6 +63,46 @@ impl Cluster {
         });
         read.map(Some)
     }
+
+    /// Everybody, those with a seat first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ClusterMember> {
+        self.members.iter().chain(&self.observers)
+    }
+
+    /// As [`Cluster::all`].
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut ClusterMember> {
+        self.members.iter_mut().chain(&mut self.observers)
+    }
+
+    /// Writes the file in `folder`, whole or not at all.
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(self);
+        let text = text.expect("addresses and names have a JSON form") + "\n";
+        let path = folder.join(CLUSTER_FILE);
+        // Two processes that write at once do not meet in one draft.
+        let draft = folder.join(format!("{CLUSTER_FILE}.{}", std::process::id()));
+        let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path));
+        written.map_err(|error| Failure::file(&path, &error))
+    }
+
+    /// Changes the process of the member in `dir` in the file in `folder`, where it stands there.
+    pub(crate) fn note_pid(
+        folder: &Path,
+        dir: &Path,
+        change: impl Fn(Option<u32>) -> Option<u32>,
+    ) -> Result<(), Failure> {
+        let Some(mut cluster) = Self::read(folder)? else {
+            return Ok(());
+        };
+        let Some(member) = cluster.all_mut().find(|member| member.dir == dir) else {
+            return Ok(());
+        };
+        let pid = change(member.pid);
+        if std::mem::replace(&mut member.pid, pid) == pid {
+            return Ok(());
+        }
+        cluster.write(folder)
+    }
 }
 
 /// One member to ask.
@@ -120,8 +160,9 @@ impl Targets {
         given: Option<Genesis>,
         limit: Duration,
     ) -> Result<Self, Failure> {
-        let all = cluster.members.iter().chain(&cluster.observers);
-        let members = all.map(|member| target(&member.api, Some(member.clone())));
+        let members = cluster
+            .all()
+            .map(|member| target(&member.api, Some(member.clone())));
         let genesis = match given {
             Some(genesis) => genesis,
             // A folder that was moved as a whole still holds its own document.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use super::pace::{Pace, TIMEOUT_MS_MAX, TIMEOUT_MS_MIN};
 use super::session::{GroupBounds, Job, take_group};
@@ -17,6 +17,13 @@ use crate::api::{Outcome, reply_statement};
 use crate::blocks::{Founder, Genesis};
 use crate::committee::{Ballot, Certificate, KeyProof, Kind, MemberId, Regency, Seat, ViewId};
 use crate::crypto::Domain;
+
+/// Ready `ms` milliseconds later by the tests' own clock, which is paused and jumps.
+async fn later(ms: u64) {
+    let never = std::future::pending::<()>();
+    let ran_out = timeout(Duration::from_millis(ms), never).await;
+    assert!(ran_out.is_err(), "nothing else makes it ready");
+}
 
 /// What one member does with a group.
 #[derive(Clone, Copy, PartialEq)]
@@ -181,7 +188,7 @@ impl Transport for World {
         Box::pin(async move {
             match acts {
                 Acts::After(ms) => {
-                    sleep(Duration::from_millis(ms)).await;
+                    later(ms).await;
                     Ok(self.answers(member, &group, wait, false))
                 }
                 Acts::Forges => Ok(self.answers(member, &group, wait, true)),
@@ -268,7 +275,7 @@ async fn a_lone_submission_goes_at_once_and_what_waits_goes_together() {
         async move { client.submit(OPERATION, Wait::Durable).await }
     });
     tokio::task::yield_now().await;
-    sleep(Duration::from_millis(5)).await;
+    later(5).await;
     let rest = (0..300).map(|_| client.submit(OPERATION, Wait::Durable));
     let rest = futures_util::future::join_all(rest).await;
     assert!(rest.iter().all(Result::is_ok));

@@ -40,7 +40,8 @@ pub fn engines() -> Result<EngineRegistry, EngineRegistryError> {
 impl EngineRegistry {
     /// Adds `plugin`; the same one again is no error.
     ///
-    /// Errors: [`EngineRegistryError::Taken`] where another has its name, [`EngineRegistryError::Name`].
+    /// Errors: [`EngineRegistryError::Taken`] where another has its name,
+    /// [`EngineRegistryError::Name`].
     pub fn register(&mut self, plugin: &'static EnginePlugin) -> Result<(), EngineRegistryError> {
         let name = plugin.name;
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

@@ -39,7 +39,10 @@ fn plugin(name: &str) -> &'static EnginePlugin {
 }
 
 fn certified(setup: EngineSetup) -> Box<dyn Engine> {
-    (plugin("certified").make)(setup).ok().expect("it is made")
+    match (plugin("certified").make)(setup) {
+        Ok(engine) => engine,
+        Err(error) => panic!("it is made: {error}"),
+    }
 }
 
 fn tell(engine: &mut dyn Engine, input: EngineInput) -> Vec<EngineOutput> {

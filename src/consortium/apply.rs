@@ -1,7 +1,8 @@
 //! Applying: decided or certified bodies execute in height order, and leaders make new ones.
 //!
 //! Source: `ARCHITECTURE.md`. In: decided payloads, certified blocks, results. Out: applied blocks.
-//! Holds: one block executes at a time; a block is saved before anything speaks of it; a header that
+//! Holds: one block executes at a time; a block is saved before anything speaks of it; a header
+//! that
 //! differs from the certified one halts voting.
 //! Elsewhere: what follows from a block (`ledger`), PERSIST votes (`seal`).
 
@@ -17,10 +18,12 @@ use crate::blocks::{
 use crate::committee::Height;
 use crate::crypto::{Digest, PublicKey, Verified};
 use crate::fsm;
-use crate::machine::Time;
+use crate::machine::{Span, Time};
 
 /// Bytes of transactions in one block, as the leader aims for.
 const BLOCK_BYTES_TARGET: usize = 2 << 20;
+/// How far a leader's clock may be ahead of ours before its fresh proposals are not voted for.
+const SKEW_MAX: Span = Span::from_ms(600_000);
 /// While a proposal is open, the next one waits until so many bytes are ready.
 const PIPELINE_BYTES: usize = 64 << 10;
 
@@ -105,6 +108,16 @@ impl Consortium {
         };
         if let Some(certificate) = proposal.carried.clone() {
             self.on_certificate(now, Verified::vouch(certificate), out);
+        }
+        // Clocks matter for a fresh proposal alone: one that may have been decided is taken as it
+        // is.
+        let latest = now.0.saturating_add(SKEW_MAX.0);
+        if proposal.timestamp_us > latest && !self.ordering.is_bound(height) {
+            return self.tell(
+                now,
+                fsm::Command::Checked(height, payload.digest, false),
+                out,
+            );
         }
         let digests = named(&proposal.body);
         let all: Vec<Digest> = proposal.body.batches().map(BatchRef::digest).collect();
@@ -191,7 +204,8 @@ impl Consortium {
         groups
     }
 
-    /// The application answered: the header is known, the block is saved, and whoever waits is told.
+    /// The application answered: the header is known, the block is saved, and whoever waits is
+    /// told.
     pub(super) fn on_executed(&mut self, now: Time, execution: Execution, out: &mut Out) {
         let Some((is_sealed, expected)) = self.chain.under_way else {
             return;

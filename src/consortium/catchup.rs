@@ -1,8 +1,10 @@
 //! Catching up: what is missing is asked for, and what others lack is given.
 //!
 //! Source: `ARCHITECTURE.md`. In: certificates ahead of us, extents, batches. Out: requests.
-//! Holds: one extent is asked for at a time; peers take turns, so that a silent one delays and never
-//! stops us. Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot (`bootstrap`).
+//! Holds: one extent is asked for at a time; peers take turns, so that a silent one delays and
+//! never
+//! stops us. Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot
+//! (`bootstrap`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +19,8 @@ use crate::machine::{Span, Time, To};
 
 /// Certified blocks that wait to be applied, at most; further extents are asked for again.
 const PENDING_MAX: usize = 4096;
+/// Bytes of batches after which the answer to one request ends.
+const FETCH_BYTES: usize = 4 << 20;
 /// How long an answer may take before another peer is asked.
 const PATIENCE: Span = Span::from_ms(200);
 /// How often a member without a seat asks for what follows.
@@ -132,7 +136,8 @@ impl Consortium {
         }
     }
 
-    /// What the next blocks lack, their batches being let into the pool whatever their origin has there.
+    /// What the next blocks lack, their batches being let into the pool whatever their origin has
+    /// there.
     pub(super) fn prefetch(&mut self) -> bool {
         let mut lacking = Vec::new();
         let heights: Vec<Height> = self
@@ -197,7 +202,8 @@ impl Consortium {
         self.view.seat_of(&self.options.me).is_none()
     }
 
-    /// Without a seat nobody tells us twice of a certificate, so now and then we ask for what follows.
+    /// Without a seat nobody tells us twice of a certificate, so now and then we ask for what
+    /// follows.
     fn poll(&mut self, out: &mut Out) {
         if let Some(peer) = self.catchup.next_peer() {
             out.send(To::One(peer), Message::Request(self.chain.reach().next()));
@@ -205,7 +211,8 @@ impl Consortium {
         out.arm(Timer::Fetch, POLL);
     }
 
-    /// A certificate stands above what is applied. Heights in the window are about to be decided here;
+    /// A certificate stands above what is applied. Heights in the window are about to be decided
+    /// here;
     /// what lies further, or comes without a seat, is fetched.
     pub(super) fn follow(&mut self, out: &mut Out) {
         let Some(ahead) = self.seals.ahead() else {
@@ -303,9 +310,13 @@ impl Consortium {
     /// A member lacks batches: those of the pool go at once, older ones are read from the disk.
     pub(super) fn on_fetch(&mut self, from: MemberId, digests: Vec<Digest>, out: &mut Out) {
         let mut elsewhere = Vec::new();
+        let mut bytes = 0;
         for digest in digests {
             match self.pool.get(&digest) {
+                // Beyond the budget they are asked for again.
+                Some(_) if bytes > FETCH_BYTES => {}
                 Some(batch) => {
+                    bytes += batch.bytes.len();
                     out.send(To::One(from), Message::Batch(batch.bytes.clone()));
                 }
                 None => elsewhere.push(digest),

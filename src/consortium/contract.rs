@@ -41,6 +41,10 @@ pub struct Execution {
 }
 
 /// What must be durable. Each record is appended to the log whole.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a record is made, encoded and dropped"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
     /// A promise of the voter in a view.
@@ -74,6 +78,8 @@ pub enum Timer {
     Engine(u64),
     /// A timer of the overlay.
     Overlay(u64),
+    /// Batches that take long are told of to everybody.
+    Held,
     /// Own batches that are not committed are spread again.
     Spread,
 }

@@ -85,8 +85,15 @@ impl Plugs {
             journal,
         };
         let engines = crate::consensus::engines().map_err(PlugError::new)?;
+        let parameters = &genesis.parameters;
+        let committee = engines.get(&parameters.committee_engine);
+        if !committee.map_err(PlugError::new)?.roles.orders_committee {
+            let name = &parameters.committee_engine;
+            let reason = format!("engine '{name}' does not order inside the committee");
+            return Err(PlugError { reason });
+        }
         let plugin = engines
-            .get(&genesis.parameters.group_engine)
+            .get(&parameters.group_engine)
             .map_err(PlugError::new)?;
         let gate = (plugin.make)(setup).map_err(PlugError::new)?;
         let overlays = crate::membership::overlays().map_err(PlugError::new)?;

@@ -28,11 +28,14 @@ pub use gate::PlugError;
 pub use ledger::{Decided, Ledger};
 pub use lookup::Lookup;
 pub use message::{
-    Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message,
+    Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message, Opened,
     VOTES_BYTES_MAX,
 };
 pub use pool::Pool;
-pub use replica::{Consortium, Options, Overview, Restored};
+pub use replica::{Consortium, Options, Overview, PoolOverview, Restored};
 
 /// Bytes of a result that are remembered for repeats, at most.
 pub const OUTCOME_BYTES_MAX: usize = 256;
+
+#[cfg(test)]
+mod message_tests;

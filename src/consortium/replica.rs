@@ -6,7 +6,7 @@
 //! here or came certified.
 //! Elsewhere: applying (`apply`), sealing (`seal`), catching up (`catchup`), ordering (`fsm`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::Chain;
 use super::catchup::CatchUp;
@@ -32,6 +32,8 @@ const SPREAD: Span = Span::from_ms(1_000);
 const SPREAD_MAX: usize = 8;
 /// The wait doubles so often, at most.
 const SPREAD_ROUNDS_MAX: u32 = 5;
+/// How long a batch may take to be ordered before its holders tell everybody.
+const ECHO: Span = Span::from_ms(150);
 /// Acknowledgements in one message, at most.
 const HELD_MAX: usize = super::DIGESTS_MAX;
 
@@ -104,8 +106,19 @@ pub struct Overview {
     pub connected: usize,
     /// Misbehaviour seen.
     pub faults: BTreeMap<FaultKind, u64>,
+    /// What waits to be ordered.
+    pub pool: PoolOverview,
+}
+
+/// What waits to be ordered, for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolOverview {
     /// Whether there is work that is not yet ordered.
     pub has_work: bool,
+    /// Transactions in batches that are here, and those that this member still gathers.
+    pub transactions: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 /// One member's replica.
@@ -120,6 +133,8 @@ pub struct Consortium {
     pub(super) plugs: Plugs,
     /// Faults by kind; the newest of each with its evidence is told to the driver.
     faults: BTreeMap<FaultKind, u64>,
+    /// Batches of others of which only the leader was told; bounded by what the pool takes.
+    untold: BTreeSet<Digest>,
     /// What ordering was told last.
     had_work: bool,
     is_flush_armed: bool,
@@ -171,6 +186,7 @@ impl Consortium {
             view,
             options,
             faults: BTreeMap::new(),
+            untold: BTreeSet::new(),
             had_work: false,
             is_flush_armed: false,
             spread_again: None,
@@ -217,7 +233,7 @@ impl Consortium {
             view_state: self.ordering.view_state().0,
             connected: self.ordering.view_state().1,
             faults: self.faults.clone(),
-            has_work: self.pool.has_work(),
+            pool: self.pool.overview(),
         }
     }
 
@@ -342,7 +358,8 @@ impl Consortium {
         out.emit(Event::Changed(Change::Fault(fault)));
     }
 
-    /// A new leader learns what we hold; a member that leads no more spreads what it kept for itself.
+    /// A new leader learns what we hold; a member that leads no more spreads what it kept for
+    /// itself.
     fn on_regency(&mut self, regency: Regency, is_synchronised: bool, out: &mut Out) {
         let leader = self.view.member(self.view.leader(regency));
         let Some(leader) = leader else { return };
@@ -378,9 +395,15 @@ impl Consortium {
             pool::Taken::New => {
                 out.save(Record::Batch(bytes));
                 self.acknowledge(digest, out);
+                self.untold.insert(digest);
+                if self.untold.len() == 1 {
+                    out.arm(Timer::Held, ECHO);
+                }
                 self.on_arrived(now, &digest, out);
             }
-            pool::Taken::Known => self.acknowledge(digest, out),
+            // It comes again since nothing commits it, so the leader may be the one who is away:
+            // everybody must learn that a quorum holds it, or the origin alone would replace him.
+            pool::Taken::Known => self.tell_held(digest, out),
             pool::Taken::Late | pool::Taken::OverQuota => {}
         }
     }
@@ -390,6 +413,23 @@ impl Consortium {
         if let Some(leader) = leader.filter(|leader| *leader != self.options.me) {
             out.send(To::One(leader), Message::Held(vec![digest]));
         }
+    }
+
+    /// Batches that are still here after a while: everybody learns that we hold them. Once a quorum
+    /// does, they are work for all, so a leader that does nothing with them is replaced by all.
+    fn say_held(&mut self, out: &mut Out) {
+        let untold = std::mem::take(&mut self.untold);
+        let held: Vec<Digest> = untold
+            .into_iter()
+            .filter(|d| self.pool.get(d).is_some())
+            .collect();
+        for digests in held.chunks(HELD_MAX) {
+            out.send(To::Committee, Message::Held(digests.to_vec()));
+        }
+    }
+
+    fn tell_held(&self, digest: Digest, out: &mut Out) {
+        out.send(To::Committee, Message::Held(vec![digest]));
     }
 
     fn submit(&mut self, now: Time, submission: Verified<(SignedGroup, Group)>, out: &mut Out) {
@@ -443,7 +483,7 @@ impl Consortium {
         let again: Vec<_> = oldest.map(|b| (b.digest, b.bytes.clone())).collect();
         for (digest, bytes) in again {
             out.send(To::Committee, Message::Batch(bytes));
-            self.acknowledge(digest, out);
+            self.tell_held(digest, out);
         }
         if self.pool.own().next().is_some() {
             let rounds = (rounds + 1).min(SPREAD_ROUNDS_MAX);
@@ -452,7 +492,8 @@ impl Consortium {
         }
     }
 
-    /// A block that is not empty was applied: the ledger moves, so batches are not lost but waiting.
+    /// A block that is not empty was applied: the ledger moves, so batches are not lost but
+    /// waiting.
     pub(super) fn progressed(&mut self) {
         self.spread_again = self.spread_again.map(|_| 0);
     }
@@ -493,6 +534,7 @@ impl Consortium {
             Timer::Engine(timer) => self.gate(now, EngineInput::Timer(timer), out),
             Timer::Overlay(timer) => self.overlay(now, OverlayInput::Timer(timer), out),
             Timer::Spread => self.spread_more(out),
+            Timer::Held => self.say_held(out),
         }
     }
 

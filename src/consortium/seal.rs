@@ -1,6 +1,7 @@
 //! Sealing: PERSIST votes over headers become block certificates.
 //!
-//! Source: SmartChain, PERSIST phase. In: applied sealed blocks, PERSIST votes, certificates. Out: the
+//! Source: SmartChain, PERSIST phase. In: applied sealed blocks, PERSIST votes, certificates. Out:
+//! the
 //! newest certificate.
 //! Holds: a PERSIST leaves only behind the save of its block; a certificate is taken only for a
 //! header that is ours. Elsewhere: what to do when we are behind one (`catchup`).

@@ -57,6 +57,10 @@ fn options(n: usize) -> Options {
         me: id(n),
         genesis: genesis(),
         verifier: Verifier::simulated(WORLD),
+        identity: secret(1, n),
+        overlay: "full-gossip".into(),
+        seed: [7; 32],
+        first_counter: 0,
         pace: PaceOptions {
             first: Span::from_ms(2_000),
             least: Span::from_ms(500),
@@ -75,6 +79,7 @@ fn fresh(n: usize) -> Restored {
         recent: Vec::new(),
         payloads: Vec::new(),
         decisions: Vec::new(),
+        journal: Vec::new(),
         batches: Vec::new(),
     }
 }

@@ -91,6 +91,11 @@ impl<'de> Deserialize<'de> for Signature {
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SecretKey {
     seed: [u8; 32],
+    /// Made from the seed once, as making it costs as much as a signature; none in the simulated
+    /// scheme.
+    expanded: Option<ed25519_zebra::SigningKey>,
+    #[zeroize(skip)]
+    public: PublicKey,
     /// The world's secret where the simulated scheme is in use.
     #[zeroize(skip)]
     world: Option<Digest>,
@@ -99,13 +104,22 @@ pub struct SecretKey {
 impl SecretKey {
     /// An ed25519 key from its 32-byte seed, which the caller draws from the operating system.
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        Self { seed, world: None }
+        let expanded = ed25519_zebra::SigningKey::from_bytes(&seed);
+        let public = ed25519_zebra::VerificationKeyBytes::from(&expanded);
+        Self {
+            seed,
+            expanded: Some(expanded),
+            public: PublicKey(Digest(public.into())),
+            world: None,
+        }
     }
 
     /// A key of the simulated scheme: a keyed hash that only holders of `world` can make or check.
     pub(crate) fn simulated(seed: [u8; 32], world: Digest) -> Self {
         Self {
             seed,
+            expanded: None,
+            public: PublicKey(Digest::of(Domain::Audit, &seed)),
             world: Some(world),
         }
     }
@@ -117,25 +131,15 @@ impl SecretKey {
 
     /// The public half.
     pub fn public(&self) -> PublicKey {
-        match self.world {
-            None => {
-                let key = ed25519_zebra::SigningKey::from_bytes(&self.seed);
-                PublicKey(Digest(
-                    ed25519_zebra::VerificationKeyBytes::from(&key).into(),
-                ))
-            }
-            Some(_) => PublicKey(Digest::of(Domain::Audit, &self.seed)),
-        }
+        self.public
     }
 
     /// Signs a statement.
     pub fn sign(&self, statement: &SignBytes) -> Signature {
-        match self.world {
-            None => {
-                let key = ed25519_zebra::SigningKey::from_bytes(&self.seed);
-                Signature(key.sign(statement.as_slice()).to_bytes())
-            }
-            Some(world) => simulated_signature(&world, &self.public(), statement.as_slice()),
+        let bytes = statement.as_slice();
+        match (&self.expanded, &self.world) {
+            (Some(key), _) => Signature(key.sign(bytes).to_bytes()),
+            (None, world) => simulated_signature(&world.unwrap_or_default(), &self.public, bytes),
         }
     }
 }

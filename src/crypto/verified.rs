@@ -48,6 +48,17 @@ pub struct Check {
     pub signature: Signature,
 }
 
+impl Check {
+    /// What names this very signature of this very statement by this very key.
+    pub fn name(&self) -> Digest {
+        let mut hasher = Hasher::new(Domain::Audit);
+        hasher.update(self.key.as_bytes());
+        hasher.update(&self.signature.0);
+        hasher.update(self.statement.as_slice());
+        hasher.finish()
+    }
+}
+
 /// The scheme under which signatures are checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Verifier {

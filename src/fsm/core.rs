@@ -12,18 +12,12 @@ use std::collections::BTreeMap;
 
 use super::instance::{Counted, Decided, Instance};
 use super::message::{Message, Payload, Status};
-use super::{Event, Options, Ordering, Record, Resumed, Timer};
+use super::{Event, Options, Ordering, Record, Resumed};
 use crate::committee::{
     Certificate, Claim, Height, Kind, Lock, Regency, Seat, View, Vote, Voter, VoterRecord,
 };
 use crate::crypto::{Digest, Verified};
-use crate::machine::{Outbox, Span, Time, To};
-
-/// Decisions that one answer to a lagging seat carries, at most; it asks again for more.
-const DECISIONS_PER_ANSWER: usize = 8;
-
-/// A member at rest says where it stands after so many spans of the resend timer.
-const REST_FACTOR: u64 = 16;
+use crate::machine::{Outbox, Time, To};
 
 /// The shared state.
 #[derive(Debug)]
@@ -46,6 +40,8 @@ pub(super) struct Core {
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
     pub(super) heard: BTreeMap<Seat, Status>,
+    /// Whether the normal machine is in a state that votes.
+    pub(super) may_vote: bool,
     /// Counts what happened, so that a resend timer sees whether anything did.
     pub(super) moves: u64,
 }
@@ -72,12 +68,13 @@ impl Core {
             rumour: Regency(0),
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
+            may_vote: false,
             moves: 0,
         };
         let closed = core.certified().min(core.decided);
         for (height, payload) in resumed.payloads.into_iter().filter(|(h, _)| *h > closed) {
             let instance = core.instance(height);
-            instance.add_payload(&payload);
+            instance.add_payload(&payload, &[]);
             // It was written, so it was valid before the restart.
             instance.mark_valid(&payload.digest);
         }
@@ -119,9 +116,14 @@ impl Core {
             .map_or(Height(0), |certificate| certificate.ballot.height)
     }
 
-    /// The highest height on which we vote.
+    /// The highest height on which we vote: at most W above what is decided, and not so far above
+    /// what is certified that a STOP-DATA could not claim it all.
     pub(super) fn top(&self) -> Height {
-        self.decided.plus(self.options.window)
+        let window = self.options.window;
+        let reach = self
+            .certified()
+            .plus(self.options.ahead_max.saturating_add(window));
+        self.decided.plus(window).min(reach)
     }
 
     /// Whether we vote on `height` now.
@@ -136,7 +138,8 @@ impl Core {
             .range(self.decided.next()..)
             .map(|(_, instance)| instance);
         let is_bound = self.bound.range(self.decided.next()..).next().is_some();
-        is_bound || above.any(|instance| instance.is_open() || instance.decision().is_some())
+        let join = self.view.sizes().f + 1;
+        is_bound || above.any(|instance| instance.is_open(join) || instance.decision().is_some())
     }
 
     /// Whether something that others sent may be missing here: a decision, a block certificate, the
@@ -144,6 +147,21 @@ impl Core {
     pub(super) fn is_unsettled(&self) -> bool {
         let is_behind = !self.is_synchronised || self.rumour > self.regency;
         self.has_open() || self.decided > self.certified() || is_behind
+    }
+
+    /// The digests whose bytes others may still ask us for at `height`: what is proposed, locked,
+    /// bound or decided.
+    pub(super) fn kept(&self, height: Height) -> Vec<Digest> {
+        let promise = self.voter.as_ref().and_then(|voter| voter.promise(height));
+        let locked = promise.and_then(|promise| Some(promise.lock.as_ref()?.ballot.digest));
+        let instance = self.instances.get(&height);
+        let decided = instance.and_then(|i| Some(i.decision()?.ballot.digest));
+        let proposed = instance.and_then(|i| Some(i.proposed()?.digest));
+        let bound = self.bound.get(&height).copied();
+        [locked, decided, proposed, bound]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn is_decided(&self, height: Height) -> bool {
@@ -180,7 +198,7 @@ impl Core {
     }
 
     /// What we claim at a regency change: per height above the base the decision, or else the lock.
-    pub(super) fn claims(&self) -> (Vec<Claim>, Vec<Certificate>) {
+    pub(super) fn claims(&self, regency: Regency) -> (Vec<Claim>, Vec<Certificate>) {
         let base = self.certified();
         let mut held: BTreeMap<Height, (bool, Certificate)> = BTreeMap::new();
         for (height, promise) in self.voter.iter().flat_map(Voter::promises) {
@@ -189,7 +207,11 @@ impl Core {
             }
         }
         for (height, instance) in self.instances.range(base.next()..) {
-            if let Some(decision) = instance.decision() {
+            // A decision of this regency or a later one follows from its SYNC and cannot be claimed
+            // for it: what it decided is bound by q seats that vote in no regency below it any
+            // more.
+            let decision = instance.decision().filter(|c| c.ballot.regency < regency);
+            if let Some(decision) = decision {
                 held.insert(*height, (true, decision.clone()));
             }
         }
@@ -234,7 +256,7 @@ impl Core {
         self.instances.values_mut().for_each(Instance::drop_writes);
     }
 
-    fn instance(&mut self, height: Height) -> &mut Instance {
+    pub(super) fn instance(&mut self, height: Height) -> &mut Instance {
         self.instances.entry(height).or_default()
     }
 }
@@ -252,7 +274,7 @@ impl Scene<'_> {
     /// one barrier.
     pub(super) fn propose(&mut self, height: Height, payload: Payload) {
         let regency = self.core.regency;
-        let may = self.core.is_leading() && self.core.is_open(height);
+        let may = self.core.may_vote && self.core.is_leading() && self.core.is_open(height);
         let is_allowed = self
             .core
             .bound
@@ -268,8 +290,9 @@ impl Scene<'_> {
             return;
         };
         self.save(records);
+        let kept = self.core.kept(height);
         let instance = self.core.instance(height);
-        instance.add_payload(&payload);
+        instance.add_payload(&payload, &kept);
         instance.mark_valid(&payload.digest);
         instance.propose(vote.clone());
         // The WRITE's records go first: one sync covers both, and PROPOSE brings the bytes that it
@@ -300,8 +323,9 @@ impl Scene<'_> {
 
     /// Keeps a payload and has it checked when it is new.
     pub(super) fn take_payload(&mut self, height: Height, payload: Payload) {
-        self.core.moves += 1;
-        if self.core.instance(height).add_payload(&payload) {
+        let kept = self.core.kept(height);
+        if self.core.instance(height).add_payload(&payload, &kept) {
+            self.core.moves += 1;
             self.out.emit(Event::Check(height, payload));
         } else {
             self.advance(height);
@@ -338,7 +362,7 @@ impl Scene<'_> {
             .bound
             .get(&height)
             .is_none_or(|bound| *bound == lock.digest);
-        let may = is_open && is_allowed && self.core.is_synchronised;
+        let may = self.core.may_vote && is_open && is_allowed && self.core.is_synchronised;
         if !may || !instance.is_valid(&lock.digest) || instance.decision().is_some() {
             return;
         }
@@ -388,6 +412,9 @@ impl Scene<'_> {
 
     /// Locks on a WRITE certificate and signs ACCEPT.
     fn try_accept(&mut self, height: Height) {
+        if !self.core.may_vote {
+            return;
+        }
         let regency = self.core.regency;
         let Some(instance) = self.core.instances.get(&height) else {
             return;
@@ -428,7 +455,7 @@ impl Scene<'_> {
         }
     }
 
-    fn try_decide(&mut self, height: Height) {
+    pub(super) fn try_decide(&mut self, height: Height) {
         let Some(instance) = self.core.instances.get(&height) else {
             return;
         };
@@ -440,7 +467,7 @@ impl Scene<'_> {
 
     /// q ACCEPTs decide once their payload is held. A payload that we did not find valid ourselves
     /// was found so by the correct seats among them.
-    fn decide(&mut self, certificate: Certificate) {
+    pub(super) fn decide(&mut self, certificate: Certificate) {
         let (height, digest) = (certificate.ballot.height, certificate.ballot.digest);
         let instance = self.core.instance(height);
         let Some(payload) = instance.payload(&digest) else {
@@ -475,28 +502,36 @@ impl Scene<'_> {
     pub(super) fn on_decision(&mut self, certificate: Certificate, payload: &Payload) {
         let ballot = certificate.ballot;
         if ballot.kind == Kind::Accept && self.core.is_open(ballot.height) {
-            self.core.instance(ballot.height).add_payload(payload);
+            let kept = self.core.kept(ballot.height);
+            self.core
+                .instance(ballot.height)
+                .add_payload(payload, &kept);
             self.decide(certificate);
         }
     }
 
     /// Moves the decided prefix over every decision that follows it.
     pub(super) fn grow(&mut self) {
-        let before = self.core.decided;
+        let (before, top) = (self.core.decided, self.core.top());
         while self.core.is_decided(self.core.decided.next()) {
             self.core.decided = self.core.decided.next();
         }
         if self.core.decided > before {
             self.out.emit(Event::Ordered(self.core.decided));
-            self.wake_top(before);
+            self.wake_above(top);
         }
     }
 
-    /// Heights that just came into the window may hold payloads to vote on.
-    fn wake_top(&mut self, before: Height) {
-        let woken = before.plus(self.core.options.window).next()..=self.core.top();
+    /// Heights above `top` that just came into the window may hold payloads to vote on, or be
+    /// bound.
+    fn wake_above(&mut self, top: Height) {
+        if self.core.top() <= top {
+            return;
+        }
+        let woken = top.next()..=self.core.top();
         let heights: Vec<Height> = self.core.instances.range(woken).map(|(h, _)| *h).collect();
         heights.into_iter().for_each(|height| self.advance(height));
+        self.propose_bound();
     }
 
     /// A block certificate closes every height up to its own; `applied` is what the replica has
@@ -505,7 +540,7 @@ impl Scene<'_> {
         if self.core.base.is_some() && certificate.ballot.height <= self.core.certified() {
             return;
         }
-        let closed = certificate.ballot.height.min(applied);
+        let (closed, top) = (certificate.ballot.height.min(applied), self.core.top());
         self.core.base = Some(certificate);
         self.core.moves += 1;
         self.core.instances = self.core.instances.split_off(&closed.next());
@@ -513,188 +548,9 @@ impl Scene<'_> {
         if let Some(voter) = &mut self.core.voter {
             voter.forget_below(closed.next());
         }
-        if applied > self.core.decided {
-            let before = self.core.decided;
-            self.core.decided = applied;
-            self.grow();
-            self.wake_top(before);
-        }
-    }
-
-    /// Restores our own votes after a restart, so that they can be sent again.
-    pub(super) fn resume_votes(&mut self) {
-        let regency = self.core.regency;
-        let Some(voter) = &mut self.core.voter else {
-            return;
-        };
-        let promises: Vec<_> = voter.promises().map(|(h, p)| (h, p.clone())).collect();
-        for (height, promise) in promises {
-            if height <= self.core.decided {
-                continue;
-            }
-            let of_now = |lock: &Lock| lock.regency == regency;
-            let proposed = promise.proposed.filter(of_now);
-            let written = promise.written.filter(of_now);
-            let lock = promise.lock.filter(|lock| lock.ballot.regency == regency);
-            let instance = self.core.instances.entry(height).or_default();
-            // The same digest as before: the voter signs the same bytes and makes no record.
-            if let Some(Ok((_, vote))) = proposed.map(|p| voter.propose(regency, height, p.digest))
-            {
-                instance.propose(vote);
-            }
-            if let Some(Ok((_, vote))) = written.map(|w| voter.write(regency, height, w.digest)) {
-                instance.write(vote);
-            }
-            if let Some(Ok((_, vote))) = lock.map(|lock| voter.accept(&Verified::vouch(lock))) {
-                instance.accept(vote);
-            }
-        }
-    }
-
-    /// Tells `seat`, which stands at `status`, what we have and it may lack.
-    pub(super) fn answer(&mut self, seat: Seat, status: &Status) {
-        let from = status.decided.next();
-        let mut messages = Vec::new();
-        for (height, instance) in self.core.instances.range(from..) {
-            if messages.len() >= DECISIONS_PER_ANSWER * 4 {
-                break;
-            }
-            if let Some(certificate) = instance.decision() {
-                let payload = instance.payload(&certificate.ballot.digest);
-                let decision = payload.map(|p| Message::Decision(certificate.clone(), p));
-                messages.extend(decision);
-                continue;
-            }
-            messages.extend(self.open_votes(*height, instance));
-        }
-        messages
-            .into_iter()
-            .for_each(|message| self.send_to(seat, message));
-    }
-
-    /// Our own votes of an open height and the proposal they are for.
-    fn open_votes(&self, height: Height, instance: &Instance) -> Vec<Message> {
-        let mut messages = Vec::new();
-        if !self.core.is_open(height) {
-            return messages;
-        }
-        if let Some(vote) = instance
-            .proposal()
-            .filter(|v| v.ballot.regency == self.core.regency)
-        {
-            let payload = instance.payload(&vote.ballot.digest);
-            messages.extend(payload.map(|payload| Message::Propose(*vote, payload)));
-        }
-        if let Some(seat) = self.core.seat() {
-            messages.extend(instance.votes_of(seat).map(Message::Vote));
-        }
-        messages
-    }
-
-    /// A seat lacks a payload.
-    pub(super) fn on_fetch(&mut self, seat: Seat, height: Height, digest: &Digest) {
-        let Some(instance) = self.core.instances.get(&height) else {
-            return;
-        };
-        let Some(payload) = instance.payload(digest) else {
-            return;
-        };
-        let decision = instance
-            .decision()
-            .filter(|c| c.ballot.digest == *digest)
-            .cloned();
-        let message = match (decision, instance.proposal()) {
-            (Some(certificate), _) => Message::Decision(certificate, payload),
-            (None, Some(vote)) if vote.ballot.digest == *digest => Message::Propose(*vote, payload),
-            (None, _) => Message::Payload(height, payload),
-        };
-        self.send_to(seat, message);
-    }
-
-    /// A payload that we asked for arrives; it counts only where a bound or a proposal names it.
-    pub(super) fn on_payload(&mut self, height: Height, payload: &Payload) {
-        if !self.core.is_open(height) {
-            return;
-        }
-        let is_bound = self.core.bound.get(&height) == Some(&payload.digest);
-        let instance = self.core.instances.get(&height);
-        let is_proposed = instance
-            .and_then(Instance::proposed)
-            .is_some_and(|lock| lock.digest == payload.digest);
-        let accepted = instance.and_then(|i| i.accepted(&self.core.view));
-        let is_accepted = accepted.is_some_and(|c| c.ballot.digest == payload.digest);
-        if !is_bound && !is_proposed && !is_accepted {
-            return;
-        }
-        self.take_payload(height, payload.clone());
-        self.try_decide(height);
-        if is_bound && self.core.is_leading() {
-            self.propose(height, payload.clone());
-        }
-    }
-
-    /// A new leader proposes what its SYNC bound, as far as the window reaches; bytes it lacks are
-    /// asked for.
-    pub(super) fn propose_bound(&mut self) {
-        if !self.core.is_leading() {
-            return;
-        }
-        let bound: Vec<(Height, Digest)> = self.core.bound.clone().into_iter().collect();
-        for (height, digest) in bound {
-            let instance = self.core.instances.get(&height);
-            if !self.core.is_open(height) || instance.is_some_and(|i| i.decision().is_some()) {
-                continue;
-            }
-            match instance.and_then(|instance| instance.payload(&digest)) {
-                Some(payload) if !self.has_proposed(height) => self.propose(height, payload),
-                Some(_) => {}
-                None => self.send(Message::Fetch(height, digest)),
-            }
-        }
-    }
-
-    fn has_proposed(&self, height: Height) -> bool {
-        let promise = self
-            .core
-            .voter
-            .as_ref()
-            .and_then(|voter| voter.promise(height));
-        let regency = self.core.regency;
-        promise
-            .and_then(|p| p.proposed)
-            .is_some_and(|lock| lock.regency == regency)
-    }
-
-    /// A seat votes in a regency above ours: we missed its SYNC, and ask for it.
-    pub(super) fn note_regency(&mut self, from: Seat, regency: Regency) {
-        if regency > self.core.regency.max(self.core.rumour) {
-            self.core.rumour = regency;
-            let question = self.core.status(true);
-            self.send_to(from, Message::Status(question));
-        }
-    }
-
-    /// Asks every seat where it stands.
-    pub(super) fn ask_all(&mut self) {
-        let question = self.core.status(true);
-        self.send(Message::Status(question));
-    }
-
-    /// Tells every seat where we stand.
-    pub(super) fn say_status(&mut self) {
-        let status = self.core.status(false);
-        self.send(Message::Status(status));
-    }
-
-    /// Arms the same timer as [`Scene::arm_resend`] for a member with nothing to wait for.
-    pub(super) fn arm_rest(&mut self) {
-        let rest = Span(self.core.options.resend.0.saturating_mul(REST_FACTOR));
-        self.out.arm(Timer::Resend, rest);
-    }
-
-    /// Arms the timer that asks where the others stand.
-    pub(super) fn arm_resend(&mut self) {
-        self.out.arm(Timer::Resend, self.core.options.resend);
+        self.core.decided = self.core.decided.max(applied);
+        self.grow();
+        self.wake_above(top);
     }
 
     pub(super) fn save(&mut self, records: Vec<VoterRecord>) {

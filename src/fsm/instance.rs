@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::message::Payload;
-use crate::committee::{Certificate, Lock, Regency, Seat, View, Vote};
+use crate::committee::{Certificate, Lock, Regency, Seat, SeatSet, View, Vote};
 use crate::crypto::{Digest, Verified};
 
 /// Payloads kept per height: the leader's, a bound one, and one decided elsewhere. Beyond it the
 /// oldest that nothing refers to is dropped.
-const PAYLOADS_MAX: usize = 4;
+const PAYLOADS_MAX: usize = 6;
 
 /// Whether the replica found a payload valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,17 +61,17 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Takes a payload; whether it is new.
-    pub(super) fn add_payload(&mut self, payload: &Payload) -> bool {
+    /// The payloads of `kept` are never dropped for it: votes may still ask for them.
+    pub(super) fn add_payload(&mut self, payload: &Payload, kept: &[Digest]) -> bool {
         if self.payload(&payload.digest).is_some() {
             return false;
         }
         if self.payloads.len() == PAYLOADS_MAX {
-            let kept = self.proposed().map(|lock| lock.digest);
-            let spare = self
-                .payloads
-                .iter()
-                .position(|(digest, ..)| Some(*digest) != kept);
-            self.payloads.remove(spare.unwrap_or(0));
+            let is_spare = |(digest, ..): &(Digest, Bytes, Validity)| !kept.contains(digest);
+            let Some(spare) = self.payloads.iter().position(is_spare) else {
+                return false;
+            };
+            self.payloads.remove(spare);
         }
         self.payloads
             .push((payload.digest, payload.bytes.clone(), Validity::Unknown));
@@ -85,6 +85,11 @@ impl Instance {
             digest: *digest,
             bytes: bytes.clone(),
         })
+    }
+
+    /// Bytes of the payloads that are held.
+    pub(super) fn bytes(&self) -> usize {
+        self.payloads.iter().map(|(_, bytes, _)| bytes.len()).sum()
     }
 
     /// Marks a payload valid.
@@ -174,10 +179,16 @@ impl Instance {
         self.decision.as_ref()
     }
 
-    /// Whether anything is known of this height without its being decided.
-    pub(super) fn is_open(&self) -> bool {
-        let is_touched = self.proposal.is_some() || !self.accepts.is_empty();
-        self.decision.is_none() && (is_touched || !self.writes.is_empty())
+    /// Whether this height must be decided: its leader proposed, or `join` seats voted, of which
+    /// one is correct and has seen a proposal. A vote of fewer opens nothing.
+    pub(super) fn is_open(&self, join: usize) -> bool {
+        let voters: SeatSet = self
+            .writes
+            .keys()
+            .chain(self.accepts.keys())
+            .copied()
+            .collect();
+        self.decision.is_none() && (self.proposal.is_some() || voters.count() >= join)
     }
 
     /// The vote of `seat` in the counts, to pass on.

@@ -13,6 +13,7 @@ mod message;
 mod normal;
 mod pace;
 mod regency;
+mod repair;
 mod sync;
 mod view;
 
@@ -137,6 +138,8 @@ pub struct Ordering {
     normal: StateMachine<Normal>,
     regency: StateMachine<RegencyChange>,
     generation: StateMachine<ViewGeneration>,
+    /// Whether there is admitted work, as the replica said last.
+    has_work: bool,
 }
 
 impl Ordering {
@@ -146,6 +149,7 @@ impl Ordering {
         Self {
             generation: ViewGeneration::new(&view, own).state_machine(),
             core: Core::new(view, options, resumed),
+            has_work: false,
             normal: Normal::default().state_machine(),
             regency: RegencyChange::new(options.pace).state_machine(),
         }
@@ -189,6 +193,11 @@ impl Ordering {
         }
     }
 
+    /// Whether the last SYNC bound `height`: its payload is not fresh.
+    pub fn is_bound(&self, height: Height) -> bool {
+        self.core.bound.contains_key(&height)
+    }
+
     /// Every height up to this one is decided.
     pub fn decided(&self) -> Height {
         self.core.decided
@@ -229,6 +238,16 @@ impl Ordering {
             out,
         };
         self.normal.handle_with_context(event, &mut scene);
+        let may_vote = matches!(self.state(), "follower" | "leader" | "checkpointing");
+        if may_vote != self.core.may_vote {
+            self.core.may_vote = may_vote;
+            Scene {
+                core: &mut self.core,
+                now,
+                out,
+            }
+            .advance_all();
+        }
     }
 
     fn change(&mut self, now: Time, event: &regency::Event, out: &mut Outbox<Self>) {
@@ -268,7 +287,13 @@ impl Ordering {
                     self.change(now, &regency::Event::Lags(from), out);
                 }
             }
-            _ => self.normal(now, &normal::Event::Heard(from, heard), out),
+            Message::Stop(_) | Message::StopData(..) | Message::Sync(_) => {} // Deaf.
+            Message::Propose(..) | Message::Vote(_) | Message::Decision(..) => {
+                self.normal(now, &normal::Event::Heard(from, heard), out);
+            }
+            Message::Fetch(..) | Message::Payload(..) => {
+                self.normal(now, &normal::Event::Heard(from, heard), out);
+            }
         }
     }
 
@@ -294,7 +319,7 @@ impl Ordering {
                 .on_certified(certificate, applied);
             }
             Command::Progress => self.change(now, &regency::Event::Progress, out),
-            Command::Work(has_work) => self.change(now, &regency::Event::Work(has_work), out),
+            Command::Work(has_work) => self.has_work = has_work,
             Command::Connected(seat, true) => {
                 self.generation.handle(&view::Event::Connected(seat));
                 // What was sent before may be lost, and so may the answer to our first question.
@@ -325,6 +350,9 @@ impl Machine for Ordering {
     type Event = Event;
 
     fn handle(&mut self, now: Time, input: Input<Self>, out: &mut Outbox<Self>) {
+        if self.state() == "failed" {
+            return; // Nothing is voted, asked or answered any more.
+        }
         match input {
             Input::Message { from, message } => self.hear(now, from, message, out),
             Input::Timer(Timer::Progress(regency)) => {
@@ -336,6 +364,9 @@ impl Machine for Ordering {
             }
             Input::Command(command) => self.command(now, command, out),
         }
+        // Whether the progress timer must run depends on work and on what is open, and any input
+        // may change it.
+        self.change(now, &regency::Event::Work(self.has_work), out);
     }
 }
 

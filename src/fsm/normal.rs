@@ -13,6 +13,13 @@
 //! checkpointing <-------+ any --fail--> failed
 //! ```
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "`_ => Super` is how statig says: my superstate decides"
+)]
+
+use std::collections::BTreeMap;
+
 use statig::prelude::*;
 
 use super::Role;
@@ -20,6 +27,7 @@ use super::core::Scene;
 use super::message::{Heard, Message, Payload, Status};
 use crate::committee::{Height, Kind, Seat};
 use crate::crypto::{Digest, Verified};
+use crate::machine::{Span, Time};
 
 /// What the normal machine is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +55,8 @@ pub(super) enum Event {
 pub(super) struct Normal {
     /// Events that had no place in their state.
     pub(super) ignored: u64,
+    /// When each seat was last told what it may lack.
+    answered: BTreeMap<Seat, Time>,
     /// What `moves` was when the resend timer was armed.
     moves_seen: u64,
     /// What `moves` was when a status made us ask.
@@ -177,7 +187,8 @@ impl Normal {
                 context.on_valid(*height, digest);
                 Handled
             }
-            Event::Checked(_, _, false) => Handled, // The replica named the fault; WRITE just never goes out.
+            // WRITE just never goes out.
+            Event::Checked(_, _, false) => Handled,
             Event::Resend => {
                 self.resend(context);
                 Handled
@@ -267,7 +278,13 @@ impl Normal {
         if status.is_question {
             let own = context.core.status(false);
             context.send_to(from, Message::Status(own));
-            context.answer(from, status);
+            // A short question may have a long answer: one seat gets one in a while.
+            let every = Span(context.core.options.resend.0 / 4);
+            let last = self.answered.get(&from).copied().unwrap_or_default();
+            if last == Time(0) || context.now - last >= every {
+                self.answered.insert(from, context.now);
+                context.answer(from, status);
+            }
             return;
         }
         let is_ahead = status.decided > context.core.decided && !context.core.has_open();
@@ -290,6 +307,7 @@ impl Normal {
             0
         };
         // While nothing moves, ask less and less often: after 1, 2, 4, 8 … up to 16 timers.
+        context.propose_bound();
         if is_stuck && (self.silent.is_power_of_two() || self.silent.is_multiple_of(16)) {
             context.ask_all();
         }

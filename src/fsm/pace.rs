@@ -60,9 +60,9 @@ impl Pace {
         self.timeout = self.clamp(decayed.max(estimate));
     }
 
-    /// Work begins after a pause: the pause is no sample.
-    pub(super) fn rest(&mut self) {
-        self.last = None;
+    /// Work begins at `now`: the pause before it is no sample, the time to its first progress is.
+    pub(super) fn begin(&mut self, now: Time) {
+        self.last = Some(now);
     }
 
     /// A regency passed without progress.

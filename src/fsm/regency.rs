@@ -14,6 +14,11 @@
 //!    +----------progress-------------+        (leader) collecting --n-f STOP-DATA--> steady
 //! ```
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "`_ => Super` is how statig says: my superstate decides"
+)]
+
 use std::collections::BTreeMap;
 
 use statig::prelude::*;
@@ -209,7 +214,7 @@ impl RegencyChange {
         let must_run = has_work || is_open || is_asking;
         match (must_run, self.is_armed) {
             (true, false) => {
-                self.pace.rest();
+                self.pace.begin(context.now);
                 self.arm(context);
             }
             (false, true) => {
@@ -299,7 +304,7 @@ impl RegencyChange {
     fn install(&mut self, regency: Regency, context: &mut Scene<'_>) -> State {
         assert!(regency > context.core.regency, "a regency never goes back");
         context.out.cancel(Timer::Progress(context.core.regency));
-        let (claims, proofs) = context.core.claims();
+        let (claims, proofs) = context.core.claims(regency);
         let base = context.core.base.as_ref();
         let base = base.map_or(Default::default(), |c| (c.ballot.height, c.ballot.digest));
         let timeout_us = self.pace.timeout().0;
@@ -310,7 +315,7 @@ impl RegencyChange {
             .expect("only a seat counts STOPs");
         let (records, data) = voter
             .stop(regency, base, timeout_us, claims)
-            .expect("a regency above the installed one was never claimed for");
+            .expect("claims are bounded, by height, and of regencies below an uninstalled one");
         context.save(records);
         context.core.enter(regency, false);
         self.held = None;
@@ -401,14 +406,9 @@ impl RegencyChange {
             self.ignored += 1;
             return Handled;
         }
-        let leader = core.view.leader(sync.regency);
-        match self.start(sync, context) {
-            Some(state) => Transition(state),
-            None => {
-                context.fault(leader, None);
-                Handled
-            }
-        }
+        // Who sent a void one is not known here: a true set may have been stripped of its proofs on
+        // the way.
+        self.start(sync, context).map_or(Handled, Transition)
     }
 
     /// Starts the regency from what its SYNC settles; nothing when the SYNC is void.
@@ -422,10 +422,11 @@ impl RegencyChange {
         context.out.cancel(Timer::Progress(context.core.regency));
         context.core.enter(regency, true);
         context.core.bound = settled.bound;
+        context.resume_votes();
         self.asked = self.asked.max(regency);
         self.held = Some(sync);
         self.pace.adopt(settled.timeout_us);
-        self.arm(context);
+        self.is_armed = false; // Armed again as soon as there is work.
         context.arm_resend();
         context.out.emit(Told::Regency(regency, true));
         if let Some(base) = settled

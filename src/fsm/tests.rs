@@ -314,3 +314,198 @@ fn all_members_may_restart_at_any_point() {
         world.run_until(top.unwrap_or_default().plus(5));
     }
 }
+
+fn votes_of(
+    view: &View,
+    kind: crate::committee::Kind,
+    regency: Regency,
+    height: Height,
+    digest: Digest,
+) -> Certificate {
+    use crate::committee::Ballot;
+    let ballot = Ballot {
+        kind,
+        view: view.id(),
+        regency,
+        height,
+        digest,
+    };
+    let signed: Vec<Verified<Vote>> = (0..view.sizes().q)
+        .map(|i| {
+            let signature = secret(i).sign(&ballot.sign_bytes(view.chain()));
+            let seat = Seat(u16::try_from(i).expect("small"));
+            Verified::vouch(Vote {
+                ballot,
+                seat,
+                signature,
+            })
+        })
+        .collect();
+    let certificate = Certificate::assemble(view, &signed).expect("a quorum");
+    certificate.into_inner()
+}
+
+#[test]
+fn a_decision_of_a_later_regency_does_not_stop_a_member_from_joining_it() {
+    use crate::committee::Kind;
+    let mut world = World::new(4, 1);
+    for _ in 0..60 {
+        world.step();
+    }
+    world.wires.clear();
+    let (height, lagging) = (Height(1), 3usize);
+    let payload = payload(height, 7);
+    let proof = votes_of(
+        &world.view,
+        Kind::Accept,
+        Regency(1),
+        height,
+        payload.digest,
+    );
+    assert!(matches!(
+        world.nodes[lagging].state(),
+        "follower" | "leader"
+    ));
+    let heard = |message| Verified::vouch(message);
+    world.input(
+        lagging,
+        Input::Message {
+            from: Seat(0),
+            message: heard(Message::Decision(proof, payload)),
+        },
+    );
+    for seat in [Seat(1), Seat(2)] {
+        let stop = Stop {
+            view: world.view.id(),
+            regency: Regency(1),
+            seat,
+        };
+        world.input(
+            lagging,
+            Input::Message {
+                from: seat,
+                message: heard(Message::Stop(stop)),
+            },
+        );
+    }
+    assert_eq!(world.nodes[lagging].regency().0, Regency(1));
+}
+
+#[test]
+fn a_vote_of_one_seat_for_a_height_that_nobody_proposed_changes_no_regency() {
+    use crate::committee::{Ballot, Kind};
+    let mut world = World::new(4, 1);
+    world.run_until(Height(3));
+    while !world.wires.is_empty() {
+        world.step();
+    }
+    (0..4).for_each(|i| world.input(i, Input::Command(Command::Work(false))));
+    for _ in 0..500 {
+        world.step();
+    }
+    let liar = (world.nodes[0].regency().1.index() + 1) % 4;
+    let ballot = Ballot {
+        kind: Kind::Accept,
+        view: world.view.id(),
+        regency: Regency(0),
+        height: world.nodes[0].decided().next(),
+        digest: Digest::of(Domain::Proposal, b"junk"),
+    };
+    let vote = Vote {
+        ballot,
+        seat: Seat(u16::try_from(liar).expect("small")),
+        signature: secret(liar).sign(&ballot.sign_bytes(world.view.chain())),
+    };
+    let before = world.regencies;
+    world.send(liar, To::Committee, &Message::Vote(vote));
+    for _ in 0..20_000 {
+        // As the replica tells it: work is what is open.
+        for i in 0..4 {
+            let has_open = world.nodes[i].has_open();
+            world.input(i, Input::Command(Command::Work(has_open)));
+        }
+        world.step();
+    }
+    let states: Vec<_> = world
+        .nodes
+        .iter()
+        .map(|n| (n.regency(), n.regency_state()))
+        .collect();
+    assert_eq!(world.regencies, before, "{states:?} at {:?}", world.now);
+}
+
+#[test]
+fn members_that_come_back_to_an_idle_committee_start_no_regency_change() {
+    let mut world = World::new(4, 1);
+    world.run_until(Height(3));
+    let dead = world.nodes[0].regency().1.index();
+    world.down.insert(dead);
+    world.run_until(Height(6));
+    while !world.wires.is_empty() {
+        world.step();
+    }
+    let live: Vec<usize> = (0..4).filter(|i| *i != dead).collect();
+    for i in &live {
+        world.input(*i, Input::Command(Command::Work(false)));
+    }
+    for _ in 0..200 {
+        world.step();
+    }
+    let before = world.regencies;
+    world.restart(dead);
+    for _ in 0..200 {
+        world.step();
+    }
+    world.restart(live[0]);
+    for _ in 0..20_000 {
+        world.step();
+    }
+    let states: Vec<_> = world
+        .nodes
+        .iter()
+        .map(|n| (n.regency(), n.regency_state()))
+        .collect();
+    assert_eq!(world.regencies, before, "{states:?} at {:?}", world.now);
+}
+
+#[test]
+fn a_committee_that_restarts_in_a_later_regency_orders_the_work_of_one_member() {
+    let mut world = World::new(7, 3);
+    world.run_until(Height(2));
+    let dead = world.nodes[0].regency().1.index();
+    world.down.insert(dead);
+    world.run_until(Height(12));
+    assert!(world.regencies >= 1);
+    while !world.wires.is_empty() {
+        world.step();
+    }
+    (0..7).for_each(|i| world.restart(i));
+    let top = |world: &World| world.nodes.iter().map(|node| node.decided().0).max();
+    let before = top(&world).map(|top| top + 5);
+    let one = (dead + 1) % 7;
+    for _ in 0..50_000 {
+        for i in 0..7 {
+            // As the replica tells it: what is open is work too, and no work is told only behind
+            // work.
+            let has_work = i == one || world.nodes[i].has_open();
+            if has_work {
+                world.input(i, Input::Command(Command::Work(true)));
+            }
+            if let Some((height, _)) = world.nodes[i].next_height() {
+                let payload = payload(height, 1);
+                world.input(i, Input::Command(Command::Propose(height, payload)));
+            }
+        }
+        world.step();
+    }
+    let states: Vec<_> = world
+        .nodes
+        .iter()
+        .map(|n| (n.regency(), n.regency_state()))
+        .collect();
+    assert!(
+        top(&world) > before,
+        "{before:?} {states:?} at {:?}",
+        world.now
+    );
+}

@@ -1,8 +1,10 @@
 //! View generation: from founders to a view that can order, and from one view to the next.
 //!
-//! Source: the Consortium's view map (BUILD, ESTABLISHED); genesis as settled in `ARCHITECTURE.md`. In: seats that
+//! Source: the Consortium's view map (BUILD, ESTABLISHED); genesis as settled in `ARCHITECTURE.md`.
+//! In: seats that
 //! come and go. Out: whether a quorum of the view is connected.
-//! Holds: view 0 is formed as soon as q founders are connected, ourselves counted; a view is never unformed, only
+//! Holds: view 0 is formed as soon as q founders are connected, ourselves counted; a view is never
+//! unformed, only
 //! short of a quorum. Elsewhere: ordering in the view (`normal`, `regency`).
 //!
 //! ```text
@@ -10,7 +12,8 @@
 //!                             +------fewer---------> short
 //! ```
 //!
-//! Freeze, assemble, key collection and hand-over are further states of this machine; they come with views that
+//! Freeze, assemble, key collection and hand-over are further states of this machine; they come
+//! with views that
 //! change. The bodies that they order are in their final form in `blocks::body`.
 
 use std::collections::BTreeSet;

@@ -28,9 +28,7 @@ pub struct OverlayRegistry {
 /// Errors: [`OverlayRegistryError::Taken`] where two share a name, [`OverlayRegistryError::Name`].
 pub fn overlays() -> Result<OverlayRegistry, OverlayRegistryError> {
     let mut registry = OverlayRegistry::default();
-    for plugin in [&full_gossip::PLUGIN] {
-        registry.register(plugin)?;
-    }
+    registry.register(&full_gossip::PLUGIN)?;
     for OverlayRegistration(plugin) in inventory::iter::<OverlayRegistration> {
         registry.register(plugin)?;
     }
@@ -40,7 +38,8 @@ pub fn overlays() -> Result<OverlayRegistry, OverlayRegistryError> {
 impl OverlayRegistry {
     /// Adds `plugin`; the same one again is no error.
     ///
-    /// Errors: [`OverlayRegistryError::Taken`] where another has its name, [`OverlayRegistryError::Name`].
+    /// Errors: [`OverlayRegistryError::Taken`] where another has its name,
+    /// [`OverlayRegistryError::Name`].
     pub fn register(&mut self, plugin: &'static OverlayPlugin) -> Result<(), OverlayRegistryError> {
         let name = plugin.name;
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

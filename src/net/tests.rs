@@ -1,5 +1,10 @@
 //! Tests of the network over loopback sockets.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test holds what it waits for, and is short"
+)]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::PublicKey;
+
 /// The file's name in a member's directory.
 pub const CONFIG_FILE: &str = "member.toml";
 /// What an environment variable starts with that overrides a key.
@@ -19,7 +21,7 @@ pub const VARIABLE_PREFIX: &str = "CONSORTIUM_";
 
 /// The settings of one member. Every key has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Config {
     /// Its name, for people; empty: the one in the genesis document.
     pub name: String,
@@ -35,20 +37,69 @@ pub struct Config {
     pub tables: String,
     /// The overlay that spreads what everybody should know.
     pub overlay: String,
+    /// What it may use. In the file these keys stand among the others.
+    #[serde(flatten)]
+    pub resources: Resources,
+    /// What is told on standard error: `error` to `trace`, or a filter by module.
+    pub log_level: String,
+    /// Whether this member signs JSON operations of anybody who reaches its HTTP address with a
+    /// client key of its own; for `dev`.
+    pub signs_operations: bool,
+    /// Whether this is a member without a seat: it follows the chain, and its identity is no
+    /// founder's.
+    pub observer: bool,
+    /// Whom it speaks with beside what the genesis document says. In the file these keys stand
+    /// among the others.
+    #[serde(flatten)]
+    pub neighbours: Neighbours,
+}
+
+/// What a member may use of its machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
     /// Memory that the tables may use as a cache, in MiB.
     pub tables_cache_mib: u32,
     /// Length of a log file in MiB.
     pub log_file_mib: u32,
     /// Threads that check signatures; 0: one per processor, at most 8.
     pub verify_threads: usize,
-    /// What is told on standard error: `error` to `trace`, or a filter by module.
-    pub log_level: String,
-    /// Whether this member signs JSON operations of anybody who reaches its HTTP address with a
-    /// client key of its own; for `dev`.
-    pub signs_operations: bool,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self {
+            tables_cache_mib: 64,
+            log_file_mib: 64,
+            verify_threads: 0,
+        }
+    }
+}
+
+/// Whom a member speaks with beside what the genesis document says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Neighbours {
+    /// Members without a seat that may connect, at most [`OBSERVERS_MAX`].
+    pub observers: Vec<Observer>,
     /// Other addresses than in the genesis document: a member's name or id, and `host:port`.
     pub peers: BTreeMap<String, String>,
 }
+
+/// A member without a seat, which no genesis document names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observer {
+    /// Its public identity key.
+    pub key: PublicKey,
+    /// Its name, for people.
+    pub name: String,
+    /// Where it listens, `host:port`.
+    pub address: String,
+}
+
+/// Observers that one member lets in, at most: each holds connections and a share of the pool.
+pub const OBSERVERS_MAX: usize = 64;
 
 impl Default for Config {
     fn default() -> Self {
@@ -61,12 +112,11 @@ impl Default for Config {
             listen_api: loopback(7200),
             tables: "redb".into(),
             overlay: "full-gossip".into(),
-            tables_cache_mib: 64,
-            log_file_mib: 64,
-            verify_threads: 0,
+            resources: Resources::default(),
             log_level: "info".into(),
             signs_operations: false,
-            peers: BTreeMap::new(),
+            observer: false,
+            neighbours: Neighbours::default(),
         }
     }
 }
@@ -121,13 +171,24 @@ impl Config {
             place: place.into(),
             reason,
         };
-        let from_file: Config =
+        let given: toml::Table =
             toml::from_str(text).map_err(|error| refused(place, error.message().to_owned()))?;
-        let mut table =
-            toml::Table::try_from(&from_file).map_err(|error| refused(place, error.to_string()))?;
+        let mut table = toml::Table::try_from(Self::default())
+            .expect("settings of strings and numbers have a TOML form");
+        for (key, value) in given {
+            let Some(known) = table.get_mut(&key) else {
+                return Err(refused(place, format!("unknown key `{key}`")));
+            };
+            if !known.same_type(&value) {
+                let (known, value) = (known.type_str(), value.type_str());
+                return Err(refused(place, format!("{key}: {value}, not {known}")));
+            }
+            *known = value;
+        }
         for (key, value) in &mut table {
             let name = format!("{VARIABLE_PREFIX}{}", key.to_uppercase());
-            let Some(given) = variable(&name).filter(|_| key != "peers") else {
+            let is_list = value.is_table() || value.is_array();
+            let Some(given) = variable(&name).filter(|_| !is_list) else {
                 continue;
             };
             *value = match value {
@@ -148,7 +209,7 @@ impl Config {
         }
         let config: Config = table
             .try_into()
-            .map_err(|error| refused("environment", error.to_string()))?;
+            .map_err(|error: toml::de::Error| refused(place, error.message().to_owned()))?;
         config.check(place)?;
         Ok(config)
     }
@@ -161,7 +222,7 @@ impl Config {
     /// Threads that check signatures.
     pub fn verify_threads(&self) -> usize {
         let found = std::thread::available_parallelism().map_or(2, |count| count.get());
-        match self.verify_threads {
+        match self.resources.verify_threads {
             0 => found.min(8),
             count => count,
         }
@@ -170,13 +231,20 @@ impl Config {
     fn check(&self, place: &str) -> Result<(), ConfigError> {
         let rules = [
             (
-                (8..=1024).contains(&self.log_file_mib),
+                (8..=1024).contains(&self.resources.log_file_mib),
                 "log_file_mib is between 8 and 1024",
             ),
-            (self.verify_threads <= 64, "verify_threads is at most 64"),
             (
-                (1..=65_536).contains(&self.tables_cache_mib),
+                self.resources.verify_threads <= 64,
+                "verify_threads is at most 64",
+            ),
+            (
+                (1..=65_536).contains(&self.resources.tables_cache_mib),
                 "tables_cache_mib is between 1 and 65536",
+            ),
+            (
+                self.neighbours.observers.len() <= OBSERVERS_MAX,
+                "observers are at most 64",
             ),
             (
                 !self.data.as_os_str().is_empty(),

@@ -7,14 +7,15 @@
 //! Elsewhere: the queue that holds this (`barrier`), decisions (`consortium`).
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError, select_biased};
 
 use tokio::sync::oneshot;
 
 use super::barrier::{Barrier, GROUPS_MAX, Leaving};
+use super::bell::Bell;
 use super::clock::Clock;
 use super::ears::Inputs;
 use super::executor::Work;
@@ -38,6 +39,8 @@ pub(crate) const INTERNAL_MAX: usize = 8192 + GROUPS_MAX;
 pub(crate) const WORK_MAX: usize = 8192;
 /// Vectors of news that may wait for the herald; a full queue makes the replica wait.
 pub(crate) const NEWS_MAX: usize = 4096;
+/// Positions of nameless records that are kept back from the herald, at most.
+const NEWS_HELD_MAX: usize = 256;
 /// Requests of members that may wait for the disk; what comes beyond is dropped and asked again.
 pub(crate) const SERVINGS_MAX: usize = 64;
 
@@ -82,6 +85,8 @@ pub(crate) struct Sources {
     pub(crate) inbox: Receiver<Inputs>,
     /// Our own threads.
     pub(crate) internal: Receiver<Internal>,
+    /// Rings when something came into either.
+    pub(crate) bell: Arc<Bell>,
 }
 
 /// The replica with its law.
@@ -126,48 +131,54 @@ impl<P: Ports> Driver<P> {
     ///
     /// Errors: the log failed; nothing that waited for it left.
     pub(crate) fn run(mut self, sources: &Sources) -> Result<(), LogError> {
+        sources.bell.own();
         self.handle(Input::Command(Command::Start));
+        self.finish_turn();
         loop {
-            self.finish_turn();
-            let deadline = self.timers.next();
-            let sleep = deadline.map_or(SLEEP_MAX, |at| self.clock.until(at).min(SLEEP_MAX));
-            select_biased! {
-                recv(sources.internal) -> told => match told {
-                    Ok(told) => if self.take(told)? { return Ok(()) },
-                    Err(_) => return Ok(()),
-                },
-                recv(sources.inbox) -> inputs => match inputs {
-                    Ok(inputs) => self.handle_all(inputs),
-                    Err(_) => return Ok(()),
-                },
-                default(sleep) => {}
-            }
-            if self.drain(sources)? {
-                return Ok(());
+            match self.drain(sources)? {
+                Drained::Some => self.finish_turn(),
+                Drained::Nothing => {
+                    let deadline = self.timers.next();
+                    let sleep = deadline.map_or(SLEEP_MAX, |at| self.clock.until(at));
+                    sources.bell.sleep(sleep.min(SLEEP_MAX));
+                }
+                Drained::End => return Ok(()),
             }
         }
     }
 
-    /// Takes in what waits, so that one sync and one wake-up serve all of it; true at the end.
-    fn drain(&mut self, sources: &Sources) -> Result<bool, LogError> {
+    /// Takes in what waits, so that one sync and one wake-up serve all of it.
+    fn drain(&mut self, sources: &Sources) -> Result<Drained, LogError> {
         let mut count = 0;
         while count < TURN_INPUTS_MAX {
-            if let Ok(told) = sources.internal.try_recv() {
-                count += 1;
-                if self.take(told)? {
-                    return Ok(true);
+            match sources.internal.try_recv() {
+                Ok(told) => {
+                    count += 1;
+                    if self.take(told)? {
+                        return Ok(Drained::End);
+                    }
+                    continue;
                 }
-            } else if let Ok(inputs) = sources.inbox.try_recv() {
-                count += inputs.len();
-                self.handle_all(inputs);
-            } else {
-                break;
+                Err(TryRecvError::Disconnected) => return Ok(Drained::End),
+                Err(TryRecvError::Empty) => {}
+            }
+            match sources.inbox.try_recv() {
+                Ok(inputs) => {
+                    count += inputs.len();
+                    self.handle_all(inputs);
+                }
+                Err(TryRecvError::Disconnected) => return Ok(Drained::End),
+                Err(TryRecvError::Empty) => break,
             }
         }
         while let Some(timer) = self.timers.due(self.clock.now()) {
+            count += 1;
             self.handle(Input::Timer(timer));
         }
-        Ok(false)
+        Ok(match count {
+            0 => Drained::Nothing,
+            _ => Drained::Some,
+        })
     }
 
     fn take(&mut self, told: Internal) -> Result<bool, LogError> {
@@ -214,6 +225,8 @@ impl<P: Ports> Driver<P> {
             match leaving {
                 Leaving::Send(to, message) => self.send(to, &message),
                 Leaving::Saved(name, position) => self.news.push(News::Saved(name, position)),
+                // Admitted: nobody is told before more becomes of it.
+                Leaving::Emit(Event::Submitted(_, Ok(()))) => {}
                 Leaving::Emit(Event::Execute(block)) => self.ports.execute(Work::Block(block)),
                 Leaving::Emit(Event::Serve(member, wanted)) => self.ports.serve(member, wanted),
                 Leaving::Emit(event) => {
@@ -241,15 +254,31 @@ impl<P: Ports> Driver<P> {
         if let Some(group) = self.barrier.take_group() {
             self.ports.save(group.number, group.records);
         }
-        if !self.news.is_empty() {
+        if self.is_news() {
             self.ports.tell(std::mem::take(&mut self.news));
         }
         self.watch.set(self.replica.overview(), self.barrier.held());
     }
 }
 
+impl<P> Driver<P> {
+    /// Whether the herald should be woken: where votes became durable interests nobody before the
+    /// next block does.
+    fn is_news(&self) -> bool {
+        let is_plain = |news: &News| matches!(news, News::Saved(Name::Nameless, _));
+        self.news.len() >= NEWS_HELD_MAX || !self.news.iter().all(is_plain)
+    }
+}
+
+/// What a look into the queues and at the timers found.
+enum Drained {
+    Some,
+    Nothing,
+    End,
+}
+
 /// Hands `wanted` to a bounded queue; drops it when that is full, for members ask again.
-pub(crate) fn offer<T>(queue: &Sender<T>, wanted: T) {
+pub(crate) fn offer<T>(queue: &SyncSender<T>, wanted: T) {
     match queue.try_send(wanted) {
         Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
     }

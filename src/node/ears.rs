@@ -7,18 +7,20 @@
 //! Elsewhere: what is checked (`consortium::Ears`, `blocks`), sockets (`net`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 
+use super::bell::Ringing;
 use super::herald::{Promise, Refused, Settlement, Waiters};
+use super::known::Known;
 use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Group, Proposal, SignedGroup};
 use crate::committee::MemberId;
-use crate::consortium::{Command, Consortium, Ears, HearError, Heard};
+use crate::consortium::{Command, Consortium, Ears, HearError, Heard, Opened};
 use crate::crypto::{Check, Verified};
 use crate::fsm;
 use crate::machine::Input;
@@ -81,21 +83,39 @@ pub(crate) struct Checks {
     pub(crate) application: Box<dyn Application>,
     /// Frames that were dropped.
     pub(crate) dropped: Arc<Dropped>,
+    /// Signatures that were found to hold.
+    pub(crate) known: Known,
 }
 
 impl Checks {
-    /// Checks a frame.
-    fn hear(&self, from: &MemberId, frame: &[u8]) -> Result<Heard, HearError> {
-        let heard = self.ears.hear(from, frame)?;
+    /// Checks a frame but for the signatures that no earlier frame brought.
+    fn open(&self, from: &MemberId, frame: &[u8]) -> Result<Opened, HearError> {
+        let mut opened = self.ears.open(from, frame)?;
         let refused = HearError::Malformed { what: "operation" };
-        let is_good = if let Heard::Batch(batch) = &heard {
+        let claim = opened.claim();
+        let is_good = if let Heard::Batch(batch) = claim {
             self.admits(batch)
-        } else if let Heard::Order(order) = &heard {
+        } else if let Heard::Order(order) = claim {
             self.admits_inline(order)?
         } else {
             true
         };
-        if is_good { Ok(heard) } else { Err(refused) }
+        if !is_good {
+            return Err(refused);
+        }
+        self.known.sift(&mut opened);
+        Ok(opened)
+    }
+
+    /// Checks the signatures of frames that are otherwise sound.
+    fn judge(&self, opened: Vec<Opened>) -> Vec<Result<Heard, HearError>> {
+        let names = opened.iter().map(|one| Known::names(one.checks()));
+        let names: Vec<_> = names.collect();
+        let judged = self.ears.judge(opened);
+        let sound = names.into_iter().zip(&judged);
+        let sound = sound.filter(|(_, heard)| heard.is_ok());
+        self.known.note(sound.flat_map(|(names, _)| names));
+        judged
     }
 
     fn admits(&self, batch: &CheckedBatch) -> bool {
@@ -129,7 +149,7 @@ impl Checks {
     }
 
     /// Decodes a group and checks everything but its signature.
-    fn open(&self, signed: &SignedGroup) -> Result<(Group, Check), Refused> {
+    fn open_group(&self, signed: &SignedGroup) -> Result<(Group, Check), Refused> {
         let transactions = signed.transactions(&self.ears.bounds)?;
         for one in &transactions {
             let checked = self.application.check(&one.operation);
@@ -149,9 +169,9 @@ impl Checks {
 
 /// Where frames and submissions go in.
 pub(crate) struct Hearing {
-    votes: Vec<Sender<Inbound>>,
-    bulk: Vec<Sender<Inbound>>,
-    submissions: Sender<Submission>,
+    votes: Vec<SyncSender<Inbound>>,
+    bulk: Vec<SyncSender<Inbound>>,
+    submissions: SyncSender<Submission>,
 }
 
 impl Hearing {
@@ -162,13 +182,13 @@ impl Hearing {
     pub(crate) fn start(
         checks: &Arc<Checks>,
         waiters: &Arc<Waiters>,
-        inbox: &Sender<Inputs>,
+        inbox: &Ringing<Inputs>,
         threads: usize,
     ) -> std::io::Result<Self> {
         let mut lanes = [Vec::new(), Vec::new()];
         for (lane, senders) in ["votes", "bulk"].into_iter().zip(&mut lanes) {
             for number in 0..threads {
-                let (sender, frames) = bounded(FRAMES_MAX);
+                let (sender, frames) = sync_channel(FRAMES_MAX);
                 let (checks, inbox) = (Arc::clone(checks), inbox.clone());
                 let name = format!("ear-{lane}-{number}");
                 let listen = move || listen(&checks, &frames, &inbox);
@@ -176,10 +196,11 @@ impl Hearing {
                 senders.push(sender);
             }
         }
-        let (submissions, waiting) = bounded(SUBMISSIONS_MAX);
+        let (submissions, waiting) = sync_channel(SUBMISSIONS_MAX);
+        let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..threads {
             let (checks, inbox) = (Arc::clone(checks), inbox.clone());
-            let (waiters, waiting) = (Arc::clone(waiters), waiting.clone());
+            let (waiters, waiting) = (Arc::clone(waiters), Arc::clone(&waiting));
             let name = format!("ear-clients-{number}");
             let admit = move || admit(&checks, &waiting, &waiters, &inbox);
             thread::Builder::new().name(name).spawn(admit)?;
@@ -212,7 +233,7 @@ impl Hearing {
 
 /// The door for clients' groups.
 #[derive(Clone)]
-pub(crate) struct Gate(Sender<Submission>);
+pub(crate) struct Gate(SyncSender<Submission>);
 
 impl Gate {
     /// Takes a group in, or answers that there is no room.
@@ -227,18 +248,29 @@ impl Gate {
     }
 }
 
-fn listen(checks: &Checks, frames: &Receiver<Inbound>, inbox: &Sender<Inputs>) {
+fn listen(checks: &Checks, frames: &Receiver<Inbound>, inbox: &Ringing<Inputs>) {
+    let drop_frame = |from: &MemberId, error: HearError| {
+        checks.dropped.count(from);
+        tracing::debug!(%from, %error, "a frame was dropped");
+    };
     while let Ok(first) = frames.recv() {
         let more = frames.try_iter().take(FRAMES_AT_ONCE - 1);
-        let mut inputs = Vec::new();
+        let (mut senders, mut opened) = (Vec::new(), Vec::new());
         for frame in std::iter::once(first).chain(more) {
             let from = MemberId(frame.from);
-            match checks.hear(&from, &frame.payload) {
-                Ok(message) => inputs.push(Input::Message { from, message }),
-                Err(error) => {
-                    checks.dropped.count(&from);
-                    tracing::debug!(%from, %error, "a frame was dropped");
+            match checks.open(&from, &frame.payload) {
+                Ok(one) => {
+                    senders.push(from);
+                    opened.push(one);
                 }
+                Err(error) => drop_frame(&from, error),
+            }
+        }
+        let mut inputs = Vec::with_capacity(opened.len());
+        for (from, judged) in senders.into_iter().zip(checks.judge(opened)) {
+            match judged {
+                Ok(message) => inputs.push(Input::Message { from, message }),
+                Err(error) => drop_frame(&from, error),
             }
         }
         if !inputs.is_empty() && inbox.send(inputs).is_err() {
@@ -249,16 +281,15 @@ fn listen(checks: &Checks, frames: &Receiver<Inbound>, inbox: &Sender<Inputs>) {
 
 fn admit(
     checks: &Checks,
-    waiting: &Receiver<Submission>,
+    waiting: &Mutex<Receiver<Submission>>,
     waiters: &Waiters,
-    inbox: &Sender<Inputs>,
+    inbox: &Ringing<Inputs>,
 ) {
-    while let Ok(first) = waiting.recv() {
-        let more = waiting.try_iter().take(SIGNATURES_AT_ONCE - 1);
+    while let Some(submissions) = next_submissions(waiting) {
         let mut opened = Vec::new();
         let mut signatures = Vec::new();
-        for submission in std::iter::once(first).chain(more) {
-            match checks.open(&submission.group) {
+        for submission in submissions {
+            match checks.open_group(&submission.group) {
                 Ok((group, check)) => {
                     opened.push((submission, group));
                     signatures.push(check);
@@ -286,4 +317,13 @@ fn admit(
             return;
         }
     }
+}
+
+/// Waits for submissions and takes what is there; whoever waits holds the others up, who would
+/// find nothing. Nothing at the end.
+fn next_submissions(waiting: &Mutex<Receiver<Submission>>) -> Option<Vec<Submission>> {
+    let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = waiting.recv().ok()?;
+    let more = waiting.try_iter().take(SIGNATURES_AT_ONCE - 1);
+    Some(std::iter::once(first).chain(more).collect())
 }

@@ -13,7 +13,6 @@ use super::keys::KeyError;
 use crate::application::RegistryError;
 use crate::blocks::{GenesisError, Link};
 use crate::committee::{Height, MemberId};
-use crate::consortium;
 use crate::crypto::Digest;
 use crate::net::NetError;
 use crate::storage::{LogError, StoreError, StoreId, TableError};
@@ -26,7 +25,7 @@ pub enum NodeError {
     Config(#[from] ConfigError),
     /// The genesis document or the settings name a plug-in that is not there.
     #[error(transparent)]
-    Plug(consortium::PlugError),
+    Plug(crate::consortium::PlugError),
     /// A key file is wrong; the operator's fault.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -95,7 +94,10 @@ pub enum GenesisFile {
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// The identity key is of nobody on the list: another member's directory, or another chain's.
-    #[error("{dir} is of member {member}, who is not a founder of chain {chain}")]
+    #[error(
+        "{dir} is of member {member}, who is not a founder of chain {chain}; a member without a \
+         seat says 'observer = true'"
+    )]
     Stranger {
         /// The directory.
         dir: PathBuf,
@@ -103,6 +105,16 @@ pub enum Unusable {
         member: MemberId,
         /// The chain of the genesis document.
         chain: Digest,
+    },
+    /// The settings say observer, and the identity key is a founder's.
+    #[error(
+        "{dir} is of founder {member}, who has a seat; 'observer = true' is for members without one"
+    )]
+    Seated {
+        /// The directory.
+        dir: PathBuf,
+        /// Who the identity key is.
+        member: MemberId,
     },
     /// The log holds another chain.
     #[error("{dir} holds chain {found}; the genesis document is of chain {expected}")]

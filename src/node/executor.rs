@@ -5,10 +5,10 @@
 //! Holds: the application sees every height once and in order.
 //! Elsewhere: what an operation does (`application`), what follows from it (`consortium::ledger`).
 
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crossbeam_channel::{Receiver, Sender};
-
+use super::bell::Ringing;
 use super::driver::Internal;
 use super::scribe::Note;
 use crate::application::{self, Application, Reader};
@@ -72,8 +72,8 @@ pub(crate) fn execute(application: &mut dyn Application, block: &Execute) -> Exe
 pub(crate) fn run(
     mut application: Box<dyn Application>,
     work: &Receiver<Work>,
-    replica: &Sender<Internal>,
-    scribe: &Sender<Vec<Note>>,
+    replica: &Ringing<Internal>,
+    scribe: &SyncSender<Vec<Note>>,
     latest: &Latest,
 ) {
     while let Ok(work) = work.recv() {

@@ -5,11 +5,12 @@
 //! submission.
 //! Elsewhere: HTTP (`api`), how answers look there (`host`).
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
-use crossbeam_channel::Sender;
 use tokio::sync::{oneshot, watch};
 
+use super::bell::Ringing;
 use super::driver::Internal;
 use super::ears::{Dropped, Gate, Submission};
 use super::executor::Latest;
@@ -22,6 +23,7 @@ use crate::committee::{Height, MemberId};
 use crate::consortium::{Block, Executed, Overview};
 use crate::crypto::{PublicKey, SecretKey};
 use crate::net::{Net, Stats};
+use crate::storage::LogCounts;
 
 /// Who the member is.
 pub(crate) struct Who {
@@ -33,11 +35,32 @@ pub(crate) struct Who {
     pub(crate) client: Option<SecretKey>,
 }
 
+/// What is counted beside the replica.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    pub(crate) log: Arc<LogCounts>,
+    /// Requests answered over HTTP, by the hundreds of their status.
+    pub(crate) answered: [AtomicU64; ANSWER_CLASSES],
+}
+
+impl Counts {
+    /// Nothing answered yet.
+    pub(crate) fn new(log: Arc<LogCounts>) -> Self {
+        Self {
+            log,
+            answered: Default::default(),
+        }
+    }
+}
+
+/// Statuses 1xx to 5xx.
+pub(crate) const ANSWER_CLASSES: usize = 5;
+
 /// What a handle is made of.
 pub(crate) struct Parts {
     pub(crate) who: Who,
     pub(crate) gate: Gate,
-    pub(crate) internal: Sender<Internal>,
+    pub(crate) internal: Ringing<Internal>,
     pub(crate) index: Arc<Index>,
     pub(crate) latest: Arc<Latest>,
     pub(crate) waiters: Arc<Waiters>,
@@ -46,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) net: Weak<Net>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) application: Box<dyn Application>,
+    pub(crate) counts: Counts,
 }
 
 /// A running member, for anybody in the process. Clones are the same member.

@@ -5,18 +5,20 @@
 //! Elsewhere: HTTP (`api`), blocks and events as data (`show`), proofs (`proofs`).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::handle::{Handle, Parts};
 use super::herald::{Promise, Refused, Settled, Settlement};
 use super::proofs::{self, LookError};
+use super::reply::reply;
 use super::{keys, metrics, show};
 use crate::api;
 use crate::api::{Answer, Answers, Refusal, Wait};
 use crate::blocks::proof::Proof;
 use crate::blocks::{SignedGroup, Transaction};
-use crate::committee::{Certificate, Height, Sizes};
+use crate::committee::{Certificate, Height, MemberId, Sizes};
 use crate::consortium::{Denied, Executed, Verdict};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey, SecretKey};
 
@@ -95,6 +97,13 @@ impl api::Host for Handle {
     fn membership(&self) -> Answer<'_, api::Membership> {
         let membership = show::membership(&self.parts);
         Box::pin(async move { Ok(membership) })
+    }
+
+    fn answered(&self, status: u16) {
+        let class = usize::from(status / 100).saturating_sub(1);
+        if let Some(counter) = self.parts.counts.answered.get(class) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn metrics(&self) -> String {
@@ -262,18 +271,9 @@ fn done(
     block: Option<Digest>,
     (persistence, certificate): (Wait, Option<Certificate>),
 ) -> api::Submitted {
-    let place = (executed.height, executed.index);
     // Once it is durable the certificate says more than our word.
-    let reply = (persistence != Wait::Durable).then(|| {
-        let name = (&client, sequence);
-        let chain = parts.who.genesis.chain();
-        let statement = api::reply_statement(&chain, name, place, &executed.outcome_digest);
-        api::Reply {
-            member: parts.who.me,
-            outcome: executed.outcome_digest,
-            signature: parts.who.identity.sign(&statement),
-        }
-    });
+    let is_durable = persistence == Wait::Durable;
+    let reply = (!is_durable).then(|| reply(parts, &client, sequence, executed));
     api::Submitted {
         client,
         sequence,
@@ -397,7 +397,14 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
     let parts = &handle.parts;
     let sizes = Sizes::of(parts.who.genesis.founders.len());
     let net = parts.net.upgrade();
-    let up = net.map_or(0, |net| net.connected().len()) + 1;
+    // Members without a seat help nobody to a quorum.
+    let mut up: Vec<MemberId> = net.map_or_else(Vec::new, |net| {
+        net.connected().into_iter().map(MemberId).collect()
+    });
+    up.push(parts.who.me);
+    let seats = parts.who.genesis.founders.iter();
+    let up = { seats }.filter(|seat| up.contains(&MemberId::of(&seat.identity)));
+    let up = up.count();
     let (overview, held) = parts.watch.overview();
     let halted = parts.watch.halted();
     let check = |name: &str, ok: bool, detail: String| api::ReadyCheck {
@@ -415,7 +422,7 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
         ),
         check(
             "ordering",
-            overview.role != "observer",
+            overview.role != "observer" || overview.state == "observer",
             format!("{} {}", overview.role, overview.state),
         ),
         check("log", true, format!("{held} outputs wait for it")),

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::config::{CONFIG_FILE, Config};
+use super::config::{CONFIG_FILE, Config, Neighbours, Observer};
 use super::error::NodeError;
 use super::keys;
 use crate::blocks::{FORMAT_VERSION, Genesis, Parameters};
@@ -26,6 +26,8 @@ pub struct Cluster {
     pub name: String,
     /// Where members and clients reach each member; as many members as addresses.
     pub addresses: Vec<(SocketAddr, SocketAddr)>,
+    /// The same of members without a seat.
+    pub observers: Vec<(SocketAddr, SocketAddr)>,
     /// The genesis parameters.
     pub parameters: Parameters,
     /// What every member's settings start from.
@@ -35,6 +37,11 @@ pub struct Cluster {
 /// The directory of member `number` below `dir`.
 pub fn member_dir(dir: &Path, number: usize) -> PathBuf {
     dir.join(format!("member-{number}"))
+}
+
+/// The directory of observer `number` below `dir`.
+pub fn observer_dir(dir: &Path, number: usize) -> PathBuf {
+    dir.join(format!("observer-{number}"))
 }
 
 /// Makes the members of `cluster` in `dir`, and `dir/genesis.json`.
@@ -65,18 +72,57 @@ pub fn cluster(dir: &Path, cluster: &Cluster) -> Result<Genesis, NodeError> {
             source,
         })?;
     write(&path, &genesis.to_json())?;
-    for (number, (p2p, api)) in cluster.addresses.iter().enumerate() {
-        let member = member_dir(dir, number);
+    let observers = observers(dir, cluster)?;
+    for (number, address) in cluster.addresses.iter().enumerate() {
         let config = Config {
+            neighbours: Neighbours {
+                observers: observers.clone(),
+                ..cluster.config.neighbours.clone()
+            },
             name: format!("member-{number}"),
-            listen_p2p: *p2p,
-            listen_api: *api,
             ..cluster.config.clone()
         };
-        write(&member.join(GENESIS_FILE), &genesis.to_json())?;
-        write(&member.join(CONFIG_FILE), &config.to_toml())?;
+        furnish(&member_dir(dir, number), &genesis, config, *address)?;
+    }
+    for (number, address) in cluster.observers.iter().enumerate() {
+        let config = Config {
+            observer: true,
+            name: format!("observer-{number}"),
+            ..cluster.config.clone()
+        };
+        furnish(&observer_dir(dir, number), &genesis, config, *address)?;
     }
     Ok(genesis)
+}
+
+/// Makes the observers' keys; no document names them, so members are told of them.
+fn observers(dir: &Path, cluster: &Cluster) -> Result<Vec<Observer>, NodeError> {
+    let made = cluster.observers.iter().enumerate();
+    let made = made.map(|(number, (p2p, _))| {
+        let (name, address) = (format!("observer-{number}"), p2p.to_string());
+        let made = keys::generate(&observer_dir(dir, number), &name, &address)?;
+        Ok(Observer {
+            key: made.identity,
+            name,
+            address,
+        })
+    });
+    made.collect()
+}
+
+fn furnish(
+    dir: &Path,
+    genesis: &Genesis,
+    config: Config,
+    (listen_p2p, listen_api): (SocketAddr, SocketAddr),
+) -> Result<(), NodeError> {
+    let config = Config {
+        listen_p2p,
+        listen_api,
+        ..config
+    };
+    write(&dir.join(GENESIS_FILE), &genesis.to_json())?;
+    write(&dir.join(CONFIG_FILE), &config.to_toml())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), NodeError> {

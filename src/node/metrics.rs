@@ -4,7 +4,7 @@
 //! Holds: the set of series is bounded by the members and the kinds, never by what peers send.
 //! Elsewhere: the door that serves it (`api`).
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -22,6 +22,7 @@ pub(crate) fn scrape(handle: &Handle) -> String {
     let mut registry = Registry::with_prefix("consortium");
     chain(handle, &mut registry);
     misbehaviour(handle, &mut registry);
+    counted(handle, &mut registry);
     network(handle, &mut registry);
     let mut text = String::new();
     // Writing to a string fails only when a metric refuses to be written, which ours never do.
@@ -68,6 +69,16 @@ fn chain(handle: &Handle, registry: &mut Registry) {
             count(parts.waiters.count()),
         ),
         (
+            "pool_transactions",
+            "transactions that wait to be ordered",
+            count(overview.pool.transactions),
+        ),
+        (
+            "pool_bytes",
+            "bytes of the batches that wait to be ordered",
+            count(overview.pool.bytes),
+        ),
+        (
             "halted",
             "whether voting has stopped for good",
             parts.watch.halted().is_some().into(),
@@ -81,6 +92,31 @@ fn chain(handle: &Handle, registry: &mut Registry) {
     for (name, help, value) in gauges {
         gauge(registry, name, help, value);
     }
+}
+
+fn counted(handle: &Handle, registry: &mut Registry) {
+    let counts = &handle.parts.counts;
+    let totals = [
+        ("fsync", "syncs of the log", counts.log.syncs()),
+        (
+            "log_appended_bytes",
+            "bytes of records appended to the log",
+            counts.log.bytes(),
+        ),
+    ];
+    for (name, help, value) in totals {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    }
+    let requests = Counters::default();
+    for (class, count) in (1..).zip(&counts.answered) {
+        let labels = vec![("status", format!("{class}xx"))];
+        let counter = requests.get_or_create(&labels);
+        counter.inc_by(count.load(Ordering::Relaxed));
+    }
+    let help = "HTTP requests, by the kind of their answer";
+    registry.register("api_requests", help, requests);
 }
 
 fn misbehaviour(handle: &Handle, registry: &mut Registry) {

@@ -5,6 +5,7 @@
 //! Elsewhere: decisions (`consortium`), what is asked over HTTP (`api`).
 
 mod barrier;
+mod bell;
 mod clock;
 pub mod config;
 mod driver;
@@ -18,11 +19,13 @@ mod index;
 pub mod init;
 mod keeper;
 pub mod keys;
+mod known;
 mod metrics;
 mod outlets;
 mod proofs;
 mod records;
 mod recovery;
+mod reply;
 mod scribe;
 mod show;
 mod start;
@@ -32,12 +35,12 @@ mod timers;
 mod verify;
 mod watch;
 
-pub use self::config::Config;
+pub use self::config::{Config, Neighbours, Observer, Resources};
 pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
 pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};
 pub use self::start::{Node, Options, read_genesis, run};
-pub use self::verify::{Fault, Verdict, VerifyDir, VerifyError, verify_dir};
+pub use self::verify::{FAULTS_MAX, Fault, Verdict, VerifyDir, VerifyError, verify_dir};
 pub use self::watch::{Certified, Tip};
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 //! Elsewhere: when something may leave (`barrier`).
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender};
 
+use super::bell::Ringing;
 use super::driver::{Internal, News, Ports, offer};
 use super::executor::Work;
 use super::herald::Waiters;
@@ -25,10 +26,10 @@ use crate::storage::GroupCommit;
 pub(crate) struct Outlets {
     pub(crate) net: Arc<Net>,
     pub(crate) log: GroupCommit,
-    pub(crate) internal: Sender<Internal>,
-    pub(crate) work: Sender<Work>,
-    pub(crate) servings: Sender<(MemberId, Wanted)>,
-    pub(crate) news: Sender<Vec<News>>,
+    pub(crate) internal: Ringing<Internal>,
+    pub(crate) work: SyncSender<Work>,
+    pub(crate) servings: SyncSender<(MemberId, Wanted)>,
+    pub(crate) news: SyncSender<Vec<News>>,
 }
 
 impl Ports for Outlets {
@@ -84,7 +85,7 @@ pub(crate) fn herald(
     index: &Index,
     waiters: &Waiters,
     watch: &Watch,
-    scribe: &Sender<Vec<Note>>,
+    scribe: &SyncSender<Vec<Note>>,
 ) {
     while let Ok(first) = news.recv() {
         let mut notes = Vec::new();

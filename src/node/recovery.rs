@@ -88,7 +88,7 @@ struct Scan {
     view: ViewId,
     chain: Digest,
     voter: Option<Voter>,
-    payloads: BTreeMap<Height, fsm::Payload>,
+    payloads: BTreeMap<(Height, Digest), fsm::Payload>,
     decisions: BTreeMap<Height, Certificate>,
     journal: Vec<bytes::Bytes>,
     certificate: Option<Certificate>,
@@ -151,7 +151,11 @@ pub(crate) fn recover(
         voter: scan.voter,
         certificate: scan.certificate,
         recent,
-        payloads: scan.payloads.into_iter().collect(),
+        payloads: scan
+            .payloads
+            .into_iter()
+            .map(|((h, _), payload)| (h, payload))
+            .collect(),
         decisions: scan.decisions.into_values().collect(),
         journal: scan.journal,
         batches,
@@ -340,7 +344,7 @@ impl Scan {
     fn drop_settled(&mut self) {
         if let Some(certificate) = &self.certificate {
             let open = certificate.ballot.height.next();
-            self.payloads = self.payloads.split_off(&open);
+            self.payloads = self.payloads.split_off(&(open, Digest::ZERO));
             self.decisions = self.decisions.split_off(&open);
         }
     }
@@ -365,7 +369,9 @@ impl Scan {
             Record::Voter(view, promise) if view == self.view => self.promise(&promise),
             Record::Voter(..) | Record::Batch(_) => {}
             Record::Engine(_, bytes) => self.journal.push(bytes),
-            Record::Payload(height, payload) => drop(self.payloads.insert(height, payload)),
+            Record::Payload(height, payload) => {
+                self.payloads.insert((height, payload.digest), payload);
+            }
             Record::Decision(decision) => {
                 self.decisions.insert(decision.ballot.height, decision);
             }

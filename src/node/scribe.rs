@@ -5,9 +5,9 @@
 //! Elsewhere: what a commit holds (`keeper`).
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::index::Kept;
 use super::keeper::Keeper;
@@ -21,6 +21,10 @@ use crate::storage::{Position, TableError};
 pub(crate) const NOTES_MAX: usize = 1024;
 /// What waits this long is committed.
 const COMMIT_AFTER: Duration = Duration::from_millis(1_000);
+
+/// How long notes gather before they are looked at: nobody waits for them, and being woken for each
+/// costs more than noting it.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Something that goes into the tables.
 pub(crate) enum Note {
@@ -45,6 +49,9 @@ pub(crate) fn run(mut keeper: Keeper, notes: &Receiver<Vec<Note>>) -> Result<(),
             Ok(more) => {
                 since.get_or_insert_with(Instant::now);
                 more.into_iter().for_each(|note| take(&mut keeper, note));
+                let waiting = notes.try_iter().take(NOTES_MAX).flatten();
+                waiting.for_each(|note| take(&mut keeper, note));
+                thread::park_timeout(GATHER);
                 true
             }
             Err(RecvTimeoutError::Timeout) => true,

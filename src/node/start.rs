@@ -9,22 +9,23 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
+use super::bell::{self, Bell, Ringing};
 use super::clock::Clock;
 use super::config::Config;
 use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, Unusable};
 use super::executor::Latest;
-use super::handle::{Handle, Parts, Who};
+use super::handle::{Counts, Handle, Parts, Who};
 use super::herald::Waiters;
 use super::host;
 use super::index::Index;
 use super::keys;
+use super::known::Known;
 use super::recovery::{self, Opening, Recovered};
 use super::scribe::NOTES_MAX;
 use super::threads::{Helpers, Spawner, no_thread};
@@ -34,7 +35,7 @@ use crate::application::{Plugin, Registry};
 use crate::blocks::Genesis;
 use crate::committee::{Certificate, MemberId, View};
 use crate::consortium::serve::Archive;
-use crate::consortium::{self, Command, Consortium, Restored};
+use crate::consortium::{Command, Consortium, Options as ReplicaOptions, Restored};
 use crate::crypto::{SecretKey, Verifier};
 use crate::fsm::PaceOptions;
 use crate::machine::Span;
@@ -69,7 +70,7 @@ impl Options {
 pub struct Node {
     handle: Handle,
     net: Arc<Net>,
-    internal: Sender<Internal>,
+    internal: Ringing<Internal>,
     threads: Vec<JoinHandle<()>>,
     watch: Arc<Watch>,
     // Held until everything else has ended.
@@ -97,7 +98,7 @@ struct Files {
     me: MemberId,
     store: Store,
     /// Nothing without a seat for it.
-    consensus: SecretKey,
+    consensus: Option<SecretKey>,
 }
 
 impl Files {
@@ -110,10 +111,14 @@ impl Files {
         let me = MemberId::of(&identity.public());
         let view = genesis.view();
         let view = view.expect("a document that was read makes a view");
-        if view.seat_of(&me).is_none() {
-            let (dir, chain) = (dir.clone(), genesis.chain());
-            let member = me;
-            return Err(Unusable::Stranger { dir, member, chain }.into());
+        let is_seated = view.seat_of(&me).is_some();
+        if is_seated == options.config.observer {
+            let (dir, chain, member) = (dir.clone(), genesis.chain(), me);
+            return Err(match is_seated {
+                true => Unusable::Seated { dir, member },
+                false => Unusable::Stranger { dir, member, chain },
+            }
+            .into());
         }
         let data = dir.join(&options.config.data);
         if consensus.is_bound && !data.join("log").is_dir() {
@@ -136,7 +141,7 @@ impl Files {
             identity,
             me,
             store,
-            consensus: consensus.secret,
+            consensus: is_seated.then_some(consensus.secret),
         })
     }
 }
@@ -154,17 +159,22 @@ impl Node {
             store: &files.store,
             genesis: &files.genesis,
             view: &files.view,
-            tables: (&config.tables, u64::from(config.tables_cache_mib) << 20),
-            log_file_bytes: config.log_file_mib << 20,
+            tables: (
+                &config.tables,
+                u64::from(config.resources.tables_cache_mib) << 20,
+            ),
+            log_file_bytes: config.resources.log_file_mib << 20,
             make: files.plugin.make,
         };
-        let recovered = recovery::recover(&opening, Some(files.consensus.clone()))?;
+        let recovered = recovery::recover(&opening, files.consensus.clone())?;
         if is_bound && recovered.is_new {
             let dir = files.store.dir().into();
             return Err(Unusable::Wiped { dir }.into());
         }
         // From here on the key may vote, and only with this log.
-        keys::bind(dir)?;
+        if files.consensus.is_some() {
+            keys::bind(dir)?;
+        }
         Machinery::new(&options.config)?.run(files, recovered, options)
     }
 
@@ -268,53 +278,49 @@ const END_MAX: Duration = Duration::from_secs(6);
 
 /// The channels between the threads.
 struct Machinery {
-    inbox: (Sender<Inputs>, Receiver<Inputs>),
-    internal: (Sender<Internal>, Receiver<Internal>),
+    bell: Arc<Bell>,
+    inbox: (Ringing<Inputs>, Receiver<Inputs>),
+    internal: (Ringing<Internal>, Receiver<Internal>),
     threads: usize,
 }
 
 impl Machinery {
     fn new(config: &Config) -> Result<Self, NodeError> {
+        let bell = Arc::new(Bell::default());
         Ok(Self {
-            inbox: bounded(INBOX_MAX),
-            internal: bounded(INTERNAL_MAX),
+            inbox: bell::under(&bell, INBOX_MAX),
+            internal: bell::under(&bell, INTERNAL_MAX),
+            bell,
             threads: config.verify_threads(),
         })
     }
 
     fn run(self, files: Files, recovered: Recovered, options: Options) -> Result<Node, NodeError> {
-        let Recovered {
-            restored,
-            application,
-            keeper,
-            index,
-            log,
-            ..
-        } = recovered;
+        let (application, keeper, index) =
+            (recovered.application, recovered.keeper, recovered.index);
         let clock = Clock::start();
-        let (replica, watch) = wake(&files, &options, &index, restored, clock)?;
+        let (replica, watch) = wake(&files, &options, &index, recovered.restored, clock)?;
         let latest = Arc::new(Latest::new(&*application));
         let waiters = Arc::new(Waiters::default());
-        let others: Vec<MemberId> = members(&files.genesis)
-            .filter(|id| *id != files.me)
-            .collect();
-        let dropped = Arc::new(Dropped::new(others.iter().copied()));
-        let checks = Arc::new(Checks {
+        let peers = peers(&files, &options.config);
+        let others = members(&files.genesis).filter(|id| *id != files.me);
+        let others: Vec<MemberId> = others.collect();
+        let dropped = Arc::new(Dropped::new(peers.iter().map(|peer| MemberId(peer.id))));
+        let checks = Checks {
             ears: replica.ears(),
             application: (files.plugin.make)(),
             dropped: Arc::clone(&dropped),
-        });
-        let hearing = Hearing::start(&checks, &waiters, &self.inbox.0, self.threads);
-        let hearing = Arc::new(hearing.map_err(no_thread)?);
+            known: Known::default(),
+        };
+        let hearing = Arc::new(self.hearing(checks, &waiters)?);
         let gate = hearing.submissions();
-        let name = name_of(&files, &options.config);
-        let signs = options.config.signs_operations;
-        let client = signs.then(|| host::client_key(&files.identity));
-        let net = Arc::new(self.net(&files, options, hearing)?);
-        let log = GroupCommit::start(log, GroupOptions::default())?;
+        let who = who(&files, &options.config);
+        let net = Arc::new(self.net(&files, options, peers, hearing)?);
+        let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
+        let counts = Counts::new(log.counts());
 
         let mut spawn = Spawner::new(&watch);
-        let (notes, noted) = bounded(NOTES_MAX);
+        let (notes, noted) = sync_channel(NOTES_MAX);
         let internal = self.internal.0.clone();
         spawn.scribe(keeper, noted)?;
         let ports = spawn.helpers(
@@ -329,21 +335,10 @@ impl Machinery {
             application,
             log,
         )?;
-        let sources = Sources {
-            inbox: self.inbox.1,
-            internal: self.internal.1,
-        };
         let driver = Driver::new(replica, others, ports, Arc::clone(&watch), clock);
-        spawn.driver(driver, sources)?;
-        let threads = spawn.threads;
+        spawn.driver(driver, self.sources())?;
         let handle = Handle::new(Parts {
-            who: Who {
-                genesis: files.genesis,
-                identity: files.identity,
-                me: files.me,
-                name,
-                client,
-            },
+            who,
             gate,
             internal: internal.clone(),
             index,
@@ -353,21 +348,37 @@ impl Machinery {
             net: Arc::downgrade(&net),
             watch: Arc::clone(&watch),
             application: (files.plugin.make)(),
+            counts,
         });
         Ok(Node {
             handle,
             net,
             internal,
-            threads,
+            threads: spawn.threads,
             watch,
             _store: files.store,
         })
+    }
+
+    fn sources(self) -> Sources {
+        Sources {
+            inbox: self.inbox.1,
+            internal: self.internal.1,
+            bell: self.bell,
+        }
+    }
+
+    fn hearing(&self, checks: Checks, waiters: &Arc<Waiters>) -> Result<Hearing, NodeError> {
+        let checks = Arc::new(checks);
+        let hearing = Hearing::start(&checks, waiters, &self.inbox.0, self.threads);
+        hearing.map_err(no_thread)
     }
 
     fn net(
         &self,
         files: &Files,
         options: Options,
+        peers: Vec<net::Peer>,
         hearing: Arc<Hearing>,
     ) -> Result<Net, NodeError> {
         let config = &options.config;
@@ -390,7 +401,7 @@ impl Machinery {
             identity: files.identity.clone(),
             chain: files.genesis.chain(),
             listen,
-            peers: peers(&files.genesis, config),
+            peers,
             limits: net::Limits::default(),
             seed,
         };
@@ -424,7 +435,7 @@ fn wake(
         header: restored.ledger.tip().clone(),
         digest: restored.ledger.tip_digest(),
     };
-    let replica = consortium::Options {
+    let replica = ReplicaOptions {
         me: files.me,
         genesis: files.genesis.clone(),
         verifier: Verifier::ed25519(),
@@ -446,6 +457,18 @@ fn members(genesis: &Genesis) -> impl Iterator<Item = MemberId> + '_ {
     identities.map(|key| MemberId::of(&key))
 }
 
+/// Who the member is, for those who ask it.
+fn who(files: &Files, config: &Config) -> Who {
+    let signs = config.signs_operations;
+    Who {
+        genesis: files.genesis.clone(),
+        identity: files.identity.clone(),
+        me: files.me,
+        name: name_of(files, config),
+        client: signs.then(|| host::client_key(&files.identity)),
+    }
+}
+
 /// Its name in the settings, or else in the genesis document.
 fn name_of(files: &Files, config: &Config) -> String {
     let founders = files.genesis.founders.iter();
@@ -456,19 +479,34 @@ fn name_of(files: &Files, config: &Config) -> String {
     }
 }
 
-/// Whom the network speaks with: the founders, at the addresses in the settings where they differ.
-fn peers(genesis: &Genesis, config: &Config) -> Vec<net::Peer> {
-    let peers = genesis.founders.iter().map(|founder| {
+/// Whom the network speaks with: the other founders, at the addresses in the settings where they
+/// differ, and the observers that the settings name.
+fn peers(files: &Files, config: &Config) -> Vec<net::Peer> {
+    let neighbours = &config.neighbours;
+    let founders = files.genesis.founders.iter().map(|founder| {
         let id = MemberId::of(&founder.identity);
-        let other = config.peers.get(&founder.name);
-        let other = other.or_else(|| config.peers.get(&id.to_string()));
+        let other = neighbours.peers.get(&founder.name);
+        let other = other.or_else(|| neighbours.peers.get(&id.to_string()));
         net::Peer {
             id: id.0,
             key: founder.identity,
             address: other.unwrap_or(&founder.address).clone(),
         }
     });
-    peers.collect()
+    let observers = neighbours.observers.iter().map(|observer| net::Peer {
+        id: MemberId::of(&observer.key).0,
+        key: observer.key,
+        address: observer.address.clone(),
+    });
+    let mut peers: Vec<net::Peer> = founders.collect();
+    for observer in observers {
+        // A founder that is named once more stays what the document says.
+        if peers.iter().all(|peer| peer.id != observer.id) {
+            peers.push(observer);
+        }
+    }
+    peers.retain(|peer| peer.id != files.me.0);
+    peers
 }
 
 /// The newest certified block of the disk, with its header.

@@ -5,10 +5,10 @@
 //! Elsewhere: what each does (`driver`, `executor`, `outlets`, `scribe`).
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
+use super::bell::Ringing;
 use super::driver::{Driver, Internal, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
 use super::error::NodeError;
 use super::executor::{self, Latest};
@@ -28,8 +28,8 @@ pub(crate) struct Helpers {
     pub(crate) index: Arc<Index>,
     pub(crate) latest: Arc<Latest>,
     pub(crate) waiters: Arc<Waiters>,
-    pub(crate) internal: Sender<Internal>,
-    pub(crate) notes: Sender<Vec<Note>>,
+    pub(crate) internal: Ringing<Internal>,
+    pub(crate) notes: SyncSender<Vec<Note>>,
 }
 
 /// Starts threads whose panic or failure ends the process.
@@ -79,9 +79,9 @@ impl<'a> Spawner<'a> {
             internal,
             notes,
         } = helpers;
-        let (work, working) = bounded(WORK_MAX);
-        let (servings, served) = bounded(SERVINGS_MAX);
-        let (news, heralded) = bounded(NEWS_MAX);
+        let (work, working) = sync_channel(WORK_MAX);
+        let (servings, served) = sync_channel(SERVINGS_MAX);
+        let (news, heralded) = sync_channel(NEWS_MAX);
         let (replica, changes) = (internal.clone(), notes.clone());
         self.thread("executor", move || {
             executor::run(application, &working, &replica, &changes, &latest);

@@ -1,7 +1,8 @@
 //! Clients of a simulated world: what they submit, and what was admitted.
 //!
 //! Source: the key-value machine and the rules of transactions. In: chance, the height. Out: signed
-//! groups, new and repeated, some in conflict, some expired, some large enough to be spread by name.
+//! groups, new and repeated, some in conflict, some expired, some large enough to be spread by
+//! name.
 //! Holds: every admission is remembered until it is answered. Elsewhere: whether answers are right
 //! (`oracle`), where groups go (`world`).
 

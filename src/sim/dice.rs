@@ -1,8 +1,11 @@
 //! Chance from a seed: the only source of it in a simulated world.
 //!
-//! Source: SplitMix64 (Steele, Lea, Flood). In: a seed. Out: numbers. Holds: the same seed gives the
-//! same numbers on every machine and in every build; each part of the world rolls dice of its own, so
-//! that a change in one does not stir another. Elsewhere: what is decided with it (`world`, `faults`).
+//! Source: SplitMix64 (Steele, Lea, Flood). In: a seed. Out: numbers. Holds: the same seed gives
+//! the
+//! same numbers on every machine and in every build; each part of the world rolls dice of its own,
+//! so
+//! that a change in one does not stir another. Elsewhere: what is decided with it (`world`,
+//! `faults`).
 
 /// A stream of numbers.
 #[derive(Clone, Debug)]

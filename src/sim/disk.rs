@@ -1,7 +1,9 @@
 //! The simulated log of one member: what is written, what is durable, and how it comes back.
 //!
-//! Source: `ARCHITECTURE.md`, durability. In: records. Out: an archive to serve from, and a replica's
-//! restored state. Holds: only what a sync covered counts as durable; records come back in the order in
+//! Source: `ARCHITECTURE.md`, durability. In: records. Out: an archive to serve from, and a
+//! replica's
+//! restored state. Holds: only what a sync covered counts as durable; records come back in the
+//! order in
 //! which they were saved. Elsewhere: real files (`storage`), the real recovery (`node`).
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! One simulated member: the replica, its application and its disk under the law of `machine`.
 //!
-//! Source: `machine.rs`. In: inputs. Out: what leaves, in order. Holds: nothing but bulk leaves behind a
+//! Source: `machine.rs`. In: inputs. Out: what leaves, in order. Holds: nothing but bulk leaves
+//! behind a
 //! save that is not durable; a timer that was armed again or cancelled never fires.
 //! Elsewhere: where it goes (`world`), the same law with threads (`node`).
 

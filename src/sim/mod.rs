@@ -1,8 +1,11 @@
-//! A seeded world around real members: the same machines as in `node`, under virtual time and chance.
+//! A seeded world around real members: the same machines as in `node`, under virtual time and
+//! chance.
 //!
-//! Source: TigerBeetle's VOPR and FoundationDB's simulation, as measured for this project. In: a seed, a
+//! Source: TigerBeetle's VOPR and FoundationDB's simulation, as measured for this project. In: a
+//! seed, a
 //! committee, faults. Out: a [`Report`] with what was broken and the line that replays it.
-//! Holds: one seed is one history on every machine and in every build; an audit digest of every event
+//! Holds: one seed is one history on every machine and in every build; an audit digest of every
+//! event
 //! proves it. Elsewhere: the machines (`consortium`), real processes (`node`).
 
 mod clients;

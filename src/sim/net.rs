@@ -1,7 +1,9 @@
 //! Links between members: how long a frame takes, and whether it comes.
 //!
-//! Source: `reference` figures of other simulators. In: frames with sender, receiver and lane. Out: when
-//! each copy arrives. Holds: a link that neither loses nor reorders is a stream, lane by lane; a cut link
+//! Source: `reference` figures of other simulators. In: frames with sender, receiver and lane. Out:
+//! when
+//! each copy arrives. Holds: a link that neither loses nor reorders is a stream, lane by lane; a
+//! cut link
 //! carries nothing. Elsewhere: when links are cut (`faults`), what a frame says (`world`).
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,7 @@
 //! What one world is like: its parameters, keys and weather, drawn from the seed.
 //!
-//! Source: swarm testing: every seed draws its own strengths, 'never' among them. In: options. Out: a
+//! Source: swarm testing: every seed draws its own strengths, 'never' among them. In: options. Out:
+//! a
 //! genesis document, members, figures. Holds: one seed in ten uses real keys. Elsewhere: what then
 //! happens (`world`).
 

@@ -105,7 +105,20 @@ fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_returns() {
     let before = world.oracle.height();
     world.cut(&side, false);
     world.run_for(20_000_000);
-    assert_ne!(world.leader(), Some(leader), "the others chose another");
+    let stand: Vec<_> = world
+        .overviews()
+        .map(|at| {
+            (
+                at.role,
+                at.state,
+                at.regency_state,
+                at.regency,
+                at.height,
+                at.pool.has_work,
+            )
+        })
+        .collect();
+    assert_ne!(world.leader(), Some(leader), "{stand:?}");
     assert!(world.oracle.height() > before.plus(3), "the others go on");
     world.mend_after();
     assert_settles(&mut world);

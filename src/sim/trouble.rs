@@ -1,6 +1,7 @@
 //! What goes wrong in a world, and when.
 //!
-//! Source: the fault matrix of the project. In: chance, options. Out: cuts, crashes, restarts, and calm at
+//! Source: the fault matrix of the project. In: chance, options. Out: cuts, crashes, restarts, and
+//! calm at
 //! the end. Holds: what goes wrong ends: every cut is mended and every member comes back.
 //! Elsewhere: what weather does to single frames (`net`), what a crash does to a log (`disk`).
 

@@ -1,7 +1,9 @@
 //! The world: virtual time, members, links, clients, and one queue of what happens next.
 //!
-//! Source: `machine.rs` and its law. In: options. Out: a report. Holds: what happens next follows from the
-//! seed alone; every event enters the audit. Elsewhere: the law at one member (`member`), chance (`dice`),
+//! Source: `machine.rs` and its law. In: options. Out: a report. Holds: what happens next follows
+//! from the
+//! seed alone; every event enters the audit. Elsewhere: the law at one member (`member`), chance
+//! (`dice`),
 //! rules (`oracle`), what goes wrong when (`trouble`).
 
 use std::cell::OnceCell;
@@ -24,7 +26,8 @@ use crate::blocks::Genesis;
 use crate::committee::{MemberId, View};
 use crate::consortium::serve;
 use crate::consortium::{
-    self, Change, Command, Consortium, Ears, Event, Execution, HearError, Heard, Message, Timer,
+    Change, Command, Consortium, Ears, Event, Execute, Execution, HearError, Heard, Message,
+    Options as ReplicaOptions, Timer,
 };
 use crate::crypto::{Digest, Domain, Hasher, Verifier};
 use crate::fsm::PaceOptions;
@@ -198,9 +201,8 @@ impl World {
         while self.now < until && self.oracle.broken.is_empty() && self.step() {}
     }
 
-    /// Where every member that is up stands.
     #[cfg(test)]
-    pub(super) fn overviews(&self) -> impl Iterator<Item = consortium::Overview> + '_ {
+    pub(super) fn overviews(&self) -> impl Iterator<Item = crate::consortium::Overview> + '_ {
         let running = self
             .members
             .iter()
@@ -288,7 +290,7 @@ impl World {
             applied,
         } = recovered;
         let height = restored.ledger.height();
-        let options = consortium::Options {
+        let options = ReplicaOptions {
             me: member.id,
             genesis: ground.genesis.clone(),
             verifier: ground.verifier,
@@ -492,7 +494,7 @@ impl World {
         }
     }
 
-    fn execute(&mut self, index: usize, block: &consortium::Execute) {
+    fn execute(&mut self, index: usize, block: &Execute) {
         let planted = self.ground.options.faults.planted && index == 1 && block.height.0 > 20;
         let member = &mut self.members[index];
         let life = member.life;
@@ -551,14 +553,18 @@ impl World {
                 let at = running.replica.overview();
                 text += &format!(
                     "; {index}: {}/{} height {} certified {} regency {} work {}",
-                    at.state, at.regency_state, at.height, at.certified, at.regency, at.has_work
+                    at.state,
+                    at.regency_state,
+                    at.height,
+                    at.certified,
+                    at.regency,
+                    at.pool.has_work
                 );
             }
         }
         text
     }
 
-    /// A rule was broken outside of any event.
     pub(super) fn breaks(&mut self, oracle: &'static str, what: String) {
         self.oracle.breaks(oracle, what);
     }
@@ -567,7 +573,6 @@ impl World {
         *self.counts.faults.entry(fault).or_default() += 1;
     }
 
-    /// What came of it.
     pub(super) fn report(&mut self) -> Report {
         let options = &self.ground.options;
         let Options {
@@ -577,7 +582,8 @@ impl World {
             faults,
         } = options;
         let replay = format!(
-            "consortium simulate --seed {seed} --members {members} --steps {steps} --faults {faults}"
+            "consortium simulate --seed {seed} --members {members} --steps {steps} \
+             --faults {faults}"
         );
         let violations = self.oracle.broken.iter().map(|broken| Violation {
             seed: *seed,

@@ -5,13 +5,14 @@
 //! and with positions only after the sync that covers it. Elsewhere: what a record is (`node`).
 
 use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::error::{LogError, failed};
-use super::log::{Log, Position};
+use super::log::{Log, LogCounts, Position};
 use super::medium::{Directory, Medium};
 use super::pool::Pool;
 use super::reader::LogReader;
@@ -64,8 +65,10 @@ enum Job {
 /// Owns a log on a thread of its own. Dropping it answers everything that was submitted, then ends
 /// the thread.
 pub struct GroupCommit<M: Medium = Directory> {
-    jobs: Option<Sender<Job>>,
+    jobs: Option<SyncSender<Job>>,
+    waiting_max: usize,
     reader: LogReader<M>,
+    counts: Arc<LogCounts>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -74,10 +77,11 @@ impl<M: Medium> GroupCommit<M> {
     ///
     /// Errors: [`LogError::Io`] when the system gives no thread.
     pub fn start(log: Log<M>, options: GroupOptions) -> Result<Self, LogError> {
-        let (jobs, received) = bounded(options.waiting_max.max(1));
+        let waiting_max = options.waiting_max.max(1);
+        let (jobs, received) = sync_channel(waiting_max);
         // One wish is enough: a spare thread that is busy looks again when it is done.
-        let (wish, wished) = bounded(1);
-        let (reader, pool) = (log.reader(), log.pool());
+        let (wish, wished) = sync_channel(1);
+        let (reader, pool, counts) = (log.reader(), log.pool(), log.counts());
         let spare = spawn("log-spare", move || prepare_spares(&pool, &wished))?;
         wish.try_send(())
             .expect("the channel was just made for one wish");
@@ -85,7 +89,9 @@ impl<M: Medium> GroupCommit<M> {
         let commit = spawn("log-commit", move || writer.run(&received))?;
         Ok(Self {
             jobs: Some(jobs),
+            waiting_max,
             reader,
+            counts,
             threads: vec![commit, spare],
         })
     }
@@ -103,7 +109,7 @@ impl<M: Medium> GroupCommit<M> {
         done: impl FnOnce(Result<Vec<Position>, LogError>) + Send + 'static,
     ) {
         if let Err(refused) = self.jobs().send(Job::Batch(batch, Box::new(done))) {
-            refused.into_inner().refuse(&LogError::Closed);
+            refused.0.refuse(&LogError::Closed);
         }
     }
 
@@ -114,10 +120,12 @@ impl<M: Medium> GroupCommit<M> {
         batch: Vec<(u8, Bytes)>,
         done: impl FnOnce(Result<Vec<Position>, LogError>) + Send + 'static,
     ) -> Result<(), Rejected> {
-        let waiting = self.jobs().len();
         match self.jobs().try_send(Job::Batch(batch, Box::new(done))) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(Job::Batch(batch, _))) => Err(Rejected::Busy { waiting, batch }),
+            Err(TrySendError::Full(Job::Batch(batch, _))) => {
+                let waiting = self.waiting_max;
+                Err(Rejected::Busy { waiting, batch })
+            }
             Err(TrySendError::Disconnected(Job::Batch(batch, _))) => {
                 Err(Rejected::Closed { batch })
             }
@@ -131,7 +139,7 @@ impl<M: Medium> GroupCommit<M> {
 
     /// Appends `batch` and waits until it is durable.
     pub fn commit(&self, batch: Vec<(u8, Bytes)>) -> Result<Vec<Position>, LogError> {
-        let (answer, answered) = bounded(1);
+        let (answer, answered) = sync_channel(1);
         self.submit(batch, move |result| {
             answer.send(result).ok(); // the waiter cannot be gone before it is answered
         });
@@ -142,7 +150,7 @@ impl<M: Medium> GroupCommit<M> {
     /// many.
     pub fn prune(&self, before: u64, done: impl FnOnce(Result<usize, LogError>) + Send + 'static) {
         if let Err(refused) = self.jobs().send(Job::Prune(before, Box::new(done))) {
-            refused.into_inner().refuse(&LogError::Closed);
+            refused.0.refuse(&LogError::Closed);
         }
     }
 
@@ -151,12 +159,12 @@ impl<M: Medium> GroupCommit<M> {
         self.reader.clone()
     }
 
-    /// How many batches wait.
-    pub fn waiting(&self) -> usize {
-        self.jobs().len()
+    /// What the log did, for any thread.
+    pub fn counts(&self) -> Arc<LogCounts> {
+        Arc::clone(&self.counts)
     }
 
-    fn jobs(&self) -> &Sender<Job> {
+    fn jobs(&self) -> &SyncSender<Job> {
         self.jobs
             .as_ref()
             .expect("the sender is taken only when this is dropped")
@@ -185,7 +193,7 @@ impl Job {
 struct Writer<M: Medium> {
     log: Log<M>,
     options: GroupOptions,
-    wish: Sender<()>,
+    wish: SyncSender<()>,
 }
 
 impl<M: Medium> Writer<M> {

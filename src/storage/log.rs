@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::{LogError, failed};
 use super::frame::{self, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, Salt};
@@ -79,6 +80,30 @@ impl Options {
     }
 }
 
+/// What a log did since it was opened; anybody may look.
+#[derive(Debug, Default)]
+pub struct LogCounts {
+    syncs: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl LogCounts {
+    /// Syncs of files and of their folder.
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of records that were appended, their frames included.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, syncs: u64, bytes: usize) {
+        self.syncs.fetch_add(syncs, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
 /// The writer of a durable log. It belongs to one thread; [`LogReader`]s go to others.
 pub struct Log<M: Medium = Directory> {
     pub(super) medium: Arc<M>,
@@ -89,6 +114,7 @@ pub struct Log<M: Medium = Directory> {
     pub(super) active: Active<M::File>,
     pub(super) buffer: Vec<u8>,
     pub(super) poison: Option<String>,
+    pub(super) counts: Arc<LogCounts>,
 }
 
 /// The file that is written now.
@@ -181,6 +207,11 @@ impl<M: Medium> Log<M> {
         self.reader.clone()
     }
 
+    /// What this log did, for any thread.
+    pub fn counts(&self) -> Arc<LogCounts> {
+        Arc::clone(&self.counts)
+    }
+
     /// The spare files, so that another thread can prepare them ahead of need.
     pub fn pool(&self) -> Pool<M> {
         self.pool.clone()
@@ -246,6 +277,7 @@ impl<M: Medium> Log<M> {
         let start = u64::from(self.active.end) - self.buffer.len() as u64;
         let written = self.active.file.write_at(start, &self.buffer);
         self.fatal(written, "write")?;
+        self.counts.count(0, self.buffer.len());
         self.buffer.clear();
         self.reader.written(self.active.end);
         Ok(())
@@ -254,6 +286,7 @@ impl<M: Medium> Log<M> {
     fn sync_active(&mut self) -> Result<(), LogError> {
         let synced = self.active.file.sync();
         self.fatal(synced, "sync")?;
+        self.counts.count(1, 0);
         self.active.durable = self.active.end;
         Ok(())
     }
@@ -271,6 +304,8 @@ impl<M: Medium> Log<M> {
             Err(full @ LogError::Full { .. }) => return Err(full),
             other => self.poisoning(other)?,
         };
+        // The header's and the name's.
+        self.counts.count(2, 0);
         self.active = active;
         self.reader.started(number, Arc::clone(&self.active.file));
         Ok(())

@@ -20,7 +20,7 @@ mod verify;
 
 pub use commit::{GroupCommit, GroupOptions, Rejected};
 pub use error::LogError;
-pub use log::{FILE_BYTES_MAX, FILE_BYTES_MIN, Log, Options, Position, Record};
+pub use log::{FILE_BYTES_MAX, FILE_BYTES_MIN, Log, LogCounts, Options, Position, Record};
 pub use medium::{Directory, Medium, MediumFile};
 pub use pool::Pool;
 pub use reader::LogReader;

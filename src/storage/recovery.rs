@@ -98,6 +98,7 @@ impl<M: Medium> Log<M> {
                 active,
                 buffer,
                 poison,
+                counts: Arc::default(),
             },
             recovered,
         ))

@@ -594,6 +594,21 @@ fn group_commit_refuses_when_too_many_wait_and_gives_the_batch_back() {
 }
 
 #[test]
+fn syncs_and_appended_bytes_are_counted() {
+    let disk = SimulatedDisk::new();
+    let (log, ..) = open(&disk).expect("opens");
+    let group = GroupCommit::start(log, GroupOptions::default()).expect("a thread");
+    let counts = group.counts();
+    assert_eq!((counts.syncs(), counts.bytes()), (0, 0));
+    let one = vec![(1, Bytes::from(vec![1; 100]))];
+    for syncs in 1..=3 {
+        group.commit(one.clone()).expect("durable");
+        let framed = frame::frame_bytes(100);
+        assert_eq!((counts.syncs(), counts.bytes()), (syncs, syncs * framed));
+    }
+}
+
+#[test]
 fn group_commit_tells_everybody_when_the_sync_fails() {
     let disk = SimulatedDisk::new();
     let (log, ..) = open(&disk).expect("opens");

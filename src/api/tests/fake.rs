@@ -52,6 +52,7 @@ pub(super) struct Asked {
     pub(super) pages: Vec<(Height, Page)>,
     pub(super) keys: Vec<(Bytes, bool)>,
     pub(super) events: Vec<u64>,
+    pub(super) statuses: Vec<u16>,
 }
 
 /// What the host does.
@@ -325,6 +326,10 @@ impl Host for Fake {
                 seated: true,
             }],
         })
+    }
+
+    fn answered(&self, status: u16) {
+        self.asked().statuses.push(status);
     }
 
     fn metrics(&self) -> String {

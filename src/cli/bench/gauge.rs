@@ -63,30 +63,32 @@ impl Gauge {
             .map(|pid| processor_us(&format!("/proc/{pid}/stat")))
             .collect();
         let rss = self.pids.iter().filter_map(|pid| rss_max_mib(*pid));
+        let texts = self.metrics().await;
         Reading {
             members_us: members
                 .filter(|all| !all.is_empty())
                 .map(|all| all.iter().sum()),
             own_us: processor_us("/proc/self/stat"),
             rss_max_mib: rss.max_by(f64::total_cmp),
-            log_bytes: bytes(is_log),
+            log_bytes: sum(&texts, "log_appended_bytes"),
             table_bytes: bytes(|path| !is_log(path)),
-            syncs: self.syncs().await,
+            syncs: sum(&texts, "fsync"),
         }
     }
 
-    async fn syncs(&self) -> Option<f64> {
-        let asks = self
-            .doors
-            .iter()
-            .map(|door| door.metrics(Duration::from_secs(2)));
-        let texts: Vec<String> = join_all(asks).await.into_iter().flatten().collect();
-        let sums: Vec<f64> = texts
-            .iter()
-            .filter_map(|text| counted(text, "fsync"))
-            .collect();
-        (!sums.is_empty()).then(|| sums.iter().sum())
+    async fn metrics(&self) -> Vec<String> {
+        let limit = Duration::from_secs(2);
+        let asks = self.doors.iter().map(|door| door.metrics(limit));
+        join_all(asks).await.into_iter().flatten().collect()
     }
+}
+
+/// What all members that answer counted together.
+fn sum(texts: &[String], word: &str) -> Option<f64> {
+    let counts = texts.iter().map(|text| counted(text, word));
+    { counts }
+        .sum::<Option<f64>>()
+        .filter(|_| !texts.is_empty())
 }
 
 fn is_log(path: &Path) -> bool {

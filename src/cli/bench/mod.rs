@@ -79,11 +79,7 @@ pub(crate) async fn run(common: &Common, args: &BenchArgs) -> Result<ExitCode, F
         return print(common, &report);
     }
     let dir = super::dev::temporary("bench")?;
-    let wish = Wish {
-        members: args.members,
-        application: "kv".into(),
-        tables: args.tables,
-    };
+    let wish = Wish::plain(args.members, args.tables);
     let mut signals = super::dev::Signals::listen()?;
     let mut processes = Processes::start(&dir, &wish)?;
     let measured = tokio::select! {

@@ -29,7 +29,8 @@ use self::line::{Lines, Waiting};
 use self::own::{Own, Weight};
 use self::recent::Recent;
 use self::shelf::{Entry, Shelf};
-use super::{Denied, Ledger};
+use super::{Denied, Ledger, PoolOverview};
+pub use crate::blocks::INLINE_BYTES_MAX;
 use crate::blocks::body::BLOCK_BATCHES_MAX;
 use crate::blocks::{BatchRef, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, SignedGroup};
 use crate::committee::{Height, MemberId, Seat, SeatSet, View};
@@ -48,8 +49,6 @@ pub const ORIGINS_BYTES_MAX: usize = 1 << 30;
 pub const ORIGINS_TRANSACTIONS_MAX: usize = 800_000;
 /// Bytes at which an own batch is closed.
 pub const BATCH_BYTES_TARGET: usize = 256 << 10;
-/// Bytes of batches that ride whole in one proposal, at most.
-pub const INLINE_BYTES_MAX: usize = 32 << 10;
 /// Committed batches whose late copies are known, at most.
 pub const COMMITTED_MAX: usize = 1 << 16;
 /// Acknowledgements of one seat for batches that have not come yet, at most.
@@ -499,7 +498,17 @@ impl Pool {
 
     /// Bytes of the batches that are here.
     pub fn bytes(&self) -> usize {
-        self.shelf.bytes()
+        self.shelf.total().bytes
+    }
+
+    /// What is here, for operators.
+    pub fn overview(&self) -> PoolOverview {
+        let here = self.shelf.total().plus(self.own.open_weight());
+        PoolOverview {
+            has_work: self.has_work(),
+            transactions: here.transactions,
+            bytes: here.bytes,
+        }
     }
 
     /// Transactions that this member admitted and that are not committed.

@@ -139,6 +139,19 @@ impl Own {
         self.open.first().map(|open| open.since)
     }
 
+    /// What the open batches hold.
+    pub(super) fn open_weight(&self) -> Weight {
+        let mut sum = Weight::default();
+        for open in &self.open {
+            let transactions = open.groups.iter().map(|group| group.transactions.len());
+            sum.add(Weight {
+                bytes: open.bytes,
+                transactions: transactions.sum(),
+            });
+        }
+        sum
+    }
+
     /// Takes a group that is not in it into the open batch.
     pub(super) fn admit(
         &mut self,

@@ -36,7 +36,7 @@ pub(super) struct Shelf {
     by_expiry: BTreeMap<Height, BTreeSet<Digest>>,
     used: BTreeMap<MemberId, Weight>,
     arrivals: u64,
-    bytes: usize,
+    total: Weight,
 }
 
 impl Shelf {
@@ -44,8 +44,8 @@ impl Shelf {
         self.entries.len()
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn total(&self) -> Weight {
+        self.total
     }
 
     pub(super) fn get(&self, digest: &Digest) -> Option<&Entry> {
@@ -79,7 +79,7 @@ impl Shelf {
         let arrival = self.arrivals;
         self.arrivals += 1;
         let weight = Weight::of_batch(&batch);
-        self.bytes += weight.bytes;
+        self.total.add(weight);
         self.used.entry(origin).or_default().add(weight);
         self.by_arrival.insert(arrival, digest);
         self.by_expiry.entry(expiry).or_default().insert(digest);
@@ -119,7 +119,7 @@ impl Shelf {
     pub(super) fn remove(&mut self, digest: &Digest) -> Option<Entry> {
         let entry = self.entries.remove(digest)?;
         let weight = Weight::of_batch(&entry.batch);
-        self.bytes -= weight.bytes;
+        self.total.subtract(weight);
         self.give_back(&entry.origin, weight);
         self.by_arrival.remove(&entry.arrival);
         let digests = self.by_expiry.get_mut(&entry.expiry);

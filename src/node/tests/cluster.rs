@@ -4,7 +4,7 @@
 //! Holds: no port is named. Elsewhere: processes (`cli`).
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -16,7 +16,10 @@ use crate::committee::Height;
 use crate::consortium::Verdict;
 use crate::crypto::{Digest, SecretKey, Verifier};
 use crate::node::init::{self, Cluster};
-use crate::node::{Config, Node, NodeError, Options, Promise, Settled, Settlement, Unusable};
+use crate::node::{
+    Config, Node, NodeError, Options, Promise, Resources, Settled, Settlement, Unusable,
+};
+use crate::node::{Verdict as Verified, VerifyDir, read_genesis, verify_dir};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,25 +30,47 @@ fn free() -> (SocketAddr, TcpListener) {
 
 /// Directories of `count` members, and a bound socket for each.
 fn prepare(dir: &Path, count: usize) -> Vec<TcpListener> {
+    prepare_with_observers(dir, count, 0).0
+}
+
+/// As [`prepare`], and members without a seat.
+fn prepare_with_observers(
+    dir: &Path,
+    count: usize,
+    observers: usize,
+) -> (Vec<TcpListener>, Vec<TcpListener>) {
     let sockets: Vec<_> = (0..count).map(|_| free()).collect();
+    let observers: Vec<_> = (0..observers).map(|_| free()).collect();
     let api = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = Config {
-        log_file_mib: 8,
-        verify_threads: 1,
+        resources: Resources {
+            log_file_mib: 8,
+            verify_threads: 1,
+            ..Resources::default()
+        },
         ..Config::default()
     };
     let cluster = Cluster {
         name: "test".into(),
         addresses: sockets.iter().map(|(address, _)| (*address, api)).collect(),
+        observers: observers
+            .iter()
+            .map(|(address, _)| (*address, api))
+            .collect(),
         parameters: Parameters::default(),
         config,
     };
     init::cluster(dir, &cluster).expect("directories are made");
-    sockets.into_iter().map(|(_, socket)| socket).collect()
+    let bound = |pairs: Vec<(SocketAddr, TcpListener)>| pairs.into_iter().map(|(_, s)| s).collect();
+    (bound(sockets), bound(observers))
 }
 
 fn start(dir: &Path, number: usize, socket: Option<TcpListener>) -> Result<Node, NodeError> {
-    let mut options = Options::load(&init::member_dir(dir, number))?;
+    start_in(&init::member_dir(dir, number), socket)
+}
+
+fn start_in(dir: &Path, socket: Option<TcpListener>) -> Result<Node, NodeError> {
+    let mut options = Options::load(dir)?;
     options.p2p = socket;
     Node::start(options)
 }
@@ -82,6 +107,25 @@ fn executed(settlement: &Settlement) -> &crate::consortium::Executed {
     }
 }
 
+/// Verifies the directory of member `number`, where nothing may be wrong.
+fn verified(dir: &Path, number: usize) -> Verified {
+    verified_in(init::member_dir(dir, number))
+}
+
+fn verified_in(dir: PathBuf) -> Verified {
+    let config = Config::load(&dir).expect("its settings");
+    let genesis = read_genesis(&dir, &config).expect("its document");
+    let progress = &mut |_, _| {};
+    let verdict = verify_dir(VerifyDir {
+        dir,
+        genesis,
+        progress,
+    });
+    let verdict = verdict.expect("it is readable");
+    assert_eq!(verdict.faults, [], "{:?}", verdict.notes);
+    verdict
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn one_member_commits_and_restarts() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -104,7 +148,11 @@ async fn one_member_commits_and_restarts() {
     let second = put(&node, 2, 2, Promise::Durable).await;
     assert!(second.certificate.is_some());
     assert_eq!(executed(&second).sequence, 1);
+    let running = verified(folder.path(), 0);
+    assert!(running.height >= Height(2) && running.notes[0].contains("process"));
     node.shutdown().expect("a clean end");
+    let ended = verified(folder.path(), 0);
+    assert!(ended.height >= running.height && ended.signatures >= 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -136,6 +184,73 @@ async fn four_members_commit_and_one_comes_back() {
     for node in nodes {
         node.shutdown().expect("a clean end");
     }
+    for number in 0..4 {
+        let verdict = verified(folder.path(), number);
+        assert!(verdict.height > Height(0) && verdict.signatures > 16);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_observer_follows_serves_and_passes_submissions_on() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (sockets, mut watching) = prepare_with_observers(folder.path(), 4, 1);
+    let started = sockets.into_iter().enumerate();
+    let nodes: Vec<Node> = started
+        .map(|(number, socket)| start(folder.path(), number, Some(socket)).expect("it starts"))
+        .collect();
+    put(&nodes[0], 1, 1, Promise::Durable).await;
+    let dir = init::observer_dir(folder.path(), 0);
+    let observer = start_in(&dir, watching.pop()).expect("it starts");
+    let mut grown = observer.handle().executed();
+    let follows = tokio::time::timeout(PATIENCE, grown.wait_for(|count| *count >= 1));
+    follows.await.expect("in time").expect("it runs");
+
+    let done = put(&observer, 2, 7, Promise::Durable).await;
+    assert_eq!(executed(&done).sequence, 1);
+    assert!(done.certificate.is_some(), "its answers are certified");
+    let handle = observer.handle();
+    let status = api::Host::status(&handle).await.expect("a status");
+    assert_eq!(status.order.role, api::Role::Observer);
+    let checks = api::Host::ready(&handle).await.expect("checks");
+    assert!(checks.iter().all(|check| check.ok), "{checks:?}");
+    let value = handle.value(b"key".to_vec().into(), true).await;
+    assert_eq!(value.expect("certified").value, Some("07".to_owned()));
+
+    observer.shutdown().expect("a clean end");
+    put(&nodes[0], 3, 8, Promise::Durable).await;
+    // It promises nothing, so it may lose what it had.
+    std::fs::remove_dir_all(dir.join("data")).expect("wiped");
+    let observer = start_in(&dir, None).expect("it starts again");
+    let mut grown = observer.handle().executed();
+    let follows = tokio::time::timeout(PATIENCE, grown.wait_for(|count| *count >= 3));
+    follows.await.expect("in time").expect("it runs");
+    observer.shutdown().expect("a clean end");
+    for node in nodes {
+        node.shutdown().expect("a clean end");
+    }
+    assert!(verified_in(dir).height > Height(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_has_a_seat_and_who_has_none_must_say_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    prepare_with_observers(folder.path(), 1, 1);
+    let dirs = [
+        init::member_dir(folder.path(), 0),
+        init::observer_dir(folder.path(), 0),
+    ];
+    let errors = dirs.map(|dir| {
+        let mut options = Options::load(&dir).expect("settings");
+        options.config.observer = !options.config.observer;
+        Node::start(options).err().expect("it must not start")
+    });
+    assert!(matches!(
+        errors,
+        [
+            NodeError::Unusable(Unusable::Seated { .. }),
+            NodeError::Unusable(Unusable::Stranger { .. })
+        ]
+    ));
 }
 
 /// A copy of a member's directory as a kill would leave it.

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::blocks::Founder;
 use crate::committee::ViewId;
-use crate::crypto::{Digest, Verifier};
+use crate::crypto::{Digest, SecretKey, Verifier};
 use crate::node::config::{Config, ConfigError};
 use crate::node::keys::{self, KeyError};
 
@@ -121,10 +121,28 @@ fn the_environment_wins_over_the_file() {
     };
     let config = Config::parse("member.toml", "tables = \"redb\"\nname = \"ada\"", variable);
     let config = config.expect("good settings");
-    assert_eq!((config.tables.as_str(), config.log_file_mib), ("memory", 8));
+    assert_eq!(
+        (config.tables.as_str(), config.resources.log_file_mib),
+        ("memory", 8)
+    );
     assert_eq!(config.name, "ada");
     let wrong = Config::parse("member.toml", "log_file_mib = 7", |_| None);
     assert!(matches!(wrong, Err(ConfigError::Refused { .. })));
+}
+
+#[test]
+fn observers_are_named_by_key_and_a_wrong_kind_by_its_setting() {
+    let key = SecretKey::from_seed([3; 32]).public();
+    let text = format!("observers = [{{ key = \"{key}\", name = \"eve\", address = \"h:1\" }}]");
+    let config = Config::parse("member.toml", &text, |_| None).expect("good settings");
+    let read = Config::parse("member.toml", &config.to_toml(), |_| None);
+    assert_eq!(read.expect("good settings"), config);
+    assert_eq!(config.neighbours.observers[0].key, key);
+    for text in ["observers = 1", "tables = 2", "observer = \"yes\""] {
+        let error = Config::parse("member.toml", text, |_| None).expect_err(text);
+        let key = text.split(' ').next().expect("a key");
+        assert!(error.to_string().contains(key), "{error}");
+    }
 }
 
 #[test]

@@ -4,5 +4,6 @@
 //! Holds: no test sleeps or names a port. Elsewhere: a seeded world (`sim`).
 
 mod cluster;
+mod ears;
 mod files;
 mod law;

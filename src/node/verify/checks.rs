@@ -5,9 +5,9 @@
 //! Elsewhere: how one is checked (`crypto`).
 
 use std::panic;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::FAULTS_MAX;
 use crate::committee::Height;
@@ -41,7 +41,7 @@ struct Job {
 
 /// Takes signatures in.
 pub(super) struct Checker {
-    jobs: Sender<Job>,
+    jobs: SyncSender<Job>,
     job: Job,
     count: u64,
 }
@@ -52,9 +52,10 @@ pub(super) struct Workers<'scope>(Vec<ScopedJoinHandle<'scope, Vec<Subject>>>);
 impl Checker {
     /// Starts the threads.
     pub(super) fn start<'scope>(scope: &'scope Scope<'scope, '_>) -> (Self, Workers<'scope>) {
-        let (jobs, queue) = bounded(JOBS_MAX);
+        let (jobs, queue) = sync_channel(JOBS_MAX);
+        let queue = Arc::new(Mutex::new(queue));
         let worker = |_| {
-            let queue = queue.clone();
+            let queue = Arc::clone(&queue);
             scope.spawn(move || work(&queue))
         };
         let workers = Workers((0..THREADS).map(worker).collect());
@@ -100,10 +101,10 @@ impl Workers<'_> {
     }
 }
 
-fn work(queue: &Receiver<Job>) -> Vec<Subject> {
+fn work(queue: &Mutex<Receiver<Job>>) -> Vec<Subject> {
     let verifier = Verifier::ed25519();
     let mut wrong = Vec::new();
-    while let Ok(job) = queue.recv() {
+    while let Some(job) = next(queue) {
         if verifier.all_valid(&job.checks) {
             continue;
         }
@@ -117,4 +118,10 @@ fn work(queue: &Receiver<Job>) -> Vec<Subject> {
         }
     }
     wrong
+}
+
+/// The next group; nothing when no more come.
+fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    queue.recv().ok()
 }

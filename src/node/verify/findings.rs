@@ -19,8 +19,8 @@ pub(super) enum Place {
     Height(Height),
     /// The one under way at this place of the log.
     At(Position),
-    /// The one that names this batch.
-    Batch(Digest),
+    /// The one that names this batch, else the one under way at its place.
+    Batch(Digest, Position),
     /// The last one that holds.
     Tip,
 }

@@ -30,7 +30,10 @@ pub(super) fn places(log: &Log, findings: &mut Findings) -> Result<(), LogError>
     for finding in findings.iter_mut() {
         match finding.place {
             Place::At(position) => wanted.push(position),
-            Place::Batch(digest) => drop(batches.insert(digest, Height(0))),
+            Place::Batch(digest, position) => {
+                wanted.push(position);
+                batches.insert(digest, Height(0));
+            }
             Place::Height(_) | Place::Tip => {}
         }
     }
@@ -59,7 +62,10 @@ pub(super) fn places(log: &Log, findings: &mut Findings) -> Result<(), LogError>
     for finding in findings.iter_mut() {
         let height = match finding.place {
             Place::At(position) => heights.get(&position).copied(),
-            Place::Batch(digest) => batches.get(&digest).copied().filter(|h| *h > Height(0)),
+            Place::Batch(digest, position) => {
+                let named = batches.get(&digest).copied().filter(|h| *h > Height(0));
+                named.or(heights.get(&position).copied())
+            }
             Place::Height(_) | Place::Tip => continue,
         };
         finding.place = Place::Height(height.unwrap_or(last.next()));

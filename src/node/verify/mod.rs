@@ -278,7 +278,7 @@ impl Look<'_> {
                 file: self.name.join(&finding.file).display().to_string(),
                 height: match finding.place {
                     Place::Height(height) => height.0,
-                    Place::Tip | Place::At(_) | Place::Batch(_) => tip.0,
+                    Place::Tip | Place::At(_) | Place::Batch(..) => tip.0,
                 },
                 what: finding.what,
             })

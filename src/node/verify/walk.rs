@@ -187,7 +187,7 @@ fn unsigned(subject: Subject, findings: &mut Findings) {
     let (position, place, what) = match subject {
         Subject::Batch(digest, position) => {
             let what = format!("batch {digest}: a client's signature does not hold");
-            (position, Place::Batch(digest), what)
+            (position, Place::Batch(digest, position), what)
         }
         Subject::Inline(height, position) => {
             let what = "a client's signature does not hold".to_owned();
