@@ -321,6 +321,18 @@ fn a_lost_batch_is_spread_again() {
 }
 
 #[test]
+fn an_absent_leader_is_replaced_for_work_that_one_member_alone_admitted() {
+    let mut bench = Bench::new(fresh);
+    let follower = bench.follower();
+    bench.cut = vec![(follower + 3) % 4];
+    bench.submit(follower, 1);
+    bench.pass(10_000);
+    let at = bench.replicas[follower].overview();
+    assert_eq!((at.height, at.certified), (Height(1), Height(1)));
+    assert!(at.regency.0 > 0, "the leader was replaced");
+}
+
+#[test]
 fn a_member_that_missed_the_last_votes_of_an_idle_chain_hears_of_them() {
     let mut bench = Bench::new(fresh);
     let follower = bench.follower();

@@ -9,6 +9,8 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -43,6 +45,30 @@ impl Place {
 
     pub(crate) fn run(&self, words: &[&str]) -> Output {
         self.program(words).output().expect("the program runs")
+    }
+
+    /// Runs what must end by itself soon: its exit code, none where it had to be killed, and what
+    /// it said on standard error.
+    pub(crate) fn ends(&self, words: &[&str]) -> (Option<i32>, String) {
+        let mut command = self.program(words);
+        let started = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = started.expect("it starts");
+        let stderr = child.stderr.take().expect("piped");
+        let (tell, told) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let mut words = String::new();
+            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+            lines.for_each(|line| words += &(line + "\n"));
+            tell.send(()).ok(); // who waited may have given up
+            words
+        });
+        let is_over = told.recv_timeout(LIMIT / 3).is_ok();
+        if !is_over {
+            child.kill().expect("it runs");
+        }
+        let ended = child.wait().expect("it ends");
+        let words = reader.join().expect("a reader of lines does not fail");
+        (ended.code(), words)
     }
 
     /// Runs what must succeed; gives its standard output.
