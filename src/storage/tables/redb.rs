@@ -28,10 +28,14 @@ pub(super) struct Redb {
 
 /// Why the file at `path` does not open: damaged, unless it is the system that refuses.
 fn not_opened(path: &Path, error: DatabaseError) -> TableError {
-    let is_damage = match &error {
-        DatabaseError::Storage(StorageError::Corrupted(_)) | DatabaseError::RepairAborted => true,
-        DatabaseError::Storage(StorageError::Io(source)) => super::tells_damage(source),
-        _ => false, // the enum may grow; what is unknown is not called damage
+    // Both enums may grow; what is unknown is not called damage.
+    let is_damage = if let DatabaseError::Storage(StorageError::Io(source)) = &error {
+        super::tells_damage(source)
+    } else {
+        matches!(
+            error,
+            DatabaseError::Storage(StorageError::Corrupted(_)) | DatabaseError::RepairAborted
+        )
     };
     if !is_damage {
         return failed(ENGINE, "open")(error);
