@@ -295,7 +295,7 @@ pub(crate) struct KeyArgs {
     /// The member's name in the founder file; the folder's name without it.
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Where other members reach it, `host:port`.
+    /// Where other members reach it, `host:port`; without it a free port of this machine.
     #[arg(long, default_value = "")]
     pub(crate) address: String,
 }

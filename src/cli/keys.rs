@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -39,14 +40,67 @@ pub(crate) fn key(common: &Common, args: &KeyArgs) -> Result<ExitCode, Failure> 
         .or(folder)
         .unwrap_or_else(|| "member".into());
     let founder = match args.action {
-        KeyAction::Generate => seam::generate_keys(dir, &name, &args.address)?,
-        KeyAction::Show | KeyAction::Rotate => seam::show_keys(dir, &name, &args.address)?,
+        KeyAction::Generate => generate(dir, &name, &args.address)?,
+        KeyAction::Show | KeyAction::Rotate => {
+            let address = match args.address.as_str() {
+                "" => seam::p2p_address(dir)?,
+                given => given.to_owned(),
+            };
+            seam::show_keys(dir, &name, &address)?
+        }
     };
     // The founder file is JSON in both formats: it is what `init` reads.
     let text = serde_json::to_string_pretty(&founder);
     let text = text.expect("a founder of strings and keys has a JSON form");
     Output::new(common).lines(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the keys of a member, and settings that fit its address: it can be started as it is.
+fn generate(dir: &Path, name: &str, address: &str) -> Result<Founder, Failure> {
+    let listen = listen_at(address)?;
+    let address = match address {
+        "" => listen.0.to_string(),
+        given => given.to_owned(),
+    };
+    let founder = seam::generate_keys(dir, name, &address)?;
+    if !seam::has_settings(dir) {
+        seam::write_settings(dir, name, listen)?;
+    }
+    let api = listen.1;
+    say(format!(
+        "member {name} at {address}, clients at http://{api}; settings: {}/member.toml",
+        dir.display()
+    ));
+    if listen.0.ip().is_loopback() {
+        say("note: only members on this machine reach it there; else --address HOST:PORT");
+    }
+    Ok(founder)
+}
+
+/// Where a member listens for members and clients whom others reach at `address`.
+fn listen_at(address: &str) -> Result<(SocketAddr, SocketAddr), Failure> {
+    let free = || {
+        let pairs = ports::free_pairs(1)?;
+        Ok(*pairs.first().expect("as many pairs as were asked for"))
+    };
+    let given = match address {
+        "" => return free(),
+        given => given,
+    };
+    let port = given
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok());
+    let Some(port) = port else {
+        let what = format!("--address {given} names no port");
+        return Err(Failure::usage(what, "--address ledger.example.org:7100"));
+    };
+    match given.parse::<SocketAddr>() {
+        // Several members may share this machine.
+        Ok(here) if here.ip().is_loopback() => Ok((here, free()?.1)),
+        // A name, or an address that may be another machine's.
+        _ => Ok((([0, 0, 0, 0], port).into(), seam::default_api())),
+    }
 }
 
 /// What `init` made.

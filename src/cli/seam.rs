@@ -15,7 +15,9 @@ use super::verify::{Found, Report};
 use crate::blocks::{Founder, Genesis, Parameters};
 use crate::committee::{Height, MemberId};
 use crate::crypto::Digest;
-use crate::node::{self, Config, NodeError, keys};
+use crate::node::keys::KeyError;
+use crate::node::{self, Config, NodeError, Unusable, keys};
+use crate::storage::{LogError, StoreError, TableError};
 
 /// The ledger that `init --members` and `dev` make.
 #[derive(Clone, Debug)]
@@ -56,6 +58,40 @@ pub(crate) fn make_cluster(dir: &Path, plan: &Plan) -> Result<Genesis, Failure> 
 /// Makes a member's keys and gives its public file.
 pub(crate) fn generate_keys(dir: &Path, name: &str, address: &str) -> Result<Founder, Failure> {
     Ok(keys::generate(dir, name, address).map_err(NodeError::from)?)
+}
+
+/// Whether the member in `dir` has a file of settings.
+pub(crate) fn has_settings(dir: &Path) -> bool {
+    dir.join(node::config::CONFIG_FILE).exists()
+}
+
+/// Writes the settings of a new member that listens for members and clients at `listen`.
+pub(crate) fn write_settings(
+    dir: &Path,
+    name: &str,
+    listen: (SocketAddr, SocketAddr),
+) -> Result<(), Failure> {
+    let config = Config {
+        name: name.into(),
+        listen_p2p: listen.0,
+        listen_api: listen.1,
+        ..Config::default()
+    };
+    let path = dir.join(node::config::CONFIG_FILE);
+    std::fs::write(&path, config.to_toml()).map_err(|error| Failure::file(&path, &error))
+}
+
+/// Where clients reach a member that settles nothing.
+pub(crate) fn default_api() -> SocketAddr {
+    Config::default().listen_api
+}
+
+/// Where the member in `dir` listens for members, if it settles that.
+pub(crate) fn p2p_address(dir: &Path) -> Result<String, Failure> {
+    match has_settings(dir) {
+        true => Ok(load(dir)?.listen_p2p.to_string()),
+        false => Ok(String::new()),
+    }
 }
 
 /// The public file of keys that are there.
@@ -194,22 +230,68 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         let next = match &error {
             NodeError::Config(_) => "consortium config print shows every setting and its default",
-            NodeError::Key(_) => "consortium key show --dir DIR; keys are made by key generate",
+            NodeError::Key(error) => next_of_key(error),
             NodeError::Genesis(_) => "copy the ledger's genesis.json to where member.toml says",
-            NodeError::Unusable(_) => "name the folder of a member of this ledger with its data/",
+            NodeError::Unusable(error) => next_of_unusable(error),
             NodeError::Plug(_) => "consortium engines and consortium overlays list the names",
-            NodeError::Store(_) | NodeError::Log(_) => {
-                "is it running already? else: consortium verify --genesis FILE --dir DIR"
+            NodeError::Store(error) => next_of_store(error),
+            NodeError::Log(LogError::Full { .. }) => FULL,
+            NodeError::Log(_) => {
+                "put data/log back as it was, or repair the disk: consortium verify --genesis FILE \
+                 --dir DIR names what is damaged"
             }
+            NodeError::Tables(TableError::Engine { .. } | TableError::Poisoned { .. }) => FULL,
             NodeError::Tables(_) => "keep the `tables` of member.toml that made this folder",
             NodeError::Replay(_) => "consortium verify --genesis FILE --dir DIR names the fault",
             NodeError::Application(_) => "build with that application, or check genesis.json",
             NodeError::Net(_) | NodeError::System { .. } => {
                 "is another program at listen_p2p or listen_api of member.toml?"
             }
-            NodeError::Failed { .. } => "the log above says more; start it again",
+            NodeError::Failed { .. } => {
+                "the lines above say more; once that is mended (is the disk full? df -h DIR), start \
+                 it again: what was acknowledged is kept"
+            }
         };
         Self::refused(error, next)
+    }
+}
+
+const FULL: &str = "is there space? df -h DIR; then start it again: nothing acknowledged is lost";
+
+fn next_of_key(error: &KeyError) -> &'static str {
+    match error {
+        KeyError::Missing { .. } => {
+            "copy it back from where it is kept; a new member: consortium key generate --dir DIR"
+        }
+        KeyError::Exists { .. } => "consortium key show --dir DIR prints its public file",
+        KeyError::Permissions { .. } => {
+            "close it as named above; if others may have read it, the key is no longer secret"
+        }
+        KeyError::Damaged { .. } => "copy the file back from where it is kept",
+        KeyError::Io { .. } => "may this user read it, and is the disk well?",
+    }
+}
+
+fn next_of_unusable(error: &Unusable) -> &'static str {
+    match error {
+        Unusable::Stranger { .. } => {
+            "is genesis.json of this member's ledger? compare the chain id with the other members"
+        }
+        Unusable::OtherChain { .. } => "put back the genesis.json that this folder was made with",
+        Unusable::OtherStore { .. } => "put back the data/ that belongs to this folder's keys",
+        Unusable::Wiped { .. } => "put back data/ if it was moved away; never an older copy of it",
+    }
+}
+
+fn next_of_store(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::InUse { .. } => "this member runs already: consortium status --dir DIR",
+        StoreError::Damaged { .. } | StoreError::Missing { .. } => {
+            "without it nobody knows whose votes the log holds: put the file back, or the whole \
+             data/ if it was moved away"
+        }
+        StoreError::OtherFormat { .. } => "start it with the version of the program that made it",
+        StoreError::Io { .. } => "may this user write there, and is there space? df -h DIR",
     }
 }
 

@@ -5,12 +5,15 @@
 //! Elsewhere: the member (`node`), the door (`api`).
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Common, StartArgs};
@@ -20,6 +23,12 @@ use super::seam;
 use super::target::Cluster;
 use crate::api;
 use crate::node::{Config, Node, NodeError, Options};
+use crate::storage::Store;
+
+/// How long a process that was killed is waited for.
+const LEFT_BEHIND_MAX: Duration = Duration::from_secs(2);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(common: &Common, args: &StartArgs) -> Result<ExitCode, Failure> {
     let Some(dir) = &common.dir else {
@@ -29,10 +38,15 @@ pub(crate) fn run(common: &Common, args: &StartArgs) -> Result<ExitCode, Failure
             "consortium start --dir ledger/member-0",
         ));
     };
-    let options = Options::load(dir)?;
+    let mut options = Options::load(dir)?;
+    if let Some(genesis) = &common.genesis {
+        // Words are read from where they are typed, settings from the member's folder.
+        let whole = std::path::absolute(genesis).map_err(|error| Failure::file(genesis, &error))?;
+        options.config.genesis = whole;
+    }
     listen_to_talk(&options.config)?;
     let runtime = super::runtime()?;
-    let listener = runtime.block_on(bind(&options.config))?;
+    let listener = runtime.block_on(open(&mut options))?;
     greet(dir, &options.config)?;
     let node = Node::start(options)?;
     let host = seam::host(&node);
@@ -75,12 +89,48 @@ fn note(dir: &Path, change: impl Fn(Option<u32>) -> Option<u32>) {
     }
 }
 
-async fn bind(config: &Config) -> Result<TcpListener, Failure> {
-    let address = config.listen_api;
-    TcpListener::bind(address).await.map_err(|error| {
-        let next = "is this member running already? else change listen_api in member.toml";
-        Failure::refused(format!("{address}: {error}"), next)
-    })
+/// Opens both addresses, and waits until no other process owns the data.
+///
+/// A process that was killed holds all three until its last write to the disk is through; who
+/// starts it again at once should not have to try twice.
+async fn open(options: &mut Options) -> Result<TcpListener, Failure> {
+    let config = &options.config;
+    let deadline = Instant::now() + LEFT_BEHIND_MAX;
+    let door = bind(config.listen_api, "listen_api", deadline).await?;
+    let p2p = bind(config.listen_p2p, "listen_p2p", deadline).await?;
+    let data = options.dir.join(&config.data);
+    while Store::is_owned(&data) && Instant::now() < deadline {
+        sleep(PAUSE).await;
+    }
+    let p2p = p2p.into_std();
+    options.p2p = Some(p2p.map_err(|error| Failure::refused(error, "start it again"))?);
+    Ok(door)
+}
+
+async fn bind(
+    address: SocketAddr,
+    setting: &str,
+    deadline: Instant,
+) -> Result<TcpListener, Failure> {
+    loop {
+        let error = match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
+        if is_taken && Instant::now() < deadline {
+            sleep(PAUSE).await;
+            continue;
+        }
+        let next = match is_taken {
+            true => format!("is this member running already? else change {setting} in member.toml"),
+            false => format!("give {setting} in member.toml an address of this machine"),
+        };
+        return Err(Failure::refused(
+            format!("{setting} {address}: {error}"),
+            next,
+        ));
+    }
 }
 
 /// Prints the trust root: people compare it by eye.

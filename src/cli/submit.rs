@@ -85,7 +85,10 @@ pub(crate) async fn run(common: &Common, args: &SubmitArgs) -> Result<ExitCode, 
 fn judge(submitted: &Submitted) -> ExitCode {
     match &submitted.result {
         Some(outcome) if outcome.code != 0 => {
-            say(format!("error: executed, but {}", name_of(outcome)));
+            say(format!(
+                "error: it stands in the chain and changed nothing: {}",
+                name_of(outcome)
+            ));
             ExitCode::from(1)
         }
         Some(_) | None => ExitCode::SUCCESS,

@@ -46,11 +46,19 @@ pub enum StoreError {
         /// The id file.
         path: PathBuf,
     },
-    /// There is no id: nobody has opened this directory for writing yet, or it was wiped.
+    /// There is no id: nobody has opened this directory for writing yet, or the file was lost.
     #[error("{path} is missing")]
     Missing {
         /// The id file.
         path: PathBuf,
+    },
+    /// A program of another version made the directory.
+    #[error("{path} is of format '{found}', this program reads '{STORE_HEAD}'")]
+    OtherFormat {
+        /// The id file.
+        path: PathBuf,
+        /// What its first line says.
+        found: String,
     },
     /// The environment failed.
     #[error("{path}: {source}")]
@@ -76,7 +84,7 @@ impl Store {
     /// durably.
     ///
     /// Errors: [`StoreError::InUse`] when another process owns it, [`StoreError::Damaged`] when the
-    /// id is.
+    /// id is, [`StoreError::OtherFormat`] when another version wrote it.
     pub fn open(dir: &Path, fresh: StoreId) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(failed(dir))?;
         let lock = lock(dir)?;
@@ -87,6 +95,7 @@ impl Store {
                 fresh: false,
                 _lock: lock,
             }),
+            // Every log file names its store as well, so a log of another one is found.
             Err(StoreError::Missing { .. }) => {
                 write_id(dir, fresh)?;
                 Ok(Self {
@@ -110,7 +119,10 @@ impl Store {
             }
             Err(source) => return Err(StoreError::Io { path, source }),
         };
-        parse_id(&text).ok_or(StoreError::Damaged { path })
+        match parse_id(&text) {
+            Some(id) => Ok(id),
+            None => Err(unreadable(path, &text)),
+        }
     }
 
     /// Whether some process owns `dir` now.
@@ -174,6 +186,20 @@ fn parse_id(text: &[u8]) -> Option<StoreId> {
     hex::decode_to_slice(line, &mut id).ok()?;
     // Comparing the whole text finds a flipped bit anywhere in the file, letter case included.
     (id_text(StoreId(id)).as_bytes() == text).then_some(StoreId(id))
+}
+
+/// Why `text` is no id: of another format when its checksum fits, else damaged.
+fn unreadable(path: PathBuf, text: &[u8]) -> StoreError {
+    let whole = std::str::from_utf8(text).ok().and_then(|text| {
+        let (head, crc) = text.trim_end().rsplit_once('\n')?;
+        let head = format!("{head}\n");
+        let fits = format!("{:08x}", crc32c::crc32c(head.as_bytes())) == crc;
+        fits.then(|| head.lines().next().unwrap_or_default().to_owned())
+    });
+    match whole {
+        Some(found) if found != STORE_HEAD => StoreError::OtherFormat { path, found },
+        Some(_) | None => StoreError::Damaged { path },
+    }
 }
 
 fn write_id(dir: &Path, id: StoreId) -> Result<(), StoreError> {

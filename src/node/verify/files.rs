@@ -104,7 +104,11 @@ impl Folder<'_> {
                 findings.add(STORE, Place::Tip, "the file is missing");
                 Ok(bound.ok())
             }
-            Err(StoreError::Damaged { .. } | StoreError::InUse { .. }) => {
+            Err(
+                StoreError::Damaged { .. }
+                | StoreError::OtherFormat { .. }
+                | StoreError::InUse { .. },
+            ) => {
                 let what = "byte 0: it does not hold a store id with its checksum";
                 findings.add(STORE, Place::Tip, what);
                 Ok(bound.ok())

@@ -288,8 +288,12 @@ pub fn open_tables(
     seal::break_open(dir).map_err(failed(id, "break the seal"))?;
     // An engine may panic over a damaged file; tables can be rebuilt, so that is an answer here.
     let open = || open_engine(dir, id, options.cache_bytes);
-    let store = panic::catch_unwind(AssertUnwindSafe(open))
-        .unwrap_or_else(|_| Err(failed(id, "open")("the engine panicked over its files")))?;
+    let store = panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
+        Err(TableError::Damaged {
+            place: dir.display().to_string(),
+            what: format!("the engine {id} panicked over its files"),
+        })
+    })?;
     Ok(Box::new(Checked::new(dir, store, names)))
 }
 
@@ -317,6 +321,15 @@ fn failed<E: std::fmt::Display>(
         act,
         what: error.to_string(),
     }
+}
+
+/// Whether an engine that met `error` met what is wrong in a file, not a system that refuses.
+fn tells_damage(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof
+    )
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@
 
 use std::path::Path;
 
-use ::redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefinition};
+use ::redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, StorageBackend, StorageError,
+    TableDefinition,
+};
 
 use super::super::store::sync_dir;
 use super::checked::{Edit, Engine};
@@ -23,13 +26,30 @@ pub(super) struct Redb {
     database: Database,
 }
 
+/// Why the file at `path` does not open: damaged, unless it is the system that refuses.
+fn not_opened(path: &Path, error: DatabaseError) -> TableError {
+    let is_damage = match &error {
+        DatabaseError::Storage(StorageError::Corrupted(_)) | DatabaseError::RepairAborted => true,
+        DatabaseError::Storage(StorageError::Io(source)) => super::tells_damage(source),
+        _ => false, // the enum may grow; what is unknown is not called damage
+    };
+    if !is_damage {
+        return failed(ENGINE, "open")(error);
+    }
+    TableError::Damaged {
+        place: path.display().to_string(),
+        what: error.to_string(),
+    }
+}
+
 impl Redb {
     /// Opens or makes the file in `dir`.
     pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, TableError> {
+        let path = dir.join(FILE);
         let database = Database::builder()
             .set_cache_size(cache_bytes as usize)
-            .create(dir.join(FILE))
-            .map_err(failed(ENGINE, "open"))?;
+            .create(&path)
+            .map_err(|error| not_opened(&path, error))?;
         let engine = Self::with_table(database)?;
         sync_dir(dir).map_err(failed(ENGINE, "sync the folder"))?;
         Ok(engine)

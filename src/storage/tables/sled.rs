@@ -54,7 +54,7 @@ impl Sled {
             .cache_capacity(cache_bytes)
             .flush_every_ms(None)
             .open()
-            .map_err(failed(ENGINE, "open"))?;
+            .map_err(|error| not_opened(&folder, error))?;
         let guard = Guard::open(dir, folder).map_err(failed(ENGINE, "sync"))?;
         Ok(Self {
             database,
@@ -74,6 +74,21 @@ impl Sled {
             .flush()
             .map(drop)
             .map_err(failed(ENGINE, "flush"))
+    }
+}
+
+/// Why the database in `folder` does not open: damaged, unless it is the system that refuses.
+///
+/// A disk that filled up leaves a file that sled takes for corrupt.
+fn not_opened(folder: &Path, error: ::sled::Error) -> TableError {
+    if let ::sled::Error::Io(source) = &error
+        && !super::tells_damage(source)
+    {
+        return failed(ENGINE, "open")(source);
+    }
+    TableError::Damaged {
+        place: folder.display().to_string(),
+        what: error.to_string(),
     }
 }
 
