@@ -277,6 +277,7 @@ fn next_of_unusable(error: &Unusable) -> &'static str {
         Unusable::Stranger { .. } => {
             "is genesis.json of this member's ledger? compare the chain id with the other members"
         }
+        Unusable::Seated { .. } => "take 'observer = true' out of its member.toml",
         Unusable::OtherChain { .. } => "put back the genesis.json that this folder was made with",
         Unusable::OtherStore { .. } => "put back the data/ that belongs to this folder's keys",
         Unusable::Wiped { .. } => "put back data/ if it was moved away; never an older copy of it",
