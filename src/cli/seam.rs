@@ -248,8 +248,8 @@ impl From<NodeError> for Failure {
                 "is another program at listen_p2p or listen_api of member.toml?"
             }
             NodeError::Failed { .. } => {
-                "the lines above say more; once that is mended (is the disk full? df -h DIR), start \
-                 it again: what was acknowledged is kept"
+                "the lines above say more; once that is mended (is the disk full? df -h DIR), \
+                 start it again: what was acknowledged is kept"
             }
         };
         Self::refused(error, next)
@@ -277,7 +277,7 @@ fn next_of_unusable(error: &Unusable) -> &'static str {
         Unusable::Stranger { .. } => {
             "is genesis.json of this member's ledger? compare the chain id with the other members"
         }
-        Unusable::Seated { .. } => "take `observer = true` out of member.toml",
+        Unusable::Seated { .. } => "take 'observer = true' out of its member.toml",
         Unusable::OtherChain { .. } => "put back the genesis.json that this folder was made with",
         Unusable::OtherStore { .. } => "put back the data/ that belongs to this folder's keys",
         Unusable::Wiped { .. } => "put back data/ if it was moved away; never an older copy of it",

@@ -54,7 +54,7 @@ impl Place {
         let started = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = started.expect("it starts");
         let stderr = child.stderr.take().expect("piped");
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = mpsc::sync_channel(1);
         let reader = thread::spawn(move || {
             let mut words = String::new();
             let lines = BufReader::new(stderr).lines().map_while(Result::ok);
