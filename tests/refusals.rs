@@ -38,6 +38,9 @@ fn rested(tables: &str) -> (Place, Value) {
     (place, status["members"][0]["state_digest"].clone())
 }
 
+/// What is done to the bytes of a file.
+type Change = Box<dyn FnOnce(&mut Vec<u8>)>;
+
 /// The member does not start; its words name each of `said` and what to do.
 fn refused(place: &Place, said: &[&str]) {
     let (code, words) = place.ends(&["start", "--dir", MEMBER]);
@@ -69,7 +72,7 @@ fn a_folder_that_does_not_fit_is_refused_and_keeps_what_it_has() {
             bytes[used.expect("a record")] ^= 1;
         }
     };
-    let check = |name: &str, change: Box<dyn FnOnce(&mut Vec<u8>)>, said: &[&str]| {
+    let check = |name: &str, change: Change, said: &[&str]| {
         with_changed(&file(name), change, || refused(&place, said));
     };
     place.done(&["init", "--members", "1", "--dir", "other"]);
