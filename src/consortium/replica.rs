@@ -395,15 +395,12 @@ impl Consortium {
             pool::Taken::New => {
                 out.save(Record::Batch(bytes));
                 self.acknowledge(digest, out);
-                self.untold.insert(digest);
-                if self.untold.len() == 1 {
-                    out.arm(Timer::Held, ECHO);
-                }
+                self.note_held(digest, out);
                 self.on_arrived(now, &digest, out);
             }
             // It comes again since nothing commits it, so the leader may be the one who is away:
             // everybody must learn that a quorum holds it, or the origin alone would replace him.
-            pool::Taken::Known => self.tell_held(digest, out),
+            pool::Taken::Known => self.note_held(digest, out),
             pool::Taken::Late | pool::Taken::OverQuota => {}
         }
     }
@@ -426,6 +423,13 @@ impl Consortium {
         for digests in held.chunks(HELD_MAX) {
             out.send(To::Committee, Message::Held(digests.to_vec()));
         }
+    }
+
+    fn note_held(&mut self, digest: Digest, out: &mut Out) {
+        if self.untold.is_empty() {
+            out.arm(Timer::Held, ECHO);
+        }
+        self.untold.insert(digest);
     }
 
     fn tell_held(&self, digest: Digest, out: &mut Out) {
