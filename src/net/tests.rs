@@ -511,7 +511,7 @@ fn a_killed_peer_is_reached_again_and_gets_what_waits() {
     let b = Member::start(options(2, listener, vec![peer(1, at_a)]));
     assert_eq!(a.event(), Event::Up(id(2)));
     assert_eq!(b.next().payload, "meanwhile");
-    // Under load a connection may be lost once more on the way: what counts is that one was made again.
+    // Under load a connection may fall once more on the way: what counts is that one was made.
     assert!(a.net.stats().peers[&id(2)].votes.connects >= 2);
 }
 
