@@ -8,7 +8,7 @@
 //! | 3 adapters | `storage`, `net`, `api`, `application` |
 //! | 2 replica | `consortium` |
 //! | 1 protocols | `fsm`, `consensus`, `membership`, `checkpoint`, `bootstrap` |
-//! | 0 vocabulary | `machine`, `crypto`, `committee`, `blocks` |
+//! | 0 vocabulary | `machine`, `plant`, `crypto`, `committee`, `blocks` |
 
 pub mod api;
 pub mod application;
@@ -24,5 +24,6 @@ pub mod machine;
 pub mod membership;
 pub mod net;
 pub mod node;
+pub mod plant;
 pub mod sim;
 pub mod storage;

@@ -20,7 +20,7 @@ mod bites;
 
 /// Which module stands on which floor.
 const FLOORS: [&[&str]; 5] = [
-    &["machine", "crypto", "committee", "blocks"],
+    &["machine", "plant", "crypto", "committee", "blocks"],
     &["fsm", "consensus", "membership", "checkpoint", "bootstrap"],
     &["consortium"],
     &["storage", "net", "api", "application"],

@@ -441,6 +441,10 @@ pub(crate) struct SimulateArgs {
     /// Which faults happen how often, as `name=rate,…`.
     #[arg(long, value_name = "SPEC")]
     pub(crate) faults: Option<String>,
+    /// Test only, with the feature `plants`: a bug that must be found.
+    #[cfg(feature = "plants")]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) plant: Option<String>,
     /// Looks for a shorter run that shows the same.
     #[arg(long)]
     pub(crate) shrink: bool,

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use super::args::{Common, SimulateArgs};
 use super::failure::Failure;
 use super::output::{Meter, Output, pairs};
+use crate::plant::Plant;
 use crate::sim::{self, Faults, Options, Report, Summary, Violation};
 
 pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
@@ -25,6 +26,7 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         members: usize::from(args.members),
         steps: args.steps,
         faults: faults.unwrap_or(Options::default().faults),
+        plant: plant(args)?,
     };
     if options.members == 0 || options.members > 100 {
         return Err(Failure::usage(
@@ -36,6 +38,21 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         Some(count) => many(common, &options, count),
         None => one(common, &options),
     }
+}
+
+#[cfg(feature = "plants")]
+fn plant(args: &SimulateArgs) -> Result<Option<Plant>, Failure> {
+    let plant = args.plant.as_deref().map(str::parse::<Plant>).transpose();
+    plant.map_err(|error| Failure::usage(error, "consortium simulate --help"))
+}
+
+#[cfg(not(feature = "plants"))]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the feature `plants` has a way to fail"
+)]
+fn plant(_: &SimulateArgs) -> Result<Option<Plant>, Failure> {
+    Ok(None)
 }
 
 fn one(common: &Common, options: &Options) -> Result<ExitCode, Failure> {

@@ -31,6 +31,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use self::world::World;
+use crate::plant::{self, Plant};
 
 /// What a run is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,29 @@ pub struct Options {
     pub steps: u64,
     /// What may go wrong.
     pub faults: Faults,
+    /// Test only: the bug that its machines have; only with the feature `plants`.
+    pub plant: Option<Plant>,
+}
+
+impl Options {
+    /// The command that shows the same world again.
+    fn replay(&self) -> String {
+        let Self {
+            seed,
+            members,
+            steps,
+            faults,
+            plant,
+        } = self;
+        let mut replay = format!(
+            "consortium simulate --seed {seed} --members {members} --steps {steps} \
+             --faults {faults}"
+        );
+        if let Some(plant) = plant {
+            replay += &format!(" --plant {}", plant.name());
+        }
+        replay
+    }
 }
 
 impl Default for Options {
@@ -52,6 +76,7 @@ impl Default for Options {
             members: 4,
             steps: 20_000,
             faults: Faults::all(),
+            plant: None,
         }
     }
 }
@@ -71,19 +96,16 @@ pub struct Faults {
     pub restart: bool,
     /// Members lose power: what is not durable is gone.
     pub crash: bool,
-    /// Test only: certificates are thought to need one signature less, which must be found.
-    pub planted: bool,
 }
 
 /// Names of faults, in the order of [`Faults`].
-const FAULT_NAMES: [&str; 7] = [
+const FAULT_NAMES: [&str; 6] = [
     "loss",
     "duplicate",
     "reorder",
     "partition",
     "restart",
     "crash",
-    "planted",
 ];
 
 impl Faults {
@@ -96,11 +118,10 @@ impl Faults {
             partition: false,
             restart: false,
             crash: false,
-            planted: false,
         }
     }
 
-    /// Everything goes wrong but what is planted.
+    /// Everything goes wrong.
     pub const fn all() -> Self {
         Self {
             loss: true,
@@ -109,11 +130,10 @@ impl Faults {
             partition: true,
             restart: true,
             crash: true,
-            planted: false,
         }
     }
 
-    fn fields(&mut self) -> [&mut bool; 7] {
+    fn fields(&mut self) -> [&mut bool; 6] {
         [
             &mut self.loss,
             &mut self.duplicate,
@@ -121,7 +141,6 @@ impl Faults {
             &mut self.partition,
             &mut self.restart,
             &mut self.crash,
-            &mut self.planted,
         ]
     }
 }
@@ -227,6 +246,7 @@ pub struct Summary {
 /// Runs one world.
 pub fn run(options: &Options) -> Report {
     let start = Instant::now();
+    plant::plant(options.plant);
     let mut world = World::new(options);
     // A machine that panics breaks a rule like any other; its world is not used any further.
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
@@ -235,6 +255,7 @@ pub fn run(options: &Options) -> Report {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         world.breaks("panic", text.unwrap_or_default());
     }
+    plant::plant(None);
     let mut report = world.report();
     report.wall_seconds = start.elapsed().as_secs_f64();
     report

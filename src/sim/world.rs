@@ -32,6 +32,7 @@ use crate::consortium::{
 use crate::crypto::{Digest, Domain, Hasher, Verifier};
 use crate::fsm::PaceOptions;
 use crate::machine::{Input, Span, Time, To};
+use crate::plant::{self, Plant};
 
 /// When worlds begin, in microseconds since the Unix epoch.
 const BEGINNING_US: u64 = 1_700_000_000_000_000;
@@ -495,7 +496,7 @@ impl World {
     }
 
     fn execute(&mut self, index: usize, block: &Execute) {
-        let planted = self.ground.options.faults.planted && index == 1 && block.height.0 > 20;
+        let planted = plant::is(Plant::OwnResults) && index == 1 && block.height.0 > 20;
         let member = &mut self.members[index];
         let life = member.life;
         let Some(running) = &mut member.running else {
@@ -575,27 +576,17 @@ impl World {
 
     pub(super) fn report(&mut self) -> Report {
         let options = &self.ground.options;
-        let Options {
-            seed,
-            members,
-            steps,
-            faults,
-        } = options;
-        let replay = format!(
-            "consortium simulate --seed {seed} --members {members} --steps {steps} \
-             --faults {faults}"
-        );
         let violations = self.oracle.broken.iter().map(|broken| Violation {
-            seed: *seed,
+            seed: options.seed,
             oracle: broken.oracle.to_owned(),
             what: broken.what.clone(),
-            replay: replay.clone(),
+            replay: options.replay(),
         });
         let mut faults = self.counts.faults.clone();
         faults.insert("lost", self.net.lost);
         faults.insert("duplicated", self.net.duplicated);
         Report {
-            seed: *seed,
+            seed: options.seed,
             steps: self.counts.steps,
             simulated_seconds: (self.now - BEGINNING_US) as f64 / 1e6,
             wall_seconds: 0.0,
