@@ -1,7 +1,8 @@
 //! Planted bugs: what the simulator must find.
 //!
 //! Source: the bugs that a model of the ordering rules showed to break them, and those of the
-//! field. In: the bug that this thread's world is to have. Out: whether a line behaves as the bug would.
+//! field. In: the bug that this thread's world is to have. Out: whether a line behaves
+//! as the bug would.
 //! Holds: without the feature `plants`, which no build that ships has, [`is`] is a constant and no
 //! bug is compiled in. Elsewhere: who plants (`sim`), what finds them (`docs/figures.md`).
 
