@@ -204,6 +204,9 @@ pub struct Status {
     pub last_checkpoint: Height,
     /// Faults of others that it has seen since it started.
     pub faults_seen: u64,
+    /// Why it takes no part, where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The program's version.
     pub version: String,
 }

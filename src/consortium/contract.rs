@@ -10,7 +10,7 @@ use super::message::Block;
 pub use crate::blocks::Outcome;
 use crate::blocks::receipts::Receipt;
 use crate::blocks::{Group, Header, SignedGroup};
-use crate::committee::{Certificate, Height, MemberId, ViewId, Vote, VoterRecord};
+use crate::committee::{Certificate, Height, MemberId, Promised, ViewId, Vote, VoterRecord};
 use crate::crypto::{Digest, PublicKey, Verified};
 use crate::fsm;
 
@@ -250,6 +250,9 @@ pub enum Change {
     Fault(Fault),
     /// The overlay reaches a member again, or no more.
     Reached(MemberId, bool),
+    /// Our log was rolled back: this member holds something of ours that the log lacks. Nothing is
+    /// signed any more.
+    Lapsed(MemberId, Promised),
     /// Voting has halted: our header differs from the certified one.
     Halted {
         /// Where.

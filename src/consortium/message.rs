@@ -225,7 +225,7 @@ impl Ears {
                     fsm::Message::Payload(height, payload) => Some((*height, payload)),
                     fsm::Message::Vote(_) | fsm::Message::Stop(_) | fsm::Message::Sync(_) => None,
                     fsm::Message::StopData(..) | fsm::Message::Fetch(..) => None,
-                    fsm::Message::Status(_) => None,
+                    fsm::Message::Status(_) | fsm::Message::Recall(_) => None,
                 };
                 if let Some((height, payload)) = brought {
                     checks.extend(self.payload_checks(height, payload)?);

@@ -350,6 +350,10 @@ impl Consortium {
                 }
             }
             fsm::Event::Split(height) => self.halt_at(now, height, None, out),
+            fsm::Event::Lapsed(lapse) => {
+                let holder = self.view.member(lapse.holder).unwrap_or(self.options.me);
+                out.emit(Event::Changed(Change::Lapsed(holder, lapse.promise)));
+            }
         }
     }
 

@@ -109,6 +109,7 @@ impl Consortium {
 
     /// Counts a PERSIST; one per seat and height, the first.
     pub(super) fn on_persist(&mut self, now: Time, vote: Verified<Vote>, out: &mut Out) {
+        self.ordering.note(&vote);
         let height = vote.ballot.height;
         let parameters = &self.options.genesis.parameters;
         let reach = u64::from(parameters.ahead_max) + u64::from(parameters.window);

@@ -389,6 +389,7 @@ fn status(parts: &Parts) -> api::Status {
         },
         last_checkpoint: tip.header.checkpoint.height,
         faults_seen: overview.faults.values().sum(),
+        note: parts.watch.lapsed(),
         version: env!("CARGO_PKG_VERSION").into(),
     }
 }
@@ -407,6 +408,7 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
     let up = up.count();
     let (overview, held) = parts.watch.overview();
     let halted = parts.watch.halted();
+    let lapsed = parts.watch.lapsed();
     let check = |name: &str, ok: bool, detail: String| api::ReadyCheck {
         name: name.into(),
         ok,
@@ -415,6 +417,11 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
     let halt = halted.map_or_else(|| "no".to_owned(), |height| format!("at height {height}"));
     vec![
         check("halted", halted.is_none(), halt),
+        check(
+            "log",
+            lapsed.is_none(),
+            lapsed.unwrap_or_else(|| format!("{held} outputs wait for it")),
+        ),
         check(
             "connected",
             up >= sizes.q,
@@ -425,7 +432,6 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
             overview.role != "observer" || overview.state == "observer",
             format!("{} {}", overview.role, overview.state),
         ),
-        check("log", true, format!("{held} outputs wait for it")),
     ]
 }
 

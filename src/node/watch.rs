@@ -42,6 +42,8 @@ struct State {
     provable: Option<Certified>,
     faults: BTreeMap<FaultKind, u64>,
     halted: Option<Height>,
+    /// Why nothing is signed any more.
+    lapsed: Option<String>,
     failure: Option<String>,
     /// Sealed headers that wait for their certificate.
     uncertified: BTreeMap<Height, Header>,
@@ -74,6 +76,7 @@ impl Watch {
                 provable,
                 faults: BTreeMap::new(),
                 halted: None,
+                lapsed: None,
                 failure: None,
                 uncertified: BTreeMap::new(),
             }),
@@ -135,6 +138,14 @@ impl Watch {
             }
             Change::Reached(member, true) => tracing::info!(%member, "reached again"),
             Change::Reached(member, false) => tracing::warn!(%member, "not reached"),
+            Change::Lapsed(holder, promise) => {
+                let why = format!(
+                    "the log was rolled back: member {holder} holds {promise} that our log lacks; \
+                     rejoin with a fresh key"
+                );
+                tracing::error!(%why, "this member signs nothing any more");
+                self.state().lapsed = Some(why);
+            }
             Change::Halted {
                 height,
                 ours,
@@ -191,6 +202,11 @@ impl Watch {
     /// Where voting has halted.
     pub(crate) fn halted(&self) -> Option<Height> {
         self.state().halted
+    }
+
+    /// Why nothing is signed any more, where the log was rolled back.
+    pub(crate) fn lapsed(&self) -> Option<String> {
+        self.state().lapsed.clone()
     }
 
     /// Why the process ends, when it failed.

@@ -488,6 +488,10 @@ impl World {
                 let what = format!("member {index} accuses {who:?} of {kind:?}");
                 self.oracle.breaks("faultless", what);
             }
+            Change::Lapsed(_, promise) => {
+                self.oracle
+                    .breaks("memory", format!("member {index} does not know {promise}"));
+            }
             Change::Halted { height, .. } => {
                 self.oracle
                     .breaks("agreement", format!("member {index} halts at {height}"));

@@ -223,6 +223,7 @@ fn status() -> Status {
         },
         last_checkpoint: Height(0),
         faults_seen: 0,
+        note: None,
         version: "0.1.0".into(),
     }
 }

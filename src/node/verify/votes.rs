@@ -41,7 +41,7 @@ impl Votes {
         record: &VoterRecord,
     ) -> Looked {
         let at = match record {
-            VoterRecord::Installed(_) => Height(0),
+            VoterRecord::Installed(_) | VoterRecord::Lapsed(_) => Height(0),
             VoterRecord::Stopped(data) => data.base,
             VoterRecord::Locked(certificate) => certificate.ballot.height,
             VoterRecord::Proposed(height, _)
@@ -53,7 +53,7 @@ impl Votes {
             return Err((at, format!("a promise in view {view}, which has no keys")));
         }
         let signed = match record {
-            VoterRecord::Installed(_) => Ok(Vec::new()),
+            VoterRecord::Installed(_) | VoterRecord::Lapsed(_) => Ok(Vec::new()),
             VoterRecord::Proposed(height, lock) => self.once(*height, Kind::Propose, lock),
             VoterRecord::Written(height, lock) => self.once(*height, Kind::Write, lock),
             VoterRecord::Locked(certificate) => self.lock(context, certificate),
