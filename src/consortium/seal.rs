@@ -8,9 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use super::contract::{Event, Record};
+use super::contract::{Event, Fault, Record};
 use super::message::Message;
 use super::replica::{Consortium, Out};
+use crate::blocks::evidence::Evidence;
 use crate::committee::{Certificate, Height, Seat, Vote};
 use crate::crypto::{Digest, Verified};
 use crate::fsm;
@@ -117,12 +118,11 @@ impl Consortium {
         if !is_near {
             return;
         }
-        self.seals
-            .votes
-            .entry(height)
-            .or_default()
-            .entry(vote.seat)
-            .or_insert(vote);
+        let votes = self.seals.votes.entry(height).or_default();
+        let held = **votes.entry(vote.seat).or_insert(vote.clone());
+        if held.ballot != vote.ballot {
+            return self.convict(Evidence::Votes(held, *vote), out);
+        }
         self.try_certify(now, height, out);
     }
 
@@ -182,7 +182,13 @@ impl Consortium {
         let height = certificate.ballot.height;
         out.save(Record::Certificate(certificate.clone()));
         self.chain.recent = self.chain.recent.split_off(&height);
-        self.seals.votes = self.seals.votes.split_off(&height.next());
+        let open = self.seals.votes.split_off(&height.next());
+        let closed = std::mem::replace(&mut self.seals.votes, open);
+        let votes = closed.get(&height).into_iter().flat_map(BTreeMap::values);
+        let others = votes.filter(|vote| vote.ballot.digest != certificate.ballot.digest);
+        for vote in others {
+            self.convict(Evidence::Header(**vote, certificate.clone()), out);
+        }
         let applied = self.chain.ledger.height();
         self.tell(
             now,
@@ -191,6 +197,21 @@ impl Consortium {
         );
         self.spread(&certificate, out);
         out.emit(Event::Certified(certificate));
+    }
+
+    fn convict(&mut self, evidence: Evidence, out: &mut Out) {
+        if let Some(who) = self.view.member(evidence.accused()) {
+            let kind = evidence.kind();
+            let evidence = Some(Box::new(evidence));
+            self.fault(
+                Fault {
+                    who,
+                    kind,
+                    evidence,
+                },
+                out,
+            );
+        }
     }
 
     /// Our PERSIST votes above `certified`, for one who may lack them.

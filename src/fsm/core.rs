@@ -14,6 +14,7 @@ use super::instance::{Counted, Decided, Instance};
 use super::message::{Message, Payload, Status};
 use super::recall::Recall;
 use super::{Event, Options, Ordering, Record, Resumed};
+use crate::blocks::evidence::Evidence;
 use crate::committee::{
     Certificate, Claim, Height, Kind, Lock, Regency, Seat, View, Vote, Voter, VoterRecord,
 };
@@ -581,6 +582,7 @@ impl Scene<'_> {
         if plant::is(Plant::BlindToFaults) {
             return;
         }
-        self.out.emit(Event::Fault(seat, votes));
+        let evidence = votes.map(|votes| Box::new(Evidence::Votes(votes.0, votes.1)));
+        self.out.emit(Event::Fault(seat, evidence));
     }
 }

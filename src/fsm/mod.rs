@@ -26,7 +26,10 @@ use self::normal::Normal;
 pub use self::pace::PaceOptions;
 use self::regency::RegencyChange;
 use self::view::ViewGeneration;
-use crate::committee::{Certificate, Height, Lapse, Regency, Seat, View, Vote, Voter, VoterRecord};
+use crate::blocks::evidence::Evidence;
+use crate::committee::{
+    Certificate, Height, Lapse, Regency, Seat, StopData, View, Vote, Voter, VoterRecord,
+};
 use crate::crypto::{Digest, Verified};
 use crate::machine::{Input, Machine, Outbox, Span, Time, To};
 
@@ -101,8 +104,8 @@ pub enum Event {
     Behind(Certificate),
     /// A regency was installed; whether its SYNC was seen.
     Regency(Regency, bool),
-    /// A seat broke a rule, with both votes where it contradicted itself.
-    Fault(Seat, Option<Box<(Vote, Vote)>>),
+    /// A seat broke a rule, with what proves it where anything does.
+    Fault(Seat, Option<Box<Evidence>>),
     /// Two decisions at one height: more than f seats are faulty.
     Split(Height),
     /// Our log lacks what we signed: it was rolled back, and we sign nothing any more.
@@ -278,7 +281,7 @@ impl Ordering {
         // STOP and what follows are heard in every state but these: a leader that stalls can always
         // be replaced.
         let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed" | "wiped");
-        self.remember(&heard);
+        self.remember(from, &heard, out);
         match &*heard {
             Message::Stop(stop) if !is_deaf => {
                 self.change(now, &regency::Event::Stop(from, stop.regency), out);
@@ -318,17 +321,34 @@ impl Ordering {
         }
     }
 
-    /// Remembers what a seat signed, should it ask for it after a start.
-    fn remember(&mut self, heard: &Message) {
+    /// Remembers what a seat signed, should it ask for it after a start; what contradicts it is a
+    /// fault.
+    fn remember(&mut self, from: Seat, heard: &Message, out: &mut Outbox<Self>) {
         match heard {
             Message::Propose(vote, _) | Message::Vote(vote) => self.core.recall.note(vote),
-            Message::StopData(data, _) => self.core.recall.note_stop_data(data),
+            Message::StopData(data, proofs) => {
+                self.watch_claims(data, out);
+                if !sync::is_proved(data, proofs) {
+                    out.emit(Event::Fault(from, None));
+                }
+            }
             Message::Sync(sync) => {
-                let set = sync.set.iter();
-                set.for_each(|data| self.core.recall.note_stop_data(data));
+                sync.set
+                    .iter()
+                    .for_each(|data| self.watch_claims(data, out));
+                // Whoever passes a SYNC on has found it to hold.
+                if sync::settle(sync, &self.core.view).is_err() {
+                    out.emit(Event::Fault(from, None));
+                }
             }
             Message::Stop(_) | Message::Decision(..) | Message::Fetch(..) => {}
             Message::Payload(..) | Message::Status(_) | Message::Recall(_) => {}
+        }
+    }
+
+    fn watch_claims(&mut self, data: &StopData, out: &mut Outbox<Self>) {
+        if let Some(evidence) = self.core.recall.note_stop_data(data) {
+            out.emit(Event::Fault(data.seat, Some(Box::new(evidence))));
         }
     }
 

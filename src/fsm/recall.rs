@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::core::{Core, Scene};
 use super::instance::Instance;
 use super::message::{HELD_VOTES_MAX, Held, Message, Recall as Said};
+use crate::blocks::evidence::{Evidence, forgets};
 use crate::committee::{
     Height, Kind, Lapse, Memory, Promised, Seat, StopData, Vote, Voter, VoterRecord,
 };
@@ -80,12 +81,19 @@ impl Recall {
         }
     }
 
-    /// Remembers a STOP-DATA, should its seat ask.
-    pub(super) fn note_stop_data(&mut self, data: &StopData) {
+    /// Remembers a STOP-DATA, should its seat ask; gives what proves that it contradicts what the
+    /// seat said before.
+    pub(super) fn note_stop_data(&mut self, data: &StopData) -> Option<Evidence> {
         let held = self.stop_data.get(&data.seat);
+        let twice = held.filter(|held| held.regency == data.regency && *held != data);
+        let twice = twice.map(|held| Evidence::Claims(held.clone(), data.clone()));
+        let accept = self.newest.get(&(data.seat, Kind::Accept));
+        let forgotten = accept.filter(|vote| forgets(vote, data));
+        let forgotten = forgotten.map(|vote| Evidence::Amnesia(*vote, data.clone()));
         if held.is_none_or(|held| held.regency < data.regency) {
             self.stop_data.insert(data.seat, data.clone());
         }
+        twice.or(forgotten)
     }
 }
 

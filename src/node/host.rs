@@ -99,6 +99,11 @@ impl api::Host for Handle {
         Box::pin(async move { Ok(membership) })
     }
 
+    fn faults(&self, page: api::Page) -> Answer<'_, api::Faults> {
+        let faults = show::faults(&self.parts, page);
+        Box::pin(async move { Ok(faults) })
+    }
+
     fn answered(&self, status: u16) {
         let class = usize::from(status / 100).saturating_sub(1);
         if let Some(counter) = self.parts.counts.answered.get(class) {
