@@ -227,7 +227,11 @@ impl Ears {
         if !matches!(refused, HearError::Proposal(_) | HearError::BadSignature) {
             return None;
         }
-        let message: Message = codec::decode(frame, ENCODED_BYTES_MAX).ok()?;
+        self.convict_message(codec::decode(frame, ENCODED_BYTES_MAX).ok()?)
+    }
+
+    /// As [`Ears::convict`], of a refused message.
+    pub(crate) fn convict_message(&self, message: Message) -> Option<Fault> {
         let Message::Order(fsm::Message::Propose(vote, payload)) = message else {
             return None;
         };
@@ -242,7 +246,21 @@ impl Ears {
 
     /// Decodes a frame from `from` and checks everything but its signatures.
     pub fn open(&self, from: &MemberId, frame: &[u8]) -> Result<Opened, HearError> {
-        let message: Message = codec::decode(frame, ENCODED_BYTES_MAX)?;
+        self.open_message(from, codec::decode(frame, ENCODED_BYTES_MAX)?)
+    }
+
+    /// Checks a message from `from` as [`Ears::hear`] checks its frame, whose bytes it spares.
+    pub(crate) fn hear_message(
+        &self,
+        from: &MemberId,
+        message: Message,
+    ) -> Result<Heard, HearError> {
+        let opened = self.open_message(from, message)?;
+        self.all_valid(&opened.checks)?;
+        Ok(opened.heard)
+    }
+
+    fn open_message(&self, from: &MemberId, message: Message) -> Result<Opened, HearError> {
         let seat = self.view.seat_of(from);
         match message {
             Message::Order(order) => {

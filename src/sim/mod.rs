@@ -8,14 +8,20 @@
 //! event
 //! proves it. Elsewhere: the machines (`consortium`), real processes (`node`).
 
+mod audit;
 mod clients;
 mod dice;
 mod disk;
+mod life;
 mod member;
 mod net;
 mod oracle;
+mod post;
+mod queue;
+mod rollback;
 mod setting;
 mod trouble;
+mod villain;
 mod world;
 
 #[cfg(test)]
@@ -96,16 +102,19 @@ pub struct Faults {
     pub restart: bool,
     /// Members lose power: what is not durable is gone.
     pub crash: bool,
+    /// At most f members come back with an older copy of their disk.
+    pub rollback: bool,
 }
 
 /// Names of faults, in the order of [`Faults`].
-const FAULT_NAMES: [&str; 6] = [
+const FAULT_NAMES: [&str; 7] = [
     "loss",
     "duplicate",
     "reorder",
     "partition",
     "restart",
     "crash",
+    "rollback",
 ];
 
 impl Faults {
@@ -118,6 +127,7 @@ impl Faults {
             partition: false,
             restart: false,
             crash: false,
+            rollback: false,
         }
     }
 
@@ -130,10 +140,11 @@ impl Faults {
             partition: true,
             restart: true,
             crash: true,
+            rollback: true,
         }
     }
 
-    fn fields(&mut self) -> [&mut bool; 6] {
+    fn fields(&mut self) -> [&mut bool; 7] {
         [
             &mut self.loss,
             &mut self.duplicate,
@@ -141,6 +152,7 @@ impl Faults {
             &mut self.partition,
             &mut self.restart,
             &mut self.crash,
+            &mut self.rollback,
         ]
     }
 }

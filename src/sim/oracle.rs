@@ -4,7 +4,7 @@
 //! violations. Holds: the model of exactly-once is naive on purpose: it remembers everything.
 //! Elsewhere: what is admitted and when it must have committed (`clients`, `world`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::blocks::Parameters;
 use crate::committee::{Certificate, Height, View};
@@ -36,6 +36,10 @@ pub(super) struct Oracle {
     view: View,
     verifier: Verifier,
     parameters: Parameters,
+    /// Which members are villains: of them nothing is believed and nothing expected.
+    faulty: Vec<bool>,
+    /// Members whose disk was rolled back; at most f.
+    rolled: BTreeSet<usize>,
     /// Blocks from height 1 on.
     chain: Vec<Canonical>,
     /// Everything that ever executed.
@@ -59,9 +63,12 @@ impl Oracle {
         view: View,
         verifier: Verifier,
         parameters: Parameters,
-        members: usize,
+        faulty: Vec<bool>,
     ) -> Self {
+        let members = faulty.len();
         Self {
+            faulty,
+            rolled: BTreeSet::new(),
             view,
             verifier,
             parameters,
@@ -82,6 +89,29 @@ impl Oracle {
         Height(self.chain.len() as u64)
     }
 
+    pub(super) fn is_faulty(&self, member: usize) -> bool {
+        self.faulty[member]
+    }
+
+    /// A member's disk is rolled back: it may have lost blocks. Refused where f members are faulty
+    /// or rolled back already.
+    pub(super) fn roll_back(&mut self, member: usize) -> bool {
+        let villains = self.faulty.iter().filter(|is_faulty| **is_faulty).count();
+        let is_known = self.rolled.contains(&member);
+        let has_room = villains + self.rolled.len() < self.view.sizes().f;
+        if self.faulty[member] || !(is_known || has_room) {
+            return false;
+        }
+        self.rolled.insert(member);
+        self.kept[member] = Height(0);
+        true
+    }
+
+    /// Whether a member may find that its log was rolled back.
+    pub(super) fn may_lapse(&self, member: usize) -> bool {
+        self.faulty[member] || self.rolled.contains(&member)
+    }
+
     pub(super) fn is_answered(&self, name: &Name) -> bool {
         self.answered.contains_key(name)
     }
@@ -94,6 +124,9 @@ impl Oracle {
 
     /// A member starts, with the blocks of its log: some may be news to all of us.
     pub(super) fn started(&mut self, member: usize, blocks: &[Applied]) {
+        if self.faulty[member] {
+            return;
+        }
         self.applied[member] = Height(0);
         blocks.iter().for_each(|block| self.applied(member, block));
         if self.applied[member] < self.kept[member] {
@@ -108,6 +141,9 @@ impl Oracle {
 
     /// A member applied a block.
     pub(super) fn applied(&mut self, member: usize, applied: &Applied) {
+        if self.faulty[member] {
+            return;
+        }
         let height = applied.block.header.height;
         if height != self.applied[member].next() {
             let last = self.applied[member];
@@ -206,6 +242,9 @@ impl Oracle {
 
     /// A member says that a height is ordered.
     pub(super) fn ordered(&mut self, member: usize, height: Height, names: Vec<Name>) {
+        if self.faulty[member] {
+            return;
+        }
         let known = self.block(height).map(|block| &block.names);
         let told = known.or_else(|| self.ordered.get(&height));
         match told {
@@ -220,6 +259,9 @@ impl Oracle {
 
     /// A member holds a block certificate.
     pub(super) fn certified(&mut self, member: usize, certificate: &Certificate) {
+        if self.faulty[member] {
+            return;
+        }
         let ballot = certificate.ballot;
         let height = ballot.height;
         if certificate
