@@ -16,6 +16,7 @@ mod net;
 mod oracle;
 mod setting;
 mod trouble;
+mod twins;
 mod world;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub use self::twins::{TWINS_ROUNDS_MAX, TwinsReport, run_twins};
 use self::world::World;
 use crate::plant::{self, Plant};
 
