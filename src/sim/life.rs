@@ -128,7 +128,6 @@ impl World {
             return;
         };
         let stage = Stage {
-            now: Time(self.now + member.skew_us),
             me: member.id,
             view: &self.ground.view,
             secret: member.secret.as_ref(),

@@ -59,3 +59,15 @@ fn twins_in_every_partition_of_three_rounds_neither_split_nor_stop_the_first_hei
     println!("{report:?}");
     assert_eq!(report.violations, Vec::<String>::new());
 }
+
+/// Two of three correct seats had decided and only ever asked; the third answered and never asked
+/// back, so nobody gave it the decisions that the others needed its PERSIST for.
+#[test]
+fn a_seat_that_is_only_asked_learns_that_it_lags() {
+    let cut = Partition([0, 0, 1, 1, 0]);
+    let scenario = Scenario {
+        doubled: 2,
+        rounds: vec![Partition([0, 0, 1, 1, 2]), cut, cut],
+    };
+    assert_eq!(scenario.run(), Ok(()));
+}
