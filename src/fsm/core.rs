@@ -34,8 +34,8 @@ pub(super) struct Core {
     /// Everything up to here is decided.
     pub(super) decided: Height,
     pub(super) instances: BTreeMap<Height, Instance>,
-    /// The highest regency that a seat was heard to vote in.
-    pub(super) rumour: Regency,
+    /// The highest regency that each seat was heard to vote in.
+    pub(super) rumours: BTreeMap<Seat, Regency>,
     /// What the last SYNC bound.
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
@@ -65,7 +65,7 @@ impl Core {
             base: resumed.certificate,
             decided: resumed.applied,
             instances: BTreeMap::new(),
-            rumour: Regency(0),
+            rumours: BTreeMap::new(),
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
             may_vote: false,
@@ -145,8 +145,15 @@ impl Core {
     /// Whether something that others sent may be missing here: a decision, a block certificate, the
     /// SYNC of our regency, or a whole regency.
     pub(super) fn is_unsettled(&self) -> bool {
-        let is_behind = !self.is_synchronised || self.rumour > self.regency;
+        let is_behind = !self.is_synchronised || self.is_regency_over();
         self.has_open() || self.decided > self.certified() || is_behind
+    }
+
+    /// Whether f + 1 seats vote above our regency: one of them is correct, and a SYNC was missed
+    /// here.
+    fn is_regency_over(&self) -> bool {
+        let above = self.rumours.values().filter(|heard| **heard > self.regency);
+        above.count() > self.view.sizes().f
     }
 
     /// The digests whose bytes others may still ask us for at `height`: what is proposed, locked,

@@ -21,9 +21,9 @@ use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
 pub(super) const SEATS: usize = 4;
 /// Heights that are ordered, both open at once.
 const HEIGHTS: Height = Height(2);
-/// After the network healed everything is decided before a regency so much higher begins: each seat
-/// leads once more, and once more the two that follow one that was away.
-const REGENCIES_MAX: u64 = 6;
+/// After the network healed everything is decided before so many regencies more have begun: those
+/// of three correct leaders and of the doubled seat.
+const REGENCIES_MAX: u64 = 4;
 /// Deliveries and timers after the network healed, at most.
 const STEPS_MAX: usize = 20_000;
 

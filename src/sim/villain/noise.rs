@@ -5,6 +5,7 @@
 //! Elsewhere: bytes that are no message at all (`message_tests`).
 
 use super::den::{Den, Vice, as_message, say, vote_of};
+use crate::blocks::body::BLOCK_BATCHES_MAX;
 use crate::blocks::codec::{self, ENCODED_BYTES_MAX};
 use crate::blocks::{BatchRef, Body, FORMAT_VERSION, Proposal};
 use crate::committee::{Height, Kind, MemberId, Regency};
@@ -33,7 +34,7 @@ impl Garbler {
             0 => Vec::new(),
             1 => vec![named.clone(), named],
             2 => vec![BatchRef::Inline(vec![7; 40].into())],
-            _ => vec![named; 20_000],
+            _ => vec![named; BLOCK_BATCHES_MAX + 1],
         };
         let proposal = Proposal {
             version: [FORMAT_VERSION, 0, u8::MAX][den.dice.index(3)],

@@ -36,6 +36,15 @@ impl Equivocator {
         }
     }
 
+    /// One that some hear both proposals of.
+    #[cfg(test)]
+    pub(super) fn telling_both() -> Self {
+        Self {
+            is_open: true,
+            ..Self::new(&mut Dice::new(0, 0))
+        }
+    }
+
     fn second(&mut self, den: &Den<'_>, vote: &Vote, payload: &fsm::Payload) -> Option<Message> {
         let mut proposal = Proposal::from_bytes(&payload.bytes).ok()?;
         proposal.timestamp_us += 1;
