@@ -15,6 +15,7 @@ use crate::committee::{Certificate, Height, Seat, Vote};
 use crate::crypto::{Digest, Verified};
 use crate::fsm;
 use crate::machine::{Time, To};
+use crate::plant::{self, Plant};
 
 /// PERSIST votes of open heights, and certificates ahead of us.
 #[derive(Debug, Default)]
@@ -79,6 +80,9 @@ impl Consortium {
         };
         match voter.persist(height, digest) {
             Ok((records, vote)) => {
+                if plant::is(Plant::EagerPersist) {
+                    out.send(To::Committee, Message::Persist(*vote));
+                }
                 let view = self.view.id();
                 records
                     .into_iter()

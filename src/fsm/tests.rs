@@ -92,7 +92,7 @@ impl World {
         let (mut payloads, mut decisions) = (Vec::new(), Vec::new());
         for record in &self.logs[i] {
             match record {
-                Record::Voter(record) => voter.apply(record),
+                Record::Voter(record) => voter.resume(record),
                 Record::Payload(height, payload) => payloads.push((*height, payload.clone())),
                 Record::Decision(certificate) => decisions.push(certificate.clone()),
             }
