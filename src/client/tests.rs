@@ -228,6 +228,7 @@ impl Transport for World {
             },
             last_checkpoint: Height(0),
             faults_seen: 0,
+            note: None,
             version: String::new(),
         };
         Box::pin(std::future::ready(Ok(status)))

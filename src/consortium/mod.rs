@@ -9,6 +9,7 @@ mod apply;
 mod burden;
 mod catchup;
 mod contract;
+mod faults;
 mod gate;
 pub mod ledger;
 mod lookup;
@@ -26,6 +27,7 @@ pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
     FaultKind, Outcome, Record, Timer, Verdict, Wanted,
 };
+pub use faults::{EVIDENCE_BYTES_MAX, FAULTS_MAX, FAULTS_PER_MEMBER_MAX};
 pub use gate::PlugError;
 pub use ledger::{Decided, Ledger};
 pub use lookup::Lookup;

@@ -11,11 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::apply::Chain;
 use super::catchup::CatchUp;
 use super::contract::{Change, Command, Event, Fault, FaultKind, Record, Timer};
+use super::faults::Faults;
 use super::gate::{PlugError, Plugs};
 use super::message::{Ears, Heard, Message};
 use super::pool::{self, Pool};
 use super::seal::Seals;
 use super::{Denied, Ledger};
+use crate::blocks::evidence::Evidence;
 use crate::blocks::{CheckedBatch, Genesis, Group, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, Regency, View, Voter};
 use crate::consensus::EngineInput;
@@ -77,6 +79,8 @@ pub struct Restored {
     pub decisions: Vec<Certificate>,
     /// What the group engine journalled, in order.
     pub journal: Vec<bytes::Bytes>,
+    /// Faults of others that were kept.
+    pub faults: Vec<Fault>,
     /// Batches of the log that stand in no applied block.
     pub batches: Vec<Verified<CheckedBatch>>,
 }
@@ -131,8 +135,7 @@ pub struct Consortium {
     pub(super) seals: Seals,
     pub(super) catchup: CatchUp,
     pub(super) plugs: Plugs,
-    /// Faults by kind; the newest of each with its evidence is told to the driver.
-    faults: BTreeMap<FaultKind, u64>,
+    pub(super) faults: Faults,
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
     untold: BTreeSet<Digest>,
     /// What ordering was told last.
@@ -185,7 +188,7 @@ impl Consortium {
             pool,
             view,
             options,
-            faults: BTreeMap::new(),
+            faults: Faults::restore(&restored.faults),
             untold: BTreeSet::new(),
             had_work: false,
             is_flush_armed: false,
@@ -232,7 +235,7 @@ impl Consortium {
             leader: self.view.member(leader),
             view_state: self.ordering.view_state().0,
             connected: self.ordering.view_state().1,
-            faults: self.faults.clone(),
+            faults: self.faults.counts().clone(),
             pool: self.pool.overview(),
         }
     }
@@ -333,29 +336,26 @@ impl Consortium {
             fsm::Event::Regency(regency, is_synchronised) => {
                 self.on_regency(regency, is_synchronised, out);
             }
-            fsm::Event::Fault(seat, votes) => {
-                let kind = match votes {
-                    Some(_) => FaultKind::Equivocation,
-                    None => FaultKind::BadMessage,
-                };
+            fsm::Event::Fault(seat, evidence) => {
                 if let Some(who) = self.view.member(seat) {
+                    let kind =
+                        { evidence.as_deref() }.map_or(FaultKind::BadMessage, Evidence::kind);
                     self.fault(
                         Fault {
                             who,
                             kind,
-                            evidence: votes,
+                            evidence,
                         },
                         out,
                     );
                 }
             }
             fsm::Event::Split(height) => self.halt_at(now, height, None, out),
+            fsm::Event::Lapsed(lapse) => {
+                let holder = self.view.member(lapse.holder).unwrap_or(self.options.me);
+                out.emit(Event::Changed(Change::Lapsed(holder, lapse.promise)));
+            }
         }
-    }
-
-    pub(super) fn fault(&mut self, fault: Fault, out: &mut Out) {
-        *self.faults.entry(fault.kind).or_default() += 1;
-        out.emit(Event::Changed(Change::Fault(fault)));
     }
 
     /// A new leader learns what we hold; a member that leads no more spreads what it kept for
@@ -510,6 +510,7 @@ impl Consortium {
                 self.resume(now, out);
                 self.arm_spread(out);
             }
+            Command::Accuse(fault) => self.fault(fault, out),
             Command::Submit(submission) => self.submit(now, submission, out),
             Command::Executed(execution) => self.on_executed(now, execution, out),
             Command::Connected(member) => {

@@ -80,6 +80,7 @@ fn fresh(n: usize) -> Restored {
         payloads: Vec::new(),
         decisions: Vec::new(),
         journal: Vec::new(),
+        faults: Vec::new(),
         batches: Vec::new(),
     }
 }

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 
 use super::instance::{Counted, Decided, Instance};
 use super::message::{Message, Payload, Status};
+use super::recall::Recall;
 use super::{Event, Options, Ordering, Record, Resumed};
+use crate::blocks::evidence::Evidence;
 use crate::committee::{
     Certificate, Claim, Height, Kind, Lock, Regency, Seat, View, Vote, Voter, VoterRecord,
 };
@@ -45,6 +47,8 @@ pub(super) struct Core {
     pub(super) may_vote: bool,
     /// Counts what happened, so that a resend timer sees whether anything did.
     pub(super) moves: u64,
+    /// What is held of others' words, and what they still have to say of ours.
+    pub(super) recall: Recall,
 }
 
 /// A machine's hand on the shared state while it takes one input.
@@ -57,9 +61,13 @@ pub(super) struct Scene<'a> {
 impl Core {
     pub(super) fn new(view: View, options: Options, resumed: Resumed) -> Self {
         let regency = resumed.voter.as_ref().map_or(Regency(0), Voter::installed);
+        let certified = resumed.certificate.as_ref();
+        let certified = certified.map_or(Height(0), |base| base.ballot.height);
         let mut core = Self {
             view,
-            voter: resumed.voter,
+            recall: Recall::new(resumed.voter.as_ref(), certified),
+            // A log that was once found rolled back signs nothing any more.
+            voter: resumed.voter.filter(|voter| voter.lapse().is_none()),
             options,
             regency,
             is_synchronised: regency == Regency(0),
@@ -581,6 +589,7 @@ impl Scene<'_> {
         if plant::is(Plant::BlindToFaults) {
             return;
         }
-        self.out.emit(Event::Fault(seat, votes));
+        let evidence = votes.map(|votes| Box::new(Evidence::Votes(votes.0, votes.1)));
+        self.out.emit(Event::Fault(seat, evidence));
     }
 }

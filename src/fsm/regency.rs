@@ -45,6 +45,8 @@ pub(super) enum Event {
     Progress,
     /// Whether there is work that a leader should order.
     Work(bool),
+    /// We may sign from now on: what was asked for meanwhile counts.
+    Cleared,
     /// What was sent may be lost.
     Resend,
     /// A seat stands below the regency whose SYNC we hold.
@@ -180,6 +182,7 @@ impl RegencyChange {
                 self.keep(data, proofs);
                 Handled
             }
+            Event::Cleared => self.count_in_place(context),
             Event::Sync(sync) => self.on_sync(sync.clone(), context),
             Event::Lags(seat) => {
                 if let Some(sync) = self.held.clone() {
@@ -295,6 +298,10 @@ impl RegencyChange {
         let joined = self.wanted_by(sizes.f + 1);
         if joined > self.asked && joined > context.core.regency {
             self.ask(joined, context);
+        }
+        // STOP-DATA is a promise: none is made before others have said what they hold of ours.
+        if !context.core.is_cleared() {
+            return None;
         }
         let installed = self.wanted_by(sizes.q);
         (installed > context.core.regency).then(|| self.install(installed, context))

@@ -49,6 +49,8 @@ struct World {
     wires: VecDeque<(usize, usize, Message)>,
     timers: BTreeMap<(Time, usize, Timer), ()>,
     down: BTreeSet<usize>,
+    /// Whose log was cut.
+    cut: BTreeSet<usize>,
     now: Time,
     rng: ChaCha12Rng,
     loss_percent: u32,
@@ -73,6 +75,7 @@ impl World {
             wires: VecDeque::new(),
             timers: BTreeMap::new(),
             down: BTreeSet::new(),
+            cut: BTreeSet::new(),
             now: Time(0),
             rng: ChaCha12Rng::seed_from_u64(seed),
             loss_percent: 0,
@@ -182,6 +185,10 @@ impl World {
             Event::Fault(seat, votes) => panic!("no one is faulty, yet {seat} {votes:?}"),
             Event::Split(height) => panic!("split at {height}"),
             Event::Behind(_) => None,
+            Event::Lapsed(lapse) => {
+                assert!(self.cut.contains(&i), "{i} lost nothing, yet {lapse:?}");
+                None
+            }
         }
     }
 
@@ -277,6 +284,44 @@ fn a_dead_leader_is_replaced_and_nothing_forks() {
         assert!(world.regencies >= 1);
         world.restart(leader);
         world.run_until(Height(30));
+    }
+}
+
+#[test]
+fn a_log_that_was_rolled_back_signs_nothing_any_more() {
+    for seed in 0..20 {
+        let mut world = World::new(4, seed);
+        world.run_until(Height(10));
+        let victim = world.rng.random_range(0..4);
+        let is_vote = |record: &Record| {
+            matches!(
+                record,
+                Record::Voter(VoterRecord::Written(..) | VoterRecord::Locked(_))
+            )
+        };
+        let votes: Vec<usize> = { world.logs[victim].iter().enumerate() }
+            .filter_map(|(at, record)| is_vote(record).then_some(at))
+            .collect();
+        // The last ones may not have reached anybody.
+        let kept = votes[world.rng.random_range(0..votes.len() / 2)];
+        world.logs[victim].truncate(kept);
+        world.cut.insert(victim);
+        world.down.insert(victim);
+        world.restart(victim);
+        for _ in 0..2_000 {
+            world.work();
+            world.step();
+        }
+        assert_eq!(world.nodes[victim].state(), "wiped", "seed {seed}");
+        let signed = &world.logs[victim][kept..];
+        assert!(!signed.iter().any(is_vote), "seed {seed}: {signed:?}");
+        // The verdict is durable, whatever the others still hold.
+        world.restart(victim);
+        assert_eq!(world.nodes[victim].state(), "wiped", "seed {seed}");
+        // Nobody waits for it. In this world nothing brings it blocks.
+        world.down.insert(victim);
+        let top = world.nodes.iter().map(Ordering::decided).max();
+        world.run_until(top.unwrap_or_default().plus(10));
     }
 }
 

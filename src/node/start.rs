@@ -446,8 +446,10 @@ fn wake(
         pace: PACE,
         resend: RESEND,
     };
+    let faults = restored.faults.clone();
     let replica = Consortium::new(replica, restored, clock.now()).map_err(NodeError::Plug)?;
     let watch = Arc::new(Watch::new(tip, certified, replica.overview()));
+    watch.restore(faults);
     Ok((replica, watch))
 }
 

@@ -244,6 +244,8 @@ impl Stage {
                 };
                 return Some(Input::Command(command));
             }
+            Event::Lapsed(_) if self.nodes[node].seat == self.doubled => {}
+            Event::Lapsed(_) => self.breaks("a log lacks what others hold from it".into()),
             Event::Fault(seat, _) if seat == self.doubled => {}
             Event::Fault(seat, _) => {
                 self.breaks(format!("seat {seat} is accused and did nothing"));
