@@ -171,6 +171,7 @@ impl Consortium {
             me: options.me,
             members_count: options.genesis.founders.len(),
             batch_bytes_max: parameters.batch_bytes_max as usize,
+            window: parameters.window.into(),
         };
         let mut pool = Pool::new(pool_options, &view);
         for batch in restored.batches {
@@ -366,6 +367,7 @@ impl Consortium {
         out.emit(Event::Changed(Change::Regency(regency.0, leader)));
         self.pool
             .unpropose_above(self.ordering.decided().max(self.chain.reach()));
+        self.pool.excuse();
         if !is_synchronised || leader == self.options.me {
             return;
         }
@@ -442,7 +444,10 @@ impl Consortium {
         let result = if matches!(state, "initial" | "recovering" | "failed") {
             Err(Denied::NotReady { state })
         } else {
-            self.pool.admit(submission, &self.chain.ledger, now)
+            // What waits for longer than this would be taken for a leader's fault.
+            let patience = Span(self.ordering.timeout().0 / 2);
+            self.pool
+                .admit(submission, &self.chain.ledger, now, patience)
         };
         if result.is_ok() {
             // A lone group goes at once; while own batches are under way, more gather first.

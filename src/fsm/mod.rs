@@ -51,6 +51,8 @@ pub enum Command {
     Certified(Certificate, Height),
     /// The decided prefix grew by a block that is not empty.
     Progress,
+    /// The leader passes over what was admitted: counts like a timeout.
+    Complain,
     /// Whether there is admitted work or a control block due.
     Work(bool),
     /// Links to this seat stand, or fell.
@@ -176,6 +178,11 @@ impl Ordering {
     /// The installed regency and its leader.
     pub fn regency(&self) -> (Regency, Seat) {
         (self.core.regency, self.core.leader())
+    }
+
+    /// How long the present leader may go without progress.
+    pub fn timeout(&self) -> Span {
+        self.regency.inner().timeout()
     }
 
     /// Whether we lead and may propose.
@@ -319,6 +326,12 @@ impl Ordering {
                 .on_certified(certificate, applied);
             }
             Command::Progress => self.change(now, &regency::Event::Progress, out),
+            // Whoever stops already has said so.
+            Command::Complain if self.regency_state() != "steady" => {}
+            Command::Complain => {
+                let event = regency::Event::Timeout(self.core.regency);
+                self.change(now, &event, out);
+            }
             Command::Work(has_work) => self.has_work = has_work,
             Command::Connected(seat, true) => {
                 self.generation.handle(&view::Event::Connected(seat));

@@ -29,6 +29,7 @@ use super::pace::{Pace, PaceOptions};
 use super::sync::{is_proved, needed, settle};
 use super::{Event as Told, Timer};
 use crate::committee::{Certificate, Regency, Seat, StopData};
+use crate::machine::Span;
 
 /// What the regency machine is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,11 @@ impl RegencyChange {
             is_armed: false,
             ignored: 0,
         }
+    }
+
+    /// The present progress timeout.
+    pub(super) fn timeout(&self) -> Span {
+        self.pace.timeout()
     }
 }
 

@@ -14,21 +14,31 @@
 //! | batches named by open proposals: window × `BLOCK_BATCHES_MAX` | the caller's window |
 //! | acknowledgements ahead of their batch: [`EARLY_MAX`] per seat | oldest forgotten |
 //! | committed digests: [`COMMITTED_MAX`] | oldest forgotten |
+//! | predicted wait of a group: half the progress timeout | `Busy` |
 
 mod line;
+mod load;
 mod own;
 mod recent;
 mod shelf;
+mod turns;
 
 #[cfg(test)]
+mod load_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turns_tests;
 
 use std::collections::BTreeMap;
 
 use self::line::{Lines, Waiting};
+use self::load::{Load, cost};
 use self::own::{Own, Weight};
 use self::recent::Recent;
 use self::shelf::{Entry, Shelf};
+pub use self::turns::Overtaken;
+use self::turns::Turns;
 use super::{Denied, Ledger, PoolOverview};
 pub use crate::blocks::INLINE_BYTES_MAX;
 use crate::blocks::body::BLOCK_BATCHES_MAX;
@@ -54,6 +64,12 @@ pub const BATCH_BYTES_TARGET: usize = 256 << 10;
 pub const COMMITTED_MAX: usize = 1 << 16;
 /// Acknowledgements of one seat for batches that have not come yet, at most.
 pub const EARLY_MAX: usize = 4096;
+/// The longest that a client is asked to stay away, in milliseconds.
+pub const RETRY_AFTER_MS_MAX: u64 = 5_000;
+/// Bytes of a block that a leader closes though more is ready, at least: its target less a batch.
+const FULL_BLOCK_BYTES: u64 = 1 << 20;
+/// Blocks that may pass over a batch in any case, beside two windows.
+pub const TURN_BLOCKS_LEAST: u64 = 8;
 /// When a client that met a full pool should try again, in milliseconds.
 pub const RETRY_AFTER_MS: u64 = 250;
 
@@ -66,6 +82,8 @@ pub struct Options {
     pub members_count: usize,
     /// Bytes of one batch, at most.
     pub batch_bytes_max: usize,
+    /// Heights open above the decided prefix (W).
+    pub window: u64,
 }
 
 impl Options {
@@ -82,6 +100,19 @@ impl Options {
         }
     }
 
+    /// Blocks that may pass over a ready batch before its leader is reminded, of an origin that has
+    /// `queue` here; a complaint needs more than twice as many.
+    ///
+    /// Those of two windows, and some, are no fault: they may have been proposed before the
+    /// acknowledgements reached the leader. Beyond that only full blocks are an excuse.
+    fn turn_blocks(&self, queue: Weight, origins: usize) -> u64 {
+        let origins = origins.max(self.members_count) as u64;
+        let by_bytes = (origins * queue.bytes as u64).div_ceil(FULL_BLOCK_BYTES);
+        // No batch is empty, so there are no more batches than transactions.
+        let by_count = (origins * queue.transactions as u64).div_ceil(BLOCK_BATCHES_MAX as u64);
+        2 * self.window + TURN_BLOCKS_LEAST + by_bytes.max(by_count)
+    }
+
     /// What this member may admit.
     fn own(&self) -> Weight {
         let share = self.share();
@@ -90,6 +121,17 @@ impl Options {
             transactions: POOL_TRANSACTIONS_MAX.min(share.transactions / 2),
         }
     }
+}
+
+/// A block that was applied, as the pool sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed<'a> {
+    /// Its batches.
+    pub batches: &'a [Digest],
+    /// Their bytes.
+    pub bytes: usize,
+    /// Its transactions.
+    pub transactions: usize,
 }
 
 /// What became of a batch that another member sent.
@@ -162,6 +204,10 @@ pub struct Pool {
     work: BTreeMap<u64, Time>,
     proposed: Proposed,
     committed: Recent,
+    turns: Turns,
+    load: Load,
+    /// The last height that was applied.
+    applied: Height,
     refused: u64,
 }
 
@@ -181,6 +227,9 @@ impl Pool {
             work: BTreeMap::new(),
             proposed: Proposed::default(),
             committed: Recent::default(),
+            turns: Turns::default(),
+            load: Load::new(),
+            applied: Height(0),
             refused: 0,
         };
         pool.install(view);
@@ -194,6 +243,7 @@ impl Pool {
             seat: view.seat_of(&self.options.me),
             early: BTreeMap::new(),
         };
+        self.turns = Turns::default();
         let own: SeatSet = self.holding.seat.into_iter().collect();
         let digests: Vec<Digest> = self.held().collect();
         for digest in &digests {
@@ -207,18 +257,34 @@ impl Pool {
     /// Admits a client's group into the open batch. One that is here already is not taken twice.
     ///
     /// Errors: [`Denied::NotListed`], [`Denied::Expired`], and [`Denied::Busy`] when the pool, or
-    /// the client's share of it, is full.
+    /// the client's share of it, is full, or when it would wait longer than `patience`. With
+    /// nothing of this member under way a group is never too late: the estimate cannot lock it out.
     pub fn admit(
         &mut self,
         group: Verified<(SignedGroup, Group)>,
         ledger: &Ledger,
         now: Time,
+        patience: Span,
     ) -> Result<(), Denied> {
         if self.own.contains(&group.1) {
             return Ok(());
         }
         ledger.admits(&group.1)?;
+        let wait = self.wait(&group);
+        if wait > patience && self.own.total() != Weight::default() {
+            let late = Span(wait.0 - patience.0).as_ms();
+            return Err(Denied::Busy {
+                retry_after_ms: late.clamp(RETRY_AFTER_MS, RETRY_AFTER_MS_MAX),
+            });
+        }
         self.own.admit(group, now)
+    }
+
+    /// How long `group` would wait here until it is applied.
+    fn wait(&self, (signed, group): &(SignedGroup, Group)) -> Span {
+        let own = cost(self.own.total().plus(Weight::of_group(signed, group)));
+        self.load
+            .wait(own + self.shelf.before(&self.options.me, own))
     }
 
     /// Whether an open batch has its size: [`Pool::flush`] is due now.
@@ -235,6 +301,9 @@ impl Pool {
         let closed = self.own.close(|digest| committed.contains(digest));
         let mut batches = Vec::with_capacity(closed.len());
         for (batch, since) in closed {
+            let own = cost(self.own.total());
+            let queue = own + self.shelf.before(&self.options.me, own);
+            self.load.sent(batch.digest, since, queue);
             self.take_own(batch.clone(), since);
             batches.push(batch);
         }
@@ -325,6 +394,11 @@ impl Pool {
         } = *entry;
         let is_ready = entry.holders.count() >= self.holding.quorum;
         let bytes = entry.batch.bytes.len();
+        if is_ready {
+            let (queue, origins) = (self.shelf.used(&origin), self.shelf.origins());
+            let blocks = self.options.turn_blocks(queue, origins);
+            self.turns.watch(*digest, self.known(), blocks);
+        }
         if is_ready || origin == self.options.me {
             self.work.insert(arrival, entry.since);
         } else {
@@ -403,6 +477,35 @@ impl Pool {
             self.settle(digest);
         }
         named.iter().for_each(|digest| self.settle(digest));
+        self.applied = self.applied.max(height);
+    }
+
+    /// The block at `height`, decided before our eyes, was committed: how fast the ledger is, and
+    /// whom its leader passed over.
+    pub fn measure(&mut self, now: Time, block: &Committed<'_>) -> Overtaken {
+        let weight = Weight {
+            bytes: block.bytes,
+            transactions: block.transactions,
+        };
+        let left = self.shelf.total().plus(self.own.open_weight());
+        self.load.applied(now, cost(weight), cost(left));
+        for digest in block.batches {
+            self.load.arrived(now, digest);
+        }
+        self.turns.passed(self.applied)
+    }
+
+    /// Nothing known of now counts as passing over a batch, or as a measure of the ledger: its
+    /// leader is new, or ourselves, or blocks came that were made without us.
+    pub fn excuse(&mut self) {
+        self.turns.excuse(self.known());
+        self.load.interrupt();
+    }
+
+    /// The highest height that may have been proposed before now, as far as is known here.
+    fn known(&self) -> Height {
+        let proposed = self.proposed.by_height.keys().next_back().copied();
+        self.applied.max(proposed.unwrap_or_default())
     }
 
     /// Drops what can never execute above `height`, the last applied one; gives those batches.
@@ -412,7 +515,10 @@ impl Pool {
         self.own.expire(height);
         let mut over = self.shelf.expired(height);
         over.retain(|digest| !self.proposed.contains(digest));
-        over.iter().for_each(|digest| self.remove(digest));
+        for digest in &over {
+            self.load.lost(digest);
+            self.remove(digest);
+        }
         over
     }
 
@@ -432,6 +538,7 @@ impl Pool {
         };
         self.lines.remove(&entry.origin, entry.arrival);
         self.work.remove(&entry.arrival);
+        self.turns.forget(digest);
         if entry.origin == self.options.me {
             self.own.release(&entry.batch.groups);
         }
