@@ -24,8 +24,8 @@ use crate::fsm::{self, Ordering, PaceOptions, Resumed};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
 use crate::membership::OverlayInput;
 
-/// How long an own batch gathers while an earlier one is under way.
-const GATHER: Span = Span::from_ms(4);
+/// How long an own batch gathers while an earlier one is under way: the batch delay.
+pub const GATHER: Span = Span::from_ms(4);
 /// How long after it was spread an own batch that is not committed is spread again.
 const SPREAD: Span = Span::from_ms(1_000);
 /// Own batches that are spread again at once, the oldest.

@@ -18,7 +18,9 @@
 
 mod line;
 mod load;
+mod options;
 mod own;
+mod proposed;
 mod recent;
 mod shelf;
 mod turns;
@@ -34,7 +36,9 @@ use std::collections::BTreeMap;
 
 use self::line::{Lines, Waiting};
 use self::load::{Load, cost};
+pub use self::options::{Options, TURN_BLOCKS_LEAST};
 use self::own::{Own, Weight};
+use self::proposed::Proposed;
 use self::recent::Recent;
 use self::shelf::{Entry, Shelf};
 pub use self::turns::Overtaken;
@@ -42,7 +46,7 @@ use self::turns::Turns;
 use super::{Denied, Ledger, PoolOverview};
 pub use crate::blocks::INLINE_BYTES_MAX;
 use crate::blocks::body::BLOCK_BATCHES_MAX;
-use crate::blocks::{BatchRef, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, SignedGroup};
+use crate::blocks::{BatchRef, CheckedBatch, Group, SignedGroup};
 use crate::committee::{Height, MemberId, Seat, SeatSet, View};
 use crate::crypto::{Digest, Verified};
 use crate::machine::{Span, Time};
@@ -66,62 +70,8 @@ pub const COMMITTED_MAX: usize = 1 << 16;
 pub const EARLY_MAX: usize = 4096;
 /// The longest that a client is asked to stay away, in milliseconds.
 pub const RETRY_AFTER_MS_MAX: u64 = 5_000;
-/// Bytes of a block that a leader closes though more is ready, at least: its target less a batch.
-const FULL_BLOCK_BYTES: u64 = 1 << 20;
-/// Blocks that may pass over a batch in any case, beside two windows.
-pub const TURN_BLOCKS_LEAST: u64 = 8;
 /// When a client that met a full pool should try again, in milliseconds.
 pub const RETRY_AFTER_MS: u64 = 250;
-
-/// What a pool is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// This member.
-    pub me: MemberId,
-    /// Members that may spread batches, this one included.
-    pub members_count: usize,
-    /// Bytes of one batch, at most.
-    pub batch_bytes_max: usize,
-    /// Heights open above the decided prefix (W).
-    pub window: u64,
-}
-
-impl Options {
-    /// What one origin may have here.
-    ///
-    /// Twice what a member admits, so that one whose view of the chain is ahead is not refused.
-    fn share(&self) -> Weight {
-        let members = self.members_count.max(1);
-        let bytes = (2 * POOL_BYTES_MAX).min(ORIGINS_BYTES_MAX / members);
-        let transactions = (2 * POOL_TRANSACTIONS_MAX).min(ORIGINS_TRANSACTIONS_MAX / members);
-        Weight {
-            bytes: bytes.max(4 * self.batch_bytes_max),
-            transactions: transactions.max(4 * GROUP_TRANSACTIONS_MAX),
-        }
-    }
-
-    /// Blocks that may pass over a ready batch before its leader is reminded, of an origin that has
-    /// `queue` here; a complaint needs more than twice as many.
-    ///
-    /// Those of two windows, and some, are no fault: they may have been proposed before the
-    /// acknowledgements reached the leader. Beyond that only full blocks are an excuse.
-    fn turn_blocks(&self, queue: Weight, origins: usize) -> u64 {
-        let origins = origins.max(self.members_count) as u64;
-        let by_bytes = (origins * queue.bytes as u64).div_ceil(FULL_BLOCK_BYTES);
-        // No batch is empty, so there are no more batches than transactions.
-        let by_count = (origins * queue.transactions as u64).div_ceil(BLOCK_BATCHES_MAX as u64);
-        2 * self.window + TURN_BLOCKS_LEAST + by_bytes.max(by_count)
-    }
-
-    /// What this member may admit.
-    fn own(&self) -> Weight {
-        let share = self.share();
-        Weight {
-            bytes: POOL_BYTES_MAX.min(share.bytes / 2),
-            transactions: POOL_TRANSACTIONS_MAX.min(share.transactions / 2),
-        }
-    }
-}
 
 /// A block that was applied, as the pool sees it.
 #[derive(Clone, Copy, Debug)]
@@ -145,41 +95,6 @@ pub enum Taken {
     Late,
     /// Its origin has its share here; it is dropped and counted. Fetch it when a proposal names it.
     OverQuota,
-}
-
-/// The heights with an open proposal and the batches that each names.
-#[derive(Clone, Debug, Default)]
-struct Proposed {
-    by_height: BTreeMap<Height, Vec<Digest>>,
-    counts: BTreeMap<Digest, usize>,
-}
-
-impl Proposed {
-    fn contains(&self, digest: &Digest) -> bool {
-        self.counts.contains_key(digest)
-    }
-
-    fn insert(&mut self, height: Height, digests: &[Digest]) {
-        for digest in digests {
-            *self.counts.entry(*digest).or_default() += 1;
-        }
-        let before = self.by_height.insert(height, digests.to_vec());
-        assert!(before.is_none(), "one proposal is open per height");
-    }
-
-    /// Closes the proposal at `height` and gives what it named.
-    fn remove(&mut self, height: Height) -> Vec<Digest> {
-        let digests = self.by_height.remove(&height).unwrap_or_default();
-        for digest in &digests {
-            let count = self.counts.get_mut(digest);
-            let count = count.expect("each named batch is counted");
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(digest);
-            }
-        }
-        digests
-    }
 }
 
 /// Who must hold a batch before it is proposed by name.
@@ -447,31 +362,17 @@ impl Pool {
 
     /// Forgets the open proposals above `height`: their batches may be proposed again.
     pub fn unpropose_above(&mut self, height: Height) {
-        let above = height.next()..;
-        let heights: Vec<Height> = self
-            .proposed
-            .by_height
-            .range(above)
-            .map(|(height, _)| *height)
-            .collect();
-        for height in heights {
-            let digests = self.proposed.remove(height);
-            digests.iter().for_each(|digest| self.settle(digest));
-            if plant::is(Plant::WorkDropped) {
-                digests.iter().for_each(|digest| self.remove(digest));
-            }
+        let named = self.proposed.remove_all(height.next()..);
+        named.iter().for_each(|digest| self.settle(digest));
+        if plant::is(Plant::WorkDropped) {
+            named.iter().for_each(|digest| self.remove(digest));
         }
     }
 
     /// The block at `height` was applied with these batches: they leave, and their late copies are
     /// not taken in again. Proposals at or below `height` are no longer open.
     pub fn commit(&mut self, height: Height, digests: &[Digest]) {
-        let heights = self.proposed.by_height.range(..=height);
-        let heights: Vec<Height> = heights.map(|(height, _)| *height).collect();
-        let mut named: Vec<Digest> = Vec::new();
-        for height in heights {
-            named.append(&mut self.proposed.remove(height));
-        }
+        let named = self.proposed.remove_all(..=height);
         for digest in digests {
             self.committed.insert(*digest, COMMITTED_MAX);
             self.settle(digest);
@@ -504,8 +405,7 @@ impl Pool {
 
     /// The highest height that may have been proposed before now, as far as is known here.
     fn known(&self) -> Height {
-        let proposed = self.proposed.by_height.keys().next_back().copied();
-        self.applied.max(proposed.unwrap_or_default())
+        self.applied.max(self.proposed.top())
     }
 
     /// Drops what can never execute above `height`, the last applied one; gives those batches.
