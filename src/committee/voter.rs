@@ -140,8 +140,9 @@ pub enum VoterRecord {
     Locked(Certificate),
     /// A PERSIST was signed for a header.
     Persisted(Height, Digest),
-    /// A STOP-DATA was signed.
-    Stopped(StopData),
+    /// A STOP-DATA was signed; with it the certificates that prove it, for what proves it now may
+    /// be superseded when it must be said again.
+    Stopped(StopData, Vec<Certificate>),
     /// What was promised below this height is forgotten: nothing is signed there any more.
     Forgotten(Height),
 }
@@ -192,7 +193,7 @@ pub struct Voter {
     floor: Height,
     heights: BTreeMap<Height, Promise>,
     sealed: BTreeMap<Height, Digest>,
-    stopped: Option<StopData>,
+    stopped: Option<(StopData, Vec<Certificate>)>,
 }
 
 /// A signed vote and the records that go before it.
@@ -252,8 +253,8 @@ impl Voter {
         self.sealed.get(&height).copied()
     }
 
-    /// The STOP-DATA it signed last.
-    pub fn stop_data(&self) -> Option<&StopData> {
+    /// The STOP-DATA it signed last, and what proves it.
+    pub fn stop_data(&self) -> Option<&(StopData, Vec<Certificate>)> {
         self.stopped.as_ref()
     }
 
@@ -263,7 +264,7 @@ impl Voter {
         let is_lost = match record {
             VoterRecord::Locked(_) => plant::is(Plant::LockLost),
             VoterRecord::Written(..) => plant::is(Plant::WriteTwice),
-            VoterRecord::Installed(_) | VoterRecord::Stopped(_) => {
+            VoterRecord::Installed(_) | VoterRecord::Stopped(..) => {
                 plant::is(Plant::RegencyForgotten)
             }
             VoterRecord::Proposed(..) | VoterRecord::Persisted(..) => false,
@@ -299,9 +300,9 @@ impl Voter {
             VoterRecord::Persisted(height, digest) => {
                 self.sealed.insert(*height, *digest);
             }
-            VoterRecord::Stopped(data) => {
+            VoterRecord::Stopped(data, proofs) => {
                 self.installed = self.installed.max(data.regency);
-                self.stopped = Some(data.clone());
+                self.stopped = Some((data.clone(), proofs.clone()));
             }
             VoterRecord::Forgotten(height) => self.forget_below(*height),
         }
@@ -337,7 +338,8 @@ impl Voter {
         }
         let sealed = self.sealed.iter();
         records.extend(sealed.map(|(height, digest)| VoterRecord::Persisted(*height, *digest)));
-        records.extend(self.stopped.clone().map(VoterRecord::Stopped));
+        let stopped = self.stopped.clone();
+        records.extend(stopped.map(|(data, proofs)| VoterRecord::Stopped(data, proofs)));
         records
     }
 
@@ -451,16 +453,17 @@ impl Voter {
         records
     }
 
-    /// Signs STOP-DATA for `regency` and installs it. Asked again for the same regency it gives the
-    /// same bytes.
+    /// Signs STOP-DATA for `regency` and installs it; `proofs` prove its claims and its base. Asked
+    /// again for the same regency it gives the same bytes.
     pub fn stop(
         &mut self,
         regency: Regency,
         base: (Height, Digest),
         timeout_us: u64,
         claims: Vec<Claim>,
+        proofs: Vec<Certificate>,
     ) -> Result<(Vec<VoterRecord>, StopData), Refused> {
-        if let Some(data) = self.stopped.as_ref().filter(|data| data.regency == regency) {
+        if let Some((data, _)) = self.stopped.as_ref().filter(|(d, _)| d.regency == regency) {
             return Ok((Vec::new(), data.clone()));
         }
         if regency < self.installed {
@@ -483,7 +486,7 @@ impl Voter {
             return Err(Refused::BadClaims);
         }
         data.signature = self.secret.sign(&data.sign_bytes(&self.chain));
-        let record = VoterRecord::Stopped(data.clone());
+        let record = VoterRecord::Stopped(data.clone(), proofs);
         self.apply(&record);
         Ok((vec![record], data))
     }

@@ -224,7 +224,9 @@ impl Consortium {
         let batches: Vec<Digest> = applied.block.body.batches().map(BatchRef::digest).collect();
         let transactions = applied.answers.len();
         let bytes = applied.block.body.batches().map(|b| self.bytes_of(b)).sum();
-        let is_empty = transactions == 0 && !applied.block.body.is_control();
+        // A control block is one step like a transaction.
+        let is_control = applied.block.body.is_control();
+        let ordered = transactions as u64 + u64::from(is_control);
         self.chain.recent.insert(height, (digest, is_sealed));
         out.save(Record::Block(applied.block.clone()));
         out.emit(Event::Applied(Box::new(applied)));
@@ -244,9 +246,9 @@ impl Consortium {
             self.seal(now, height, digest, out);
         }
         self.certify_reached(now, out);
-        if !is_empty {
+        if ordered > 0 {
             self.progressed();
-            self.tell(now, fsm::Command::Progress, out);
+            self.ordered += ordered;
         }
     }
 
@@ -266,7 +268,8 @@ impl Consortium {
             out.send(To::Committee, Message::Held(overtaken.remind));
         }
         if overtaken.is_complaint {
-            self.tell(now, fsm::Command::Complain, out);
+            let (regency, _) = self.ordering.regency();
+            self.tell(now, fsm::Command::Complain(regency), out);
         }
     }
 

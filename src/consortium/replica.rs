@@ -136,7 +136,9 @@ pub struct Consortium {
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
     untold: BTreeSet<Digest>,
     /// What ordering was told last.
-    had_work: bool,
+    told: fsm::Work,
+    /// Transactions and control blocks applied since the start.
+    pub(super) ordered: u64,
     is_flush_armed: bool,
     /// How often own batches were spread again without a block, where the timer runs.
     spread_again: Option<u32>,
@@ -188,7 +190,8 @@ impl Consortium {
             options,
             faults: BTreeMap::new(),
             untold: BTreeSet::new(),
-            had_work: false,
+            told: fsm::Work::default(),
+            ordered: 0,
             is_flush_armed: false,
             spread_again: None,
         })
@@ -552,10 +555,14 @@ impl Consortium {
         self.apply(now, out);
         self.lead(now, out);
         let is_open = self.chain.has_pending() || self.ordering.has_open();
-        let has_work = self.pool.has_work() || is_open || self.needs_seal();
-        if has_work != self.had_work || has_work {
-            self.had_work = has_work;
-            self.tell(now, fsm::Command::Work(has_work), out);
+        let work = fsm::Work {
+            is_due: self.pool.has_work() || is_open || self.needs_seal(),
+            oldest: self.pool.oldest_wait(now).unwrap_or_default(),
+            ordered: self.ordered,
+        };
+        if work != self.told || work.is_due {
+            self.told = work;
+            self.tell(now, fsm::Command::Work(work), out);
         }
         let state = self.ordering.state();
         if state != before {

@@ -7,13 +7,16 @@
 //! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs
 //! (`committee::voter`).
 
+mod collect;
 mod core;
+mod guard;
 mod instance;
 mod message;
 mod normal;
 mod pace;
 mod regency;
 mod repair;
+mod stops;
 mod sync;
 mod view;
 
@@ -49,16 +52,28 @@ pub enum Command {
     Checked(Height, Digest, bool),
     /// A block certificate is held; everything up to the second height is applied here.
     Certified(Certificate, Height),
-    /// The decided prefix grew by a block that is not empty.
-    Progress,
-    /// The leader passes over what was admitted: counts like a timeout.
-    Complain,
-    /// Whether there is admitted work or a control block due.
-    Work(bool),
+    /// What waits to be ordered and what was; told whenever either may have changed.
+    Work(Work),
+    /// The leader of a regency is unfair: a transaction that it could have ordered was overtaken by
+    /// too many blocks. Counts like a timeout, once per regency; one of a regency that has ended
+    /// is harmless. Blocks that flow do not take it back for a while, since it is not about them.
+    Complain(Regency),
     /// Links to this seat stand, or fell.
     Connected(Seat, bool),
     /// What this member is to be changes.
     Change(Role),
+}
+
+/// What waits to be ordered here, and what was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Whether there is admitted work or a control block due.
+    pub is_due: bool,
+    /// How long the oldest admitted work has waited; 0 without any.
+    pub oldest: Span,
+    /// Transactions and control blocks in the blocks that this member has applied since it
+    /// started. Where this grows there is progress: blocks without any are none.
+    pub ordered: u64,
 }
 
 /// What a member may be told to be.
@@ -140,8 +155,8 @@ pub struct Ordering {
     normal: StateMachine<Normal>,
     regency: StateMachine<RegencyChange>,
     generation: StateMachine<ViewGeneration>,
-    /// Whether there is admitted work, as the replica said last.
-    has_work: bool,
+    /// What the replica said last.
+    work: Work,
 }
 
 impl Ordering {
@@ -150,10 +165,10 @@ impl Ordering {
         let own = resumed.voter.as_ref().map(Voter::seat);
         Self {
             generation: ViewGeneration::new(&view, own).state_machine(),
+            regency: RegencyChange::new(&view, &options).state_machine(),
             core: Core::new(view, options, resumed),
-            has_work: false,
+            work: Work::default(),
             normal: Normal::default().state_machine(),
-            regency: RegencyChange::new(options.pace).state_machine(),
         }
     }
 
@@ -167,6 +182,11 @@ impl Ordering {
         self.regency.state().name()
     }
 
+    /// How long this member waits for progress before it asks for another leader.
+    pub fn timeout(&self) -> Span {
+        self.regency.inner().timeout()
+    }
+
     /// The state of the view machine, and how many seats are connected, ourselves counted.
     pub fn view_state(&self) -> (&'static str, usize) {
         (
@@ -178,11 +198,6 @@ impl Ordering {
     /// The installed regency and its leader.
     pub fn regency(&self) -> (Regency, Seat) {
         (self.core.regency, self.core.leader())
-    }
-
-    /// How long the present leader may go without progress.
-    pub fn timeout(&self) -> Span {
-        self.regency.inner().timeout()
     }
 
     /// Whether we lead and may propose.
@@ -290,8 +305,13 @@ impl Ordering {
                 let lags = status.regency < self.core.regency
                     || (status.regency == self.core.regency && !status.is_synchronised);
                 self.normal(now, &normal::Event::Heard(from, heard), out);
-                if lags && self.core.is_synchronised && self.core.regency > Regency(0) && !is_deaf {
-                    self.change(now, &regency::Event::Lags(from), out);
+                if lags && !is_deaf {
+                    Scene {
+                        core: &mut self.core,
+                        now,
+                        out,
+                    }
+                    .give_sync(from);
                 }
             }
             Message::Stop(_) | Message::StopData(..) | Message::Sync(_) => {} // Deaf.
@@ -310,6 +330,7 @@ impl Ordering {
                 self.normal(now, &normal::Event::Start, out);
                 self.normal(now, &normal::Event::Recovered, out);
                 self.normal(now, &normal::Event::Settle, out);
+                self.change(now, &regency::Event::Resend, out);
             }
             Command::Propose(height, payload) => {
                 self.normal(now, &normal::Event::Propose(height, payload), out);
@@ -325,14 +346,17 @@ impl Ordering {
                 }
                 .on_certified(certificate, applied);
             }
-            Command::Progress => self.change(now, &regency::Event::Progress, out),
-            // Whoever stops already has said so.
-            Command::Complain if self.regency_state() != "steady" => {}
-            Command::Complain => {
-                let event = regency::Event::Timeout(self.core.regency);
-                self.change(now, &event, out);
+            Command::Work(work) => {
+                let ordered = work.ordered.saturating_sub(self.work.ordered);
+                self.work = work;
+                if ordered > 0 {
+                    let event = regency::Event::Progress(ordered, work.oldest);
+                    self.change(now, &event, out);
+                }
             }
-            Command::Work(has_work) => self.has_work = has_work,
+            Command::Complain(regency) => {
+                self.change(now, &regency::Event::Complain(regency), out);
+            }
             Command::Connected(seat, true) => {
                 self.generation.handle(&view::Event::Connected(seat));
                 // What was sent before may be lost, and so may the answer to our first question.
@@ -379,7 +403,7 @@ impl Machine for Ordering {
         }
         // Whether the progress timer must run depends on work and on what is open, and any input
         // may change it.
-        self.change(now, &regency::Event::Work(self.has_work), out);
+        self.change(now, &regency::Event::Work(self.work.is_due), out);
     }
 }
 
