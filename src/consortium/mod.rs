@@ -36,7 +36,7 @@ pub use message::{
     VOTES_BYTES_MAX,
 };
 pub use pool::Pool;
-pub use replica::{Consortium, Options, Overview, PoolOverview, Restored};
+pub use replica::{Consortium, GATHER, Options, Overview, PoolOverview, Restored};
 
 /// Bytes of a result that are remembered for repeats, at most.
 pub const OUTCOME_BYTES_MAX: usize = 256;

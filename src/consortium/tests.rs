@@ -417,6 +417,7 @@ fn a_committed_batch_that_a_later_block_names_is_taken_again() {
     let pool_options = pool::Options {
         me: id(0),
         members_count: 4,
+        window: 8,
         batch_bytes_max: 1 << 20,
     };
     let mut pool = Pool::new(pool_options, &view);
