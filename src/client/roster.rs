@@ -3,7 +3,8 @@
 //! Source: `ARCHITECTURE.md`, clients. In: answers, refusals, silences. Out: a member.
 //! Holds: the one that answered last is asked first; one that refused rests until it said, or for a
 //! time that doubles, and up to half as long again by chance, so that clients that were refused
-//! together do not come back together. Elsewhere: how many at once (`route`), how long to wait (`pace`).
+//! together do not come back together.
+//! Elsewhere: how many at once (`route`), how long to wait (`pace`).
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -219,7 +219,7 @@ fn time_syncs(file: &mut File) -> io::Result<Vec<Duration>> {
 
 /// Round trips to the slowest of the `needed` fastest members that answer, and how many did.
 fn round_trips(peers: &[String], needed: usize) -> io::Result<(Samples, usize)> {
-    let (tell, told) = channel();
+    let (tell, told) = sync_channel(PEERS_MAX);
     for peer in peers.iter().filter(|peer| !peer.is_empty()).take(PEERS_MAX) {
         let (tell, peer) = (tell.clone(), peer.clone());
         // A name may take long to resolve: the thread is left to itself then, and ends with it.
