@@ -71,7 +71,7 @@ impl Memory {
             installed: voter.installed(),
             heights: voter.promises().map(|(h, p)| (h, p.clone())).collect(),
             sealed: voter.seals().collect(),
-            stopped: voter.stop_data().cloned(),
+            stopped: voter.stop_data().map(|(data, _)| data.clone()),
         }
     }
 

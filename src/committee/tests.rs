@@ -145,7 +145,7 @@ fn promises_survive_a_restart() {
         .expect("a vote");
     voter.persist(Height(1), digest(5)).expect("a vote");
     let (_, data) = voter
-        .stop(Regency(4), (Height(0), Digest::ZERO), 1_000, vec![])
+        .stop(Regency(4), (Height(0), Digest::ZERO), 1_000, vec![], vec![])
         .expect("claims");
     let mut restarted = Voter::new(&view, SecretKey::from_seed([1; 32])).expect("a seat");
     voter
@@ -164,7 +164,13 @@ fn promises_survive_a_restart() {
         },
     };
     let again = restarted
-        .stop(Regency(4), (Height(9), Digest::ZERO), 2_000, vec![claim])
+        .stop(
+            Regency(4),
+            (Height(9), Digest::ZERO),
+            2_000,
+            vec![claim],
+            vec![],
+        )
         .expect("again");
     assert_eq!(again, (vec![], data), "the same bytes for the same regency");
 }
@@ -277,7 +283,13 @@ fn claims_stand_by_height_above_the_base_and_below_the_regency() {
     ];
     let voter = &mut voters[0];
     for claims in bad {
-        let refused = voter.stop(Regency(2), (Height(5), digest(1)), 7, claims.clone());
+        let refused = voter.stop(
+            Regency(2),
+            (Height(5), digest(1)),
+            7,
+            claims.clone(),
+            vec![],
+        );
         assert_eq!(refused, Err(Refused::BadClaims));
         let data = StopData {
             view: ViewId(0),
@@ -296,6 +308,7 @@ fn claims_stand_by_height_above_the_base_and_below_the_regency() {
         (Height(5), digest(1)),
         7,
         vec![claim(6, 0), claim(9, 1)],
+        vec![],
     );
     let (records, data) = good.expect("canonical claims");
     assert_eq!(records.len(), 1);
@@ -342,7 +355,13 @@ fn a_log_knows_every_vote_that_it_led_to_and_no_other() {
     let (_, accept) = voters[0].accept(&lock).expect("an ACCEPT");
     let (_, seal) = voters[0].persist(Height(4), digest(9)).expect("a PERSIST");
     let (_, data) = voters[0]
-        .stop(Regency(2), (Height(0), Digest::ZERO), 1, Vec::new())
+        .stop(
+            Regency(2),
+            (Height(0), Digest::ZERO),
+            1,
+            Vec::new(),
+            Vec::new(),
+        )
         .expect("a STOP-DATA");
     let after = Memory::of(&voters[0], Height(0));
     for vote in [&early, &votes[0], &accept, &seal] {
@@ -388,7 +407,12 @@ fn a_voter_whose_log_was_rolled_back_signs_nothing_and_its_record_says_so_for_go
     assert_eq!(again.write(Regency(0), Height(1), digest(1)).err(), refused);
     assert_eq!(again.persist(Height(1), digest(1)).err(), refused);
     let base = (Height(0), Digest::ZERO);
-    assert_eq!(again.stop(Regency(4), base, 1, Vec::new()).err(), refused);
+    assert_eq!(
+        again
+            .stop(Regency(4), base, 1, Vec::new(), Vec::new())
+            .err(),
+        refused
+    );
     let words = "a STOP-DATA of ours for regency 3";
     assert_eq!(lapse.promise.to_string(), words);
 }

@@ -141,8 +141,9 @@ pub enum VoterRecord {
     Locked(Certificate),
     /// A PERSIST was signed for a header.
     Persisted(Height, Digest),
-    /// A STOP-DATA was signed.
-    Stopped(StopData),
+    /// A STOP-DATA was signed; with it the certificates that prove it, for what proves it now may
+    /// be superseded when it must be said again.
+    Stopped(StopData, Vec<Certificate>),
     /// What was promised below this height is forgotten: nothing is signed there any more.
     Forgotten(Height),
     /// The log was rolled back: what it promised is not known, and nothing is signed any more.
@@ -198,8 +199,8 @@ pub struct Voter {
     floor: Height,
     heights: BTreeMap<Height, Promise>,
     sealed: BTreeMap<Height, Digest>,
-    stopped: Option<StopData>,
     lapse: Option<Lapse>,
+    stopped: Option<(StopData, Vec<Certificate>)>,
 }
 
 /// A signed vote and the records that go before it.
@@ -277,8 +278,8 @@ impl Voter {
         self.lapse
     }
 
-    /// The STOP-DATA it signed last.
-    pub fn stop_data(&self) -> Option<&StopData> {
+    /// The STOP-DATA it signed last, and what proves it.
+    pub fn stop_data(&self) -> Option<&(StopData, Vec<Certificate>)> {
         self.stopped.as_ref()
     }
 
@@ -288,7 +289,7 @@ impl Voter {
         let is_lost = match record {
             VoterRecord::Locked(_) => plant::is(Plant::LockLost),
             VoterRecord::Written(..) => plant::is(Plant::WriteTwice),
-            VoterRecord::Installed(_) | VoterRecord::Stopped(_) => {
+            VoterRecord::Installed(_) | VoterRecord::Stopped(..) => {
                 plant::is(Plant::RegencyForgotten)
             }
             VoterRecord::Proposed(..) | VoterRecord::Persisted(..) => false,
@@ -324,9 +325,9 @@ impl Voter {
             VoterRecord::Persisted(height, digest) => {
                 self.sealed.insert(*height, *digest);
             }
-            VoterRecord::Stopped(data) => {
+            VoterRecord::Stopped(data, proofs) => {
                 self.installed = self.installed.max(data.regency);
-                self.stopped = Some(data.clone());
+                self.stopped = Some((data.clone(), proofs.clone()));
             }
             VoterRecord::Forgotten(height) => self.forget_below(*height),
             VoterRecord::Lapsed(lapse) => self.lapse = Some(*lapse),
@@ -363,7 +364,8 @@ impl Voter {
         }
         let sealed = self.sealed.iter();
         records.extend(sealed.map(|(height, digest)| VoterRecord::Persisted(*height, *digest)));
-        records.extend(self.stopped.clone().map(VoterRecord::Stopped));
+        let stopped = self.stopped.clone();
+        records.extend(stopped.map(|(data, proofs)| VoterRecord::Stopped(data, proofs)));
         records.extend(self.lapse.map(VoterRecord::Lapsed));
         records
     }
@@ -478,19 +480,20 @@ impl Voter {
         records
     }
 
-    /// Signs STOP-DATA for `regency` and installs it. Asked again for the same regency it gives the
-    /// same bytes.
+    /// Signs STOP-DATA for `regency` and installs it; `proofs` prove its claims and its base. Asked
+    /// again for the same regency it gives the same bytes.
     pub fn stop(
         &mut self,
         regency: Regency,
         base: (Height, Digest),
         timeout_us: u64,
         claims: Vec<Claim>,
+        proofs: Vec<Certificate>,
     ) -> Result<(Vec<VoterRecord>, StopData), Refused> {
         if self.lapse.is_some() {
             return Err(Refused::Lapsed);
         }
-        if let Some(data) = self.stopped.as_ref().filter(|data| data.regency == regency) {
+        if let Some((data, _)) = self.stopped.as_ref().filter(|(d, _)| d.regency == regency) {
             return Ok((Vec::new(), data.clone()));
         }
         if regency < self.installed {
@@ -513,7 +516,7 @@ impl Voter {
             return Err(Refused::BadClaims);
         }
         data.signature = self.secret.sign(&data.sign_bytes(&self.chain));
-        let record = VoterRecord::Stopped(data.clone());
+        let record = VoterRecord::Stopped(data.clone(), proofs);
         self.apply(&record);
         Ok((vec![record], data))
     }

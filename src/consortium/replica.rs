@@ -26,8 +26,8 @@ use crate::fsm::{self, Ordering, PaceOptions, Resumed};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
 use crate::membership::OverlayInput;
 
-/// How long an own batch gathers while an earlier one is under way.
-const GATHER: Span = Span::from_ms(4);
+/// How long an own batch gathers while an earlier one is under way: the batch delay.
+pub const GATHER: Span = Span::from_ms(4);
 /// How long after it was spread an own batch that is not committed is spread again.
 const SPREAD: Span = Span::from_ms(1_000);
 /// Own batches that are spread again at once, the oldest.
@@ -139,7 +139,9 @@ pub struct Consortium {
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
     untold: BTreeSet<Digest>,
     /// What ordering was told last.
-    had_work: bool,
+    told: fsm::Work,
+    /// Transactions and control blocks applied since the start.
+    pub(super) ordered: u64,
     is_flush_armed: bool,
     /// How often own batches were spread again without a block, where the timer runs.
     spread_again: Option<u32>,
@@ -174,6 +176,7 @@ impl Consortium {
             me: options.me,
             members_count: options.genesis.founders.len(),
             batch_bytes_max: parameters.batch_bytes_max as usize,
+            window: parameters.window.into(),
         };
         let mut pool = Pool::new(pool_options, &view);
         for batch in restored.batches {
@@ -190,7 +193,8 @@ impl Consortium {
             options,
             faults: Faults::restore(&restored.faults),
             untold: BTreeSet::new(),
-            had_work: false,
+            told: fsm::Work::default(),
+            ordered: 0,
             is_flush_armed: false,
             spread_again: None,
         })
@@ -325,7 +329,7 @@ impl Consortium {
         self.order(now, Input::Command(command), out);
     }
 
-    fn on_event(&mut self, now: Time, event: fsm::Event, out: &mut Out) {
+    pub(super) fn on_event(&mut self, now: Time, event: fsm::Event, out: &mut Out) {
         match event {
             fsm::Event::Check(height, payload) => self.on_check(now, height, &payload, out),
             fsm::Event::Decided(height, payload, _) => self.on_decided(height, &payload),
@@ -366,6 +370,7 @@ impl Consortium {
         out.emit(Event::Changed(Change::Regency(regency.0, leader)));
         self.pool
             .unpropose_above(self.ordering.decided().max(self.chain.reach()));
+        self.pool.excuse();
         if !is_synchronised || leader == self.options.me {
             return;
         }
@@ -442,7 +447,10 @@ impl Consortium {
         let result = if matches!(state, "initial" | "recovering" | "failed") {
             Err(Denied::NotReady { state })
         } else {
-            self.pool.admit(submission, &self.chain.ledger, now)
+            // What waits for longer than this would be taken for a leader's fault.
+            let patience = Span(self.ordering.timeout().0 / 2);
+            self.pool
+                .admit(submission, &self.chain.ledger, now, patience)
         };
         if result.is_ok() {
             // A lone group goes at once; while own batches are under way, more gather first.
@@ -548,10 +556,14 @@ impl Consortium {
         self.apply(now, out);
         self.lead(now, out);
         let is_open = self.chain.has_pending() || self.ordering.has_open();
-        let has_work = self.pool.has_work() || is_open || self.needs_seal();
-        if has_work != self.had_work || has_work {
-            self.had_work = has_work;
-            self.tell(now, fsm::Command::Work(has_work), out);
+        let work = fsm::Work {
+            is_due: self.pool.has_work() || is_open || self.needs_seal(),
+            oldest: self.pool.oldest_wait(now).unwrap_or_default(),
+            ordered: self.ordered,
+        };
+        if work != self.told || work.is_due {
+            self.told = work;
+            self.tell(now, fsm::Command::Work(work), out);
         }
         let state = self.ordering.state();
         if state != before {

@@ -28,7 +28,7 @@ pub(super) struct Seals {
 }
 
 /// Certificates above what is applied, at most; beyond it only the newest is exchanged.
-const AHEAD_MAX: usize = 1024;
+pub(super) const AHEAD_MAX: usize = 1024;
 
 impl Seals {
     /// The height of the newest certificate above what is applied.
@@ -36,8 +36,12 @@ impl Seals {
         self.ahead.last_key_value().map(|(height, _)| *height)
     }
 
+    /// Heights that have votes.
+    pub(super) fn heights(&self) -> usize {
+        self.votes.len()
+    }
+
     /// How many certificates wait.
-    #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         self.ahead.len()
     }
@@ -108,7 +112,7 @@ impl Consortium {
         }
     }
 
-    /// Counts a PERSIST; one per seat and height, the first.
+    /// Counts a PERSIST; one per seat and height, the first. A second for another header is a fault.
     pub(super) fn on_persist(&mut self, now: Time, vote: Verified<Vote>, out: &mut Out) {
         self.ordering.note(&vote);
         let height = vote.ballot.height;

@@ -7,7 +7,9 @@
 //! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs
 //! (`committee::voter`).
 
+mod collect;
 mod core;
+mod guard;
 mod instance;
 mod message;
 mod normal;
@@ -15,12 +17,14 @@ mod pace;
 mod recall;
 mod regency;
 mod repair;
+mod stops;
 mod sync;
 mod view;
 
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
 use self::core::{Core, Scene};
+pub use self::instance::PAYLOADS_MAX;
 pub use self::message::{Heard, Held, Message, MessageError, Payload, Recall, Status, Stop, Sync};
 use self::normal::Normal;
 pub use self::pace::PaceOptions;
@@ -53,14 +57,28 @@ pub enum Command {
     Checked(Height, Digest, bool),
     /// A block certificate is held; everything up to the second height is applied here.
     Certified(Certificate, Height),
-    /// The decided prefix grew by a block that is not empty.
-    Progress,
-    /// Whether there is admitted work or a control block due.
-    Work(bool),
+    /// What waits to be ordered and what was; told whenever either may have changed.
+    Work(Work),
+    /// The leader of a regency is unfair: a transaction that it could have ordered was overtaken by
+    /// too many blocks. Counts like a timeout, once per regency; one of a regency that has ended
+    /// is harmless. Blocks that flow do not take it back for a while, since it is not about them.
+    Complain(Regency),
     /// Links to this seat stand, or fell.
     Connected(Seat, bool),
     /// What this member is to be changes.
     Change(Role),
+}
+
+/// What waits to be ordered here, and what was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Whether there is admitted work or a control block due.
+    pub is_due: bool,
+    /// How long the oldest admitted work has waited; 0 without any.
+    pub oldest: Span,
+    /// Transactions and control blocks in the blocks that this member has applied since it
+    /// started. Where this grows there is progress: blocks without any are none.
+    pub ordered: u64,
 }
 
 /// What a member may be told to be.
@@ -146,8 +164,8 @@ pub struct Ordering {
     normal: StateMachine<Normal>,
     regency: StateMachine<RegencyChange>,
     generation: StateMachine<ViewGeneration>,
-    /// Whether there is admitted work, as the replica said last.
-    has_work: bool,
+    /// What the replica said last.
+    work: Work,
 }
 
 impl Ordering {
@@ -156,10 +174,10 @@ impl Ordering {
         let own = resumed.voter.as_ref().map(Voter::seat);
         Self {
             generation: ViewGeneration::new(&view, own).state_machine(),
+            regency: RegencyChange::new(&view, &options).state_machine(),
             core: Core::new(view, options, resumed),
-            has_work: false,
+            work: Work::default(),
             normal: Normal::default().state_machine(),
-            regency: RegencyChange::new(options.pace).state_machine(),
         }
     }
 
@@ -171,6 +189,11 @@ impl Ordering {
     /// The state of the regency machine.
     pub fn regency_state(&self) -> &'static str {
         self.regency.state().name()
+    }
+
+    /// How long this member waits for progress before it asks for another leader.
+    pub fn timeout(&self) -> Span {
+        self.regency.inner().timeout()
     }
 
     /// The state of the view machine, and how many seats are connected, ourselves counted.
@@ -209,6 +232,11 @@ impl Ordering {
     /// Every height up to this one is decided.
     pub fn decided(&self) -> Height {
         self.core.decided
+    }
+
+    /// Heights of which a proposal or a vote is kept.
+    pub fn open_heights(&self) -> usize {
+        self.core.instances.len()
     }
 
     /// Heights that are known of and undecided, or decided above a gap.
@@ -297,8 +325,13 @@ impl Ordering {
                 let lags = status.regency < self.core.regency
                     || (status.regency == self.core.regency && !status.is_synchronised);
                 self.normal(now, &normal::Event::Heard(from, heard), out);
-                if lags && self.core.is_synchronised && self.core.regency > Regency(0) && !is_deaf {
-                    self.change(now, &regency::Event::Lags(from), out);
+                if lags && !is_deaf {
+                    Scene {
+                        core: &mut self.core,
+                        now,
+                        out,
+                    }
+                    .give_sync(from);
                 }
             }
             Message::Stop(_) | Message::StopData(..) | Message::Sync(_) => {} // Deaf.
@@ -378,6 +411,7 @@ impl Ordering {
                 if let Some(lapse) = self.core.recall.lapse() {
                     out.emit(Event::Lapsed(lapse)); // Found in an earlier life.
                 }
+                self.change(now, &regency::Event::Resend, out);
             }
             Command::Propose(height, payload) => {
                 self.normal(now, &normal::Event::Propose(height, payload), out);
@@ -393,8 +427,17 @@ impl Ordering {
                 }
                 .on_certified(certificate, applied);
             }
-            Command::Progress => self.change(now, &regency::Event::Progress, out),
-            Command::Work(has_work) => self.has_work = has_work,
+            Command::Work(work) => {
+                let ordered = work.ordered.saturating_sub(self.work.ordered);
+                self.work = work;
+                if ordered > 0 {
+                    let event = regency::Event::Progress(ordered, work.oldest);
+                    self.change(now, &event, out);
+                }
+            }
+            Command::Complain(regency) => {
+                self.change(now, &regency::Event::Complain(regency), out);
+            }
             Command::Connected(seat, true) => {
                 self.generation.handle(&view::Event::Connected(seat));
                 // What was sent before may be lost, and so may the answer to our first question.
@@ -442,7 +485,7 @@ impl Machine for Ordering {
         }
         // Whether the progress timer must run depends on work and on what is open, and any input
         // may change it.
-        self.change(now, &regency::Event::Work(self.has_work), out);
+        self.change(now, &regency::Event::Work(self.work.is_due), out);
     }
 }
 

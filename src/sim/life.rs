@@ -12,7 +12,9 @@ use super::villain::{Stage, Villain};
 use super::world::World;
 use crate::application::Registry;
 use crate::consortium::serve;
-use crate::consortium::{Change, Command, Consortium, Event, Execute, Options as ReplicaOptions};
+use crate::consortium::{
+    Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions,
+};
 use crate::crypto::{Digest, Domain};
 use crate::fsm::PaceOptions;
 use crate::machine::{Input, Span, Time, To};
@@ -105,6 +107,11 @@ impl World {
         };
         running.handle(now, input, &mut member.disk, &mut leaving);
         member.waited_most = member.waited_most.max(running.waits());
+        let most = Burden::most(&self.ground.genesis.parameters);
+        if let Some(part) = running.replica.burden().excess(&most) {
+            let what = format!("member {index} keeps too many {part}");
+            self.oracle.breaks("bound", what);
+        }
         self.sync(index);
         self.leave(index, leaving);
     }
@@ -128,7 +135,6 @@ impl World {
             return;
         };
         let stage = Stage {
-            now: Time(self.now + member.skew_us),
             me: member.id,
             view: &self.ground.view,
             secret: member.secret.as_ref(),

@@ -21,6 +21,7 @@ mod queue;
 mod rollback;
 mod setting;
 mod trouble;
+mod twins;
 mod villain;
 mod world;
 
@@ -36,6 +37,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub use self::twins::{TWINS_ROUNDS_MAX, TwinsReport, run_twins};
+pub use self::villain::{UnknownVillain, VillainKind};
 use self::world::World;
 use crate::plant::{self, Plant};
 
@@ -50,6 +53,8 @@ pub struct Options {
     pub steps: u64,
     /// What may go wrong.
     pub faults: Faults,
+    /// One member is a villain of this kind, whatever the seed would draw.
+    pub villain: Option<VillainKind>,
     /// Test only: the bug that its machines have; only with the feature `plants`.
     pub plant: Option<Plant>,
 }
@@ -62,12 +67,16 @@ impl Options {
             members,
             steps,
             faults,
+            villain,
             plant,
         } = self;
         let mut replay = format!(
             "consortium simulate --seed {seed} --members {members} --steps {steps} \
              --faults {faults}"
         );
+        if let Some(villain) = villain {
+            replay += &format!(" --villain {villain}");
+        }
         if let Some(plant) = plant {
             replay += &format!(" --plant {}", plant.name());
         }
@@ -82,6 +91,7 @@ impl Default for Options {
             members: 4,
             steps: 20_000,
             faults: Faults::all(),
+            villain: None,
             plant: None,
         }
     }
@@ -104,10 +114,12 @@ pub struct Faults {
     pub crash: bool,
     /// At most f members come back with an older copy of their disk.
     pub rollback: bool,
+    /// At most f members do wrong on purpose, each in a way of its own.
+    pub villains: bool,
 }
 
 /// Names of faults, in the order of [`Faults`].
-const FAULT_NAMES: [&str; 7] = [
+const FAULT_NAMES: [&str; 8] = [
     "loss",
     "duplicate",
     "reorder",
@@ -115,6 +127,7 @@ const FAULT_NAMES: [&str; 7] = [
     "restart",
     "crash",
     "rollback",
+    "villains",
 ];
 
 impl Faults {
@@ -128,6 +141,7 @@ impl Faults {
             restart: false,
             crash: false,
             rollback: false,
+            villains: false,
         }
     }
 
@@ -141,10 +155,11 @@ impl Faults {
             restart: true,
             crash: true,
             rollback: true,
+            villains: true,
         }
     }
 
-    fn fields(&mut self) -> [&mut bool; 7] {
+    fn fields(&mut self) -> [&mut bool; 8] {
         [
             &mut self.loss,
             &mut self.duplicate,
@@ -153,6 +168,7 @@ impl Faults {
             &mut self.restart,
             &mut self.crash,
             &mut self.rollback,
+            &mut self.villains,
         ]
     }
 }

@@ -159,7 +159,7 @@ fn summary(message: &Message) -> [u64; 2] {
             fsm::Message::StopData(data, _) => [2, data.regency.0 << 32 | data.base.0],
             fsm::Message::Sync(sync) => [3, sync.regency.0],
             fsm::Message::Decision(proof, _) => [4, brief(&proof.ballot.digest)],
-            fsm::Message::Fetch(height, digest) => [5 + height.0, brief(digest)],
+            fsm::Message::Fetch(height, digest) => [height.0 ^ 5, brief(digest)],
             fsm::Message::Payload(_, payload) => [6, brief(&payload.digest)],
             fsm::Message::Status(status) => [7, status.decided.0 << 32 | status.certified.0],
             fsm::Message::Recall(fsm::Recall::Ask(number)) => [13, *number],

@@ -5,12 +5,14 @@
 //! genesis document, members, figures. Holds: one seed in ten uses real keys. Elsewhere: what then
 //! happens (`world`).
 
+use std::collections::BTreeMap;
+
 use super::Options;
 use super::dice::Dice;
 use super::disk::Disk;
 use super::member::Member;
 use super::net::Weather;
-use super::villain;
+use super::villain::{self, VillainKind};
 use crate::blocks::{Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
 use crate::committee::{KeyProof, MemberId, View, ViewId};
 use crate::crypto::{Digest, Domain, SecretKey, Verifier};
@@ -24,6 +26,8 @@ pub(super) struct Setting {
     /// Whether frames are encoded, checked and decoded as in `node`, under real keys.
     pub(super) is_complete: bool,
     pub(super) weather: Weather,
+    /// Who does wrong, and how.
+    villains: BTreeMap<usize, VillainKind>,
     /// Members without a seat.
     observers: usize,
     founders: usize,
@@ -64,6 +68,7 @@ impl Setting {
             world: (!is_complete).then_some(world),
             is_complete,
             weather,
+            villains: villain::draw(options),
             observers: dice.index(2),
             founders: options.members,
             sync_us: [100, 1_000, 10_000][dice.index(3)],
@@ -132,7 +137,7 @@ impl Setting {
             identity: self.secret(0, n),
             secret: (n < self.founders).then(|| self.secret(1, n)),
             disk: Disk::default(),
-            villain: villain::cast(self, n),
+            villain: (self.villains.get(&n)).map(|kind| villain::cast(*kind, self.seed, n)),
             running: None,
             life: 0,
             skew_us: dice.below(2_000_000),

@@ -51,7 +51,9 @@ impl Court {
 
     fn stop(&self, n: u8, base: u64, claims: Vec<Claim>) -> StopData {
         let base = (Height(base), Digest::ZERO);
-        let stop = self.voter(n).stop(Regency(3), base, 1_000, claims);
+        let stop = self
+            .voter(n)
+            .stop(Regency(3), base, 1_000, claims, Vec::new());
         stop.expect("a first one").1
     }
 

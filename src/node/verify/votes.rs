@@ -43,7 +43,7 @@ impl Votes {
     ) -> Looked {
         let at = match record {
             VoterRecord::Installed(_) | VoterRecord::Lapsed(_) => Height(0),
-            VoterRecord::Stopped(data) => data.base,
+            VoterRecord::Stopped(data, _) => data.base,
             VoterRecord::Locked(certificate) => certificate.ballot.height,
             VoterRecord::Proposed(height, _)
             | VoterRecord::Written(height, _)
@@ -59,7 +59,7 @@ impl Votes {
             VoterRecord::Written(height, lock) => self.once(*height, Kind::Write, lock),
             VoterRecord::Locked(certificate) => self.lock(context, certificate),
             VoterRecord::Persisted(height, digest) => self.persist(*height, *digest),
-            VoterRecord::Stopped(data) => match data.check(&context.view) {
+            VoterRecord::Stopped(data, _) => match data.check(&context.view) {
                 Some(check) => Ok(vec![check]),
                 None => Err("claims of another view, of no seat, or not canonical".into()),
             },
