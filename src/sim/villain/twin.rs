@@ -92,7 +92,7 @@ impl Villain for Twin {
             Input::Command(Command::Connected(other) | Command::Disconnected(other))
             | Input::Message { from: other, .. } => self.half.has(&stage.ground.view, *other),
             Input::Command(Command::Submit(_)) => self.dice.chance(500),
-            Input::Command(Command::Executed(_)) | Input::Timer(_) => false,
+            Input::Command(Command::Executed(_) | Command::Accuse(_)) | Input::Timer(_) => false,
         };
         if !is_heard {
             return Vec::new();
