@@ -20,7 +20,7 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         return Err(Failure::not_yet("simulate --shrink", next));
     }
     if args.twins {
-        return twins(common, args.rounds);
+        return twins(common, args);
     }
     let faults = args.faults.as_deref().map(str::parse::<Faults>).transpose();
     let faults = faults.map_err(|error| Failure::usage(error, "consortium simulate --help"))?;
@@ -85,9 +85,10 @@ fn many(common: &Common, options: &Options, count: u64) -> Result<ExitCode, Fail
     judge(&summary.violations)
 }
 
-fn twins(common: &Common, rounds: u32) -> Result<ExitCode, Failure> {
+fn twins(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let report = sim::run_twins(rounds, threads);
+    let rounds = args.rounds;
+    let report = sim::run_twins(rounds, threads, plant(args)?);
     Output::new(common).document(&report, twins_table)?;
     match report.violations.first() {
         None => Ok(ExitCode::SUCCESS),

@@ -5,17 +5,18 @@
 //! Elsewhere: the law at one member (`member`), frames (`post`), what goes wrong (`trouble`).
 
 use super::audit::brief;
-use super::disk::{self, Recovered, Root};
+use super::disk::{self, Disk, Recovered, Root};
 use super::member::{Leaving, Running};
 use super::queue::Happening;
 use super::villain::{Stage, Villain};
-use super::world::World;
+use super::world::{Ground, World};
 use crate::application::Registry;
+use crate::committee::MemberId;
 use crate::consortium::serve;
 use crate::consortium::{
-    Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions,
+    Applied, Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions,
 };
-use crate::crypto::{Digest, Domain};
+use crate::crypto::{Digest, Domain, SecretKey};
 use crate::fsm::PaceOptions;
 use crate::machine::{Input, Span, Time, To};
 use crate::plant::{self, Plant};
@@ -23,48 +24,61 @@ use crate::plant::{self, Plant};
 /// Outputs that may wait behind one barrier.
 const WAITING_MAX: usize = 100_000;
 
+impl Ground {
+    /// A member as its disk makes it, and the blocks of its disk; the first key is its identity.
+    pub(super) fn boot(
+        &self,
+        me: MemberId,
+        (identity, secret): (&SecretKey, Option<&SecretKey>),
+        disk: &Disk,
+        now: Time,
+    ) -> (Running, Vec<Applied>) {
+        let registry = Registry::standard().expect("our own applications have distinct names");
+        let plugin = registry.get(&self.genesis.parameters.application);
+        let app = (plugin.expect("the world's application is registered").make)();
+        let root = Root {
+            genesis: &self.genesis,
+            view: &self.view,
+            me,
+            secret: secret.cloned(),
+        };
+        let Recovered {
+            restored,
+            app,
+            applied,
+        } = disk.recover(&root, app);
+        let options = ReplicaOptions {
+            me,
+            genesis: self.genesis.clone(),
+            verifier: self.verifier,
+            identity: identity.clone(),
+            overlay: "full-gossip".into(),
+            seed: Digest::of(Domain::Audit, me.0.as_bytes()).0,
+            first_counter: (now.0 / 1_000) << 20,
+            pace: PaceOptions {
+                first: Span(self.setting.timeout_us),
+                least: Span(self.setting.timeout_us / 4),
+                most: Span::from_ms(30_000),
+            },
+            resend: Span(self.setting.resend_us),
+        };
+        let replica = Consortium::new(options, restored, now).expect("founders make a view");
+        (Running::new(replica, app), applied)
+    }
+}
+
 impl World {
     /// A member starts from its disk.
     pub(super) fn start(&mut self, index: usize) {
         if self.members[index].running.is_some() {
             return;
         }
-        let ground = &self.ground;
         let member = &mut self.members[index];
-        let registry = Registry::standard().expect("our own applications have distinct names");
-        let plugin = registry.get(&ground.genesis.parameters.application);
-        let app = (plugin.expect("the world's application is registered").make)();
-        let root = Root {
-            genesis: &ground.genesis,
-            view: &ground.view,
-            me: member.id,
-            secret: member.secret.clone(),
-        };
-        let recovered = member.disk.recover(&root, app);
-        let Recovered {
-            restored,
-            app,
-            applied,
-        } = recovered;
-        let height = restored.ledger.height();
-        let options = ReplicaOptions {
-            me: member.id,
-            genesis: ground.genesis.clone(),
-            verifier: ground.verifier,
-            identity: member.identity.clone(),
-            overlay: "full-gossip".into(),
-            seed: Digest::of(Domain::Audit, member.id.0.as_bytes()).0,
-            first_counter: (self.now / 1_000) << 20,
-            pace: PaceOptions {
-                first: Span(ground.setting.timeout_us),
-                least: Span(ground.setting.timeout_us / 4),
-                most: Span::from_ms(30_000),
-            },
-            resend: Span(ground.setting.resend_us),
-        };
+        let keys = (&member.identity, member.secret.as_ref());
         let now = Time(self.now + member.skew_us);
-        let replica = Consortium::new(options, restored, now).expect("founders make a view");
-        member.running = Some(Running::new(replica, app));
+        let (running, applied) = self.ground.boot(member.id, keys, &member.disk, now);
+        let height = running.replica.ledger().height();
+        member.running = Some(running);
         member.life += 1;
         self.oracle.started(index, &applied);
         self.note(1, index, [height.0]);
@@ -135,8 +149,10 @@ impl World {
             return;
         };
         let stage = Stage {
+            now: Time(self.now + member.skew_us),
             me: member.id,
-            view: &self.ground.view,
+            ground: &self.ground,
+            identity: &member.identity,
             secret: member.secret.as_ref(),
         };
         let leaving = act(&mut **villain, &stage);

@@ -251,3 +251,46 @@ fn explore() {
         summary.blocks, summary.simulated_seconds, summary.wall_seconds
     );
 }
+
+/// BFT-SMaRt came to a livelock after one node was cut off and came back.
+#[test]
+fn each_member_cut_off_in_turn_stops_nobody_else() {
+    let mut world = warmed(3);
+    for alone in 0..4 {
+        let before = world.oracle.height();
+        let side: Vec<bool> = (0..world.members.len()).map(|m| m == alone).collect();
+        world.cut(&side, false);
+        world.run_for(20_000_000);
+        let height = world.oracle.height();
+        assert!(
+            height > before.plus(3),
+            "{before} to {height} without {alone}"
+        );
+        world.mend_after();
+        world.run_for(2_000_000);
+    }
+    assert_settles(&mut world);
+}
+
+/// TigerBeetle met a storm of view changes behind a replica that was heard and heard nothing.
+#[test]
+fn a_member_that_is_heard_and_hears_nothing_stops_nobody() {
+    for deaf in 0..4 {
+        let mut world = warmed(4);
+        for other in (0..world.members.len()).filter(|other| *other != deaf) {
+            world.net.cut(other, deaf);
+        }
+        let mut changes = Vec::new();
+        for _ in 0..4 {
+            let (height, regency) = (world.oracle.height(), world.counts.regencies);
+            world.run_for(15_000_000);
+            assert!(
+                world.oracle.height() > height.plus(3),
+                "it orders beside {deaf}"
+            );
+            changes.push(world.counts.regencies - regency);
+        }
+        assert!(changes[3] <= 1, "regencies beside {deaf}: {changes:?}");
+        assert_settles(&mut world);
+    }
+}
