@@ -8,13 +8,15 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
 
-use history::check;
+use judge::judge;
 use load::{Load, Size};
-use members::{Members, talk};
+use members::Members;
 use proxy::{Proxy, Way};
 
 #[path = "support/history.rs"]
 mod history;
+#[path = "support/judge.rs"]
+mod judge;
 #[path = "support/load.rs"]
 mod load;
 #[expect(dead_code, reason = "campaigns use the rest")]
@@ -63,29 +65,11 @@ impl Run {
     }
 
     /// Ends all clients and holds what they saw against every member's order and folder.
-    fn finish(self) {
-        let Self { mut members, .. } = self;
+    fn finish(mut self) {
         let history = self.load.finish();
-        let sequence = members.settle();
-        let orders = (0..MEMBERS).map(|number| members.order(number, sequence));
-        let found = check(&history, &orders.collect::<Vec<_>>());
-        assert!(
-            found.is_empty(),
-            "{} violations: {:?}",
-            found.len(),
-            found.first()
-        );
-        assert!(!history.reads.is_empty(), "something was read");
-        let ended = members.end();
-        let talks = (0..MEMBERS).map(|number| talk(&members.at(number).dir));
-        let talks = talks.collect::<Vec<_>>().join("\n\n");
-        assert_eq!(ended, [Some(0); MEMBERS], "{talks}");
-        let verified = (0..MEMBERS).map(|number| members.verify(number)["digest"].clone());
-        let digests: Vec<serde_json::Value> = verified.collect();
-        assert!(
-            digests.iter().all(|digest| *digest == digests[0]),
-            "{digests:?}"
-        );
+        let verdict = judge(&mut self.members, &history);
+        assert!(verdict.violations.is_empty(), "{verdict:#?}");
+        assert!(verdict.acknowledged > 0 && verdict.reads > 0, "{verdict:?}");
     }
 }
 

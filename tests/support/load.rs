@@ -96,11 +96,6 @@ impl Load {
         );
     }
 
-    /// Puts that were acknowledged until now.
-    pub(crate) fn told(&self) -> usize {
-        self.shared.seen().told
-    }
-
     /// Lets every client finish what it waits for; gives what they all saw.
     pub(crate) fn finish(self) -> History {
         self.shared.stops.store(true, Ordering::Relaxed);

@@ -9,7 +9,8 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,6 @@ pub(crate) struct Member {
     pub(crate) api: String,
     door: Api,
     child: Option<Child>,
-    /// Which program keeps the member's, none where it is a child of ours.
-    tracer: bool,
 }
 
 /// All members of one ledger.
@@ -81,7 +80,6 @@ impl Members {
             p2p: address("listen_p2p"),
             api,
             child: None,
-            tracer: false,
         }
     }
 
@@ -114,6 +112,16 @@ impl Members {
         written.expect("the member's settings");
     }
 
+    /// Has a member keep log and tables in `folder`; holds from its next start on.
+    pub(crate) fn keep_data_in(&self, number: usize, folder: &Path) {
+        let path = self.all[number].dir.join("member.toml");
+        let text = fs::read_to_string(&path).expect("the member's settings");
+        let data = format!("data = \"{}\"", folder.display());
+        let changed = text.replace("data = \"data\"", &data);
+        assert_ne!(text, changed, "the member's settings name its data");
+        fs::write(&path, changed).expect("the member's settings");
+    }
+
     pub(crate) fn start_all(&mut self) {
         (0..self.count()).for_each(|number| self.start(number));
     }
@@ -123,7 +131,7 @@ impl Members {
         self.start_under::<&str>(number, &[]);
     }
 
-    /// Starts a member under `tracer`, a program and its words, which is killed with it.
+    /// Starts a member under `tracer`, a program and its words, which ends when the member does.
     pub(crate) fn start_under<W: AsRef<OsStr>>(&mut self, number: usize, tracer: &[W]) {
         let member = &mut self.all[number];
         assert!(member.child.is_none(), "member {number} runs");
@@ -147,7 +155,6 @@ impl Members {
             .stdout(Stdio::null())
             .stderr(talk.expect("a file"));
         member.child = Some(started.spawn().expect("it starts"));
-        member.tracer = !tracer.is_empty();
     }
 
     /// Starts a member and gives its talk, which ends when it does.
@@ -181,10 +188,14 @@ impl Members {
 
     /// Ends a member as `kill -9` does.
     pub(crate) fn kill(&mut self, number: usize) {
-        let member = &mut self.all[number];
-        let mut child = member.child.take().expect("it runs");
+        self.strike(number);
+        self.ended(number);
+    }
+
+    /// Kills a member without a wait for its end, which [`Members::ended`] is for.
+    pub(crate) fn strike(&mut self, number: usize) {
+        let child = self.all[number].child.as_mut().expect("it runs");
         child.kill().expect("it is ours");
-        child.wait().expect("it ends");
     }
 
     /// Waits until a member ends by itself; gives its exit code, none where a signal ended it.
@@ -197,15 +208,21 @@ impl Members {
         ended.code()
     }
 
-    /// Whether a member has ended by itself; it then no longer counts as running.
-    pub(crate) fn has_ended(&mut self, number: usize) -> bool {
-        let Some(child) = &mut self.all[number].child else {
-            return true;
-        };
-        let ended = child.try_wait().expect("it is ours").is_some();
-        if ended {
-            self.all[number].child = None;
+    /// Waits until a member ends by itself, and kills it where it does not: then nothing.
+    pub(crate) fn ended_in_time(&mut self, number: usize) -> Option<ExitStatus> {
+        let mut child = self.all[number].child.take().expect("it runs");
+        let (input, id) = (child.stdin.take(), child.id());
+        let (tell, told) = sync_channel(1);
+        let waiter = thread::spawn(move || {
+            let ended = child.wait().expect("it ends");
+            tell.send(ended).ok(); // who waited may have given up
+        });
+        let ended = told.recv_timeout(LIMIT).ok();
+        if ended.is_none() {
+            send("KILL", id);
         }
+        waiter.join().expect("a wait does not fail");
+        drop(input);
         ended
     }
 
@@ -219,9 +236,7 @@ impl Members {
 
     fn signal(&self, number: usize, name: &str) {
         let child = self.all[number].child.as_ref().expect("it runs");
-        let mut kill = Command::new("kill");
-        kill.args([format!("-{name}"), child.id().to_string()]);
-        assert!(kill.status().expect("kill runs").success(), "{name}");
+        send(name, child.id());
     }
 
     /// Ends every member in order; gives their exit codes.
@@ -285,7 +300,7 @@ impl Members {
         })
     }
 
-    /// Waits until every running member has executed `sequence` transactions, and watches them come.
+    /// Waits until a member has executed `sequence` transactions.
     pub(crate) fn reach(&self, number: usize, sequence: u64) {
         let start = Instant::now();
         while let Some(last) = sequence.checked_sub(1) {
@@ -363,6 +378,16 @@ impl Drop for Members {
             }
         }
     }
+}
+
+/// Sends the signal called `name` to the process `id`.
+fn send(name: &str, id: u32) {
+    let mut kill = Command::new("kill");
+    kill.args([format!("-{name}"), id.to_string()]);
+    assert!(
+        kill.status().expect("kill runs").success(),
+        "{name} to {id}"
+    );
 }
 
 /// A program with nothing of this process's settings.
