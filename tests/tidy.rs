@@ -30,6 +30,7 @@ const FLOORS: [&[&str]; 5] = [
 /// The arrows allowed on one floor.
 const SAME_FLOOR: &[(&str, &str)] = &[
     ("committee", "crypto"),
+    ("committee", "plant"),
     ("blocks", "crypto"),
     ("blocks", "committee"),
     ("bootstrap", "checkpoint"),

@@ -441,6 +441,15 @@ pub(crate) struct SimulateArgs {
     /// Which faults happen how often, as `name=rate,…`.
     #[arg(long, value_name = "SPEC")]
     pub(crate) faults: Option<String>,
+    /// One member is a villain of this kind, whatever the seed would draw.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) villain: Option<String>,
+    /// Runs every scenario of one doubled seat among four instead of a seed.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "faults", "villain"])]
+    pub(crate) twins: bool,
+    /// Rounds of these scenarios before the network heals.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4))]
+    pub(crate) rounds: u32,
     /// Test only, with the feature `plants`: a bug that must be found.
     #[cfg(feature = "plants")]
     #[arg(long, value_name = "NAME")]

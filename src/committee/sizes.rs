@@ -5,6 +5,8 @@
 //! quorum.
 //! Elsewhere: which seats (`view`).
 
+use crate::plant::{self, Plant};
+
 /// What follows from the number of seats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -24,6 +26,7 @@ impl Sizes {
         let q = (n + f + 1).div_ceil(2);
         assert!(2 * q > n + f, "two quorums meet in more than f seats");
         assert!(q <= n - f, "the correct seats make a quorum");
+        let q = q - usize::from(plant::is(Plant::SmallQuorum) && q > 1);
         Self { n, f, q }
     }
 }

@@ -151,7 +151,7 @@ fn promises_survive_a_restart() {
     voter
         .records()
         .iter()
-        .for_each(|record| restarted.apply(record));
+        .for_each(|record| restarted.resume(record));
     assert_eq!(restarted.installed(), Regency(4));
     assert!(restarted.write(Regency(3), Height(2), digest(1)).is_err());
     assert!(restarted.persist(Height(1), digest(6)).is_err());
@@ -209,7 +209,7 @@ fn nothing_is_signed_where_promises_are_forgotten() {
     let refused = Err(Refused::Forgotten { height, floor });
     let mut restarted = Voter::new(&view, SecretKey::from_seed([1; 32])).expect("a seat");
     let records = voter.records();
-    records.iter().for_each(|record| restarted.apply(record));
+    records.iter().for_each(|record| restarted.resume(record));
     for voter in [voter, &mut restarted] {
         assert_eq!(voter.write(Regency(0), height, digest(2)), refused);
         assert_eq!(voter.propose(Regency(0), height, digest(2)), refused);
@@ -226,7 +226,7 @@ fn a_vote_that_is_replayed_installs_its_regency() {
         .expect("a vote");
     let written = records.last().expect("the vote's own record");
     let mut restarted = Voter::new(&view, SecretKey::from_seed([1; 32])).expect("a seat");
-    restarted.apply(written);
+    restarted.resume(written);
     assert_eq!(restarted.installed(), Regency(5));
 }
 

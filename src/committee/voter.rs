@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ballot, Certificate, Height, Kind, Regency, Seat, View, ViewId, Vote};
 use crate::crypto::{Check, Digest, PublicKey, SecretKey, SignBytes, Signature, Tag, Verified};
+use crate::plant::{self, Plant};
 
 /// A regency and the digest that something was signed for in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +90,11 @@ impl StopData {
                 .u64(claim.lock.regency.0)
                 .digest(&claim.lock.digest)
         })
+    }
+
+    /// Whether it counts for `regency`; one for another regency counts for nothing.
+    pub fn is_for(&self, regency: Regency) -> bool {
+        self.regency == regency || (plant::is(Plant::StopDataReused) && self.regency < regency)
     }
 
     /// Whether the claims have one form: by height, each once, above the base, of regencies below
@@ -251,8 +257,28 @@ impl Voter {
         self.stopped.as_ref()
     }
 
-    /// Takes a record back in: after a restart, and for every record made here.
-    pub fn apply(&mut self, record: &VoterRecord) {
+    /// Takes back in a record of an earlier life.
+    pub fn resume(&mut self, record: &VoterRecord) {
+        let before = self.installed;
+        let is_lost = match record {
+            VoterRecord::Locked(_) => plant::is(Plant::LockLost),
+            VoterRecord::Written(..) => plant::is(Plant::WriteTwice),
+            VoterRecord::Installed(_) | VoterRecord::Stopped(_) => {
+                plant::is(Plant::RegencyForgotten)
+            }
+            VoterRecord::Proposed(..) | VoterRecord::Persisted(..) => false,
+            VoterRecord::Forgotten(_) => false,
+        };
+        if !is_lost {
+            self.apply(record);
+        }
+        if plant::is(Plant::RegencyForgotten) {
+            self.installed = before;
+        }
+    }
+
+    /// Takes in a record: every one that is made here, and those of an earlier life.
+    fn apply(&mut self, record: &VoterRecord) {
         match record {
             VoterRecord::Installed(regency) => self.installed = self.installed.max(*regency),
             VoterRecord::Proposed(height, lock) => {
@@ -374,14 +400,19 @@ impl Voter {
             return Err(Refused::NoWriteCertificate);
         }
         self.check_floor(ballot.height)?;
-        let mut records = self.install_records(ballot.regency)?;
+        let mut records = match plant::is(Plant::LockLowered) {
+            true => Vec::new(),
+            false => self.install_records(ballot.regency)?,
+        };
         let held = self
             .heights
             .get(&ballot.height)
             .and_then(|promise| promise.lock.as_ref());
         match held {
             Some(lock) if lock.ballot == ballot => {}
-            Some(lock) if lock.ballot.regency >= ballot.regency => {
+            Some(lock)
+                if lock.ballot.regency >= ballot.regency && !plant::is(Plant::LockLowered) =>
+            {
                 return Err(Refused::Contradiction {
                     height: ballot.height,
                 });

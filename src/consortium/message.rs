@@ -213,7 +213,21 @@ impl Ears {
 
     /// Decodes a frame from `from` and checks everything but its signatures.
     pub fn open(&self, from: &MemberId, frame: &[u8]) -> Result<Opened, HearError> {
-        let message: Message = codec::decode(frame, ENCODED_BYTES_MAX)?;
+        self.open_message(from, codec::decode(frame, ENCODED_BYTES_MAX)?)
+    }
+
+    /// Checks a message from `from` as [`Ears::hear`] checks its frame, whose bytes it spares.
+    pub(crate) fn hear_message(
+        &self,
+        from: &MemberId,
+        message: Message,
+    ) -> Result<Heard, HearError> {
+        let opened = self.open_message(from, message)?;
+        self.all_valid(&opened.checks)?;
+        Ok(opened.heard)
+    }
+
+    fn open_message(&self, from: &MemberId, message: Message) -> Result<Opened, HearError> {
         let seat = self.view.seat_of(from);
         match message {
             Message::Order(order) => {

@@ -6,6 +6,7 @@
 //! Elsewhere: decisions (`fsm`), disk and execution (answered through events).
 
 mod apply;
+mod burden;
 mod catchup;
 mod contract;
 mod gate;
@@ -20,6 +21,7 @@ pub mod serve;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use burden::Burden;
 pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
     FaultKind, Outcome, Record, Timer, Verdict, Wanted,

@@ -322,7 +322,7 @@ impl Consortium {
         self.order(now, Input::Command(command), out);
     }
 
-    fn on_event(&mut self, now: Time, event: fsm::Event, out: &mut Out) {
+    pub(super) fn on_event(&mut self, now: Time, event: fsm::Event, out: &mut Out) {
         match event {
             fsm::Event::Check(height, payload) => self.on_check(now, height, &payload, out),
             fsm::Event::Decided(height, payload, _) => self.on_decided(height, &payload),

@@ -15,6 +15,7 @@ use crate::committee::{Certificate, Height, Seat, Vote};
 use crate::crypto::{Digest, Verified};
 use crate::fsm;
 use crate::machine::{Time, To};
+use crate::plant::{self, Plant};
 
 /// PERSIST votes of open heights, and certificates ahead of us.
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ pub(super) struct Seals {
 }
 
 /// Certificates above what is applied, at most; beyond it only the newest is exchanged.
-const AHEAD_MAX: usize = 1024;
+pub(super) const AHEAD_MAX: usize = 1024;
 
 impl Seals {
     /// The height of the newest certificate above what is applied.
@@ -34,8 +35,12 @@ impl Seals {
         self.ahead.last_key_value().map(|(height, _)| *height)
     }
 
+    /// Heights that have votes.
+    pub(super) fn heights(&self) -> usize {
+        self.votes.len()
+    }
+
     /// How many certificates wait.
-    #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         self.ahead.len()
     }
@@ -75,6 +80,9 @@ impl Consortium {
         };
         match voter.persist(height, digest) {
             Ok((records, vote)) => {
+                if plant::is(Plant::EagerPersist) {
+                    out.send(To::Committee, Message::Persist(*vote));
+                }
                 let view = self.view.id();
                 records
                     .into_iter()
@@ -103,7 +111,7 @@ impl Consortium {
         }
     }
 
-    /// Counts a PERSIST; one per seat and height, the first.
+    /// Counts a PERSIST; one per seat and height, the first. A second for another header is a fault.
     pub(super) fn on_persist(&mut self, now: Time, vote: Verified<Vote>, out: &mut Out) {
         let height = vote.ballot.height;
         let parameters = &self.options.genesis.parameters;
@@ -112,13 +120,13 @@ impl Consortium {
         if !is_near {
             return;
         }
-        self.seals
-            .votes
-            .entry(height)
-            .or_default()
-            .entry(vote.seat)
-            .or_insert(vote);
-        self.try_certify(now, height, out);
+        let (seat, votes) = (vote.seat, self.seals.votes.entry(height).or_default());
+        let held = votes.entry(seat).or_insert_with(|| vote.clone());
+        if held.ballot == vote.ballot {
+            return self.try_certify(now, height, out);
+        }
+        let evidence = Some(Box::new((**held, *vote)));
+        self.on_event(now, fsm::Event::Fault(seat, evidence), out);
     }
 
     fn try_certify(&mut self, now: Time, height: Height, out: &mut Out) {

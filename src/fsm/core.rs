@@ -18,6 +18,7 @@ use crate::committee::{
 };
 use crate::crypto::{Digest, Verified};
 use crate::machine::{Outbox, Time, To};
+use crate::plant::{self, Plant};
 
 /// The shared state.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ pub(super) struct Core {
     /// Everything up to here is decided.
     pub(super) decided: Height,
     pub(super) instances: BTreeMap<Height, Instance>,
-    /// The highest regency that a seat was heard to vote in.
-    pub(super) rumour: Regency,
+    /// The highest regency that each seat was heard to vote in.
+    pub(super) rumours: BTreeMap<Seat, Regency>,
     /// What the last SYNC bound.
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
@@ -65,7 +66,7 @@ impl Core {
             base: resumed.certificate,
             decided: resumed.applied,
             instances: BTreeMap::new(),
-            rumour: Regency(0),
+            rumours: BTreeMap::new(),
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
             may_vote: false,
@@ -128,7 +129,7 @@ impl Core {
 
     /// Whether we vote on `height` now.
     pub(super) fn is_open(&self, height: Height) -> bool {
-        height > self.decided && height <= self.top()
+        height > self.decided && (height <= self.top() || plant::is(Plant::NoWindow))
     }
 
     /// Whether a height at or below one that is known of is undecided.
@@ -145,8 +146,15 @@ impl Core {
     /// Whether something that others sent may be missing here: a decision, a block certificate, the
     /// SYNC of our regency, or a whole regency.
     pub(super) fn is_unsettled(&self) -> bool {
-        let is_behind = !self.is_synchronised || self.rumour > self.regency;
+        let is_behind = !self.is_synchronised || self.is_regency_over();
         self.has_open() || self.decided > self.certified() || is_behind
+    }
+
+    /// Whether f + 1 seats vote above our regency: one of them is correct, and a SYNC was missed
+    /// here.
+    fn is_regency_over(&self) -> bool {
+        let above = self.rumours.values().filter(|heard| **heard > self.regency);
+        above.count() > self.view.sizes().f
     }
 
     /// The digests whose bytes others may still ask us for at `height`: what is proposed, locked,
@@ -297,7 +305,9 @@ impl Scene<'_> {
         instance.propose(vote.clone());
         // The WRITE's records go first: one sync covers both, and PROPOSE brings the bytes that it
         // makes durable.
-        self.out.save(Record::Payload(height, payload.clone()));
+        if !plant::is(Plant::LateBytes) {
+            self.out.save(Record::Payload(height, payload.clone()));
+        }
         self.send(Message::Propose(*vote, payload));
         self.try_write(height);
     }
@@ -385,10 +395,10 @@ impl Scene<'_> {
         };
         // A WRITE leaves only when every byte it names is durable here; a leader saved them with
         // its PROPOSE.
-        if let Some(payload) = payload.filter(|_| !is_own) {
+        if let Some(payload) = payload.filter(|_| !is_own && !plant::is(Plant::LateBytes)) {
             self.out.save(Record::Payload(height, payload));
         }
-        self.save(records);
+        self.save_before(&vote, records);
         self.send(Message::Vote(*vote));
         self.on_write(vote);
     }
@@ -434,7 +444,7 @@ impl Scene<'_> {
         let Ok((records, vote)) = voter.accept(&writes) else {
             return;
         };
-        self.save(records);
+        self.save_before(&vote, records);
         self.send(Message::Vote(*vote));
         self.on_accept(vote);
     }
@@ -471,7 +481,7 @@ impl Scene<'_> {
         let (height, digest) = (certificate.ballot.height, certificate.ballot.digest);
         let instance = self.core.instance(height);
         let Some(payload) = instance.payload(&digest) else {
-            if instance.decision().is_none() {
+            if instance.decision().is_none() && !plant::is(Plant::NoFetch) {
                 self.send(Message::Fetch(height, digest));
             }
             return;
@@ -553,6 +563,14 @@ impl Scene<'_> {
         self.wake_above(top);
     }
 
+    /// Makes what `vote` promises durable; it leaves behind this barrier.
+    fn save_before(&mut self, vote: &Vote, records: Vec<VoterRecord>) {
+        if plant::is(Plant::EagerVote) {
+            self.send(Message::Vote(*vote));
+        }
+        self.save(records);
+    }
+
     pub(super) fn save(&mut self, records: Vec<VoterRecord>) {
         for record in records {
             self.out.save(Record::Voter(record));
@@ -560,6 +578,9 @@ impl Scene<'_> {
     }
 
     pub(super) fn fault(&mut self, seat: Seat, votes: Option<Box<(Vote, Vote)>>) {
+        if plant::is(Plant::BlindToFaults) {
+            return;
+        }
         self.out.emit(Event::Fault(seat, votes));
     }
 }

@@ -10,6 +10,7 @@ use crate::committee::{
     Certificate, CertificateError, Height, Kind, Regency, Seat, StopData, View, ViewId, Vote,
 };
 use crate::crypto::{Check, Digest, Verified};
+use crate::plant::{self, Plant};
 
 /// Claims in one STOP-DATA, at most: every height that may be open or decided above a base.
 pub(super) const CLAIMS_MAX: usize = 4608;
@@ -159,14 +160,19 @@ impl Message {
 }
 
 impl Sync {
+    /// How many STOP-DATA make a set: n − f, for the f others may never answer.
+    pub(super) fn set_len(view: &View) -> usize {
+        let sizes = view.sizes();
+        sizes.n - sizes.f - usize::from(plant::is(Plant::ShortSync))
+    }
+
     fn checks(&self, view: &View) -> Result<Vec<Check>, MessageError> {
         is_of(self.view, view)?;
-        let sizes = view.sizes();
         let mut seats: Vec<Seat> = self.set.iter().map(|data| data.seat).collect();
         seats.dedup();
         let is_sorted = seats.is_sorted() && seats.len() == self.set.len();
-        let is_of_regency = self.set.iter().all(|data| data.regency == self.regency);
-        if !is_sorted || !is_of_regency || self.set.len() != sizes.n - sizes.f {
+        let is_of_regency = self.set.iter().all(|data| data.is_for(self.regency));
+        if !is_sorted || !is_of_regency || self.set.len() != Self::set_len(view) {
             return Err(MessageError::Malformed { what: "sync" });
         }
         let mut checks = proof_checks(&self.proofs, view)?;

@@ -20,6 +20,7 @@ mod view;
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
 use self::core::{Core, Scene};
+pub use self::instance::PAYLOADS_MAX;
 pub use self::message::{Heard, Message, MessageError, Payload, Status, Stop, Sync};
 use self::normal::Normal;
 pub use self::pace::PaceOptions;
@@ -201,6 +202,11 @@ impl Ordering {
     /// Every height up to this one is decided.
     pub fn decided(&self) -> Height {
         self.core.decided
+    }
+
+    /// Heights of which a proposal or a vote is kept.
+    pub fn open_heights(&self) -> usize {
+        self.core.instances.len()
     }
 
     /// Heights that are known of and undecided, or decided above a gap.

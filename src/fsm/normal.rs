@@ -285,11 +285,10 @@ impl Normal {
                 self.answered.insert(from, context.now);
                 context.answer(from, status);
             }
-            return;
         }
         let is_ahead = status.decided > context.core.decided && !context.core.has_open();
-        // Once while nothing moves and no timer runs out: the answer says as much again, and what
-        // it brings may take its time.
+        // Whoever asks may be ahead too. Once while nothing moves and no timer runs out: the answer
+        // says as much again, and what it brings may take its time.
         if is_ahead && self.asked_at != Some(context.core.moves) {
             self.asked_at = Some(context.core.moves);
             let question = context.core.status(true);

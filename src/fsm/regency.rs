@@ -375,13 +375,10 @@ impl RegencyChange {
 
     /// The SYNC, once n − f seats have claimed.
     fn set(&self, context: &Scene<'_>) -> Option<Sync> {
-        let (sizes, regency) = (context.core.view.sizes(), context.core.regency);
-        let fitting = self
-            .data
-            .values()
-            .filter(|(data, _)| data.regency == regency);
-        let chosen: Vec<_> = fitting.take(sizes.n - sizes.f).collect();
-        if chosen.len() < sizes.n - sizes.f {
+        let (count, regency) = (Sync::set_len(&context.core.view), context.core.regency);
+        let fitting = self.data.values().filter(|(data, _)| data.is_for(regency));
+        let chosen: Vec<_> = fitting.take(count).collect();
+        if chosen.len() < count {
             return None;
         }
         let set: Vec<StopData> = chosen.iter().map(|(data, _)| data.clone()).collect();

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::message::Sync;
 use crate::committee::{Certificate, Claim, Height, Kind, StopData, View};
 use crate::crypto::Digest;
+use crate::plant::{self, Plant};
 
 /// What a regency starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,10 +47,14 @@ pub(super) fn settle(sync: &Sync, view: &View) -> Result<Settled, SyncError> {
     for claim in sync.set.iter().flat_map(|data| &data.claims) {
         by_height.entry(claim.height).or_default().push(claim);
     }
+    let floor = match plant::is(Plant::DecisionProvesBelow) {
+        true => decided_below(&by_height).max(floor),
+        false => floor,
+    };
     let mut bound = BTreeMap::new();
     for (height, claims) in by_height {
         let digest = bind(&claims, &sync.proofs)?;
-        if height > floor {
+        if height > floor && !plant::is(Plant::BoundIgnored) {
             bound.insert(height, digest);
         }
     }
@@ -87,7 +92,19 @@ pub(super) fn is_proved(data: &StopData, proofs: &[Certificate]) -> bool {
         && data
             .claims
             .iter()
-            .all(|claim| proofs.iter().any(|proof| proves(proof, claim)))
+            .all(|claim| plant::is(Plant::UnprovedLock) || is_proved_by(claim, proofs))
+}
+
+fn is_proved_by(claim: &Claim, proofs: &[Certificate]) -> bool {
+    proofs.iter().any(|proof| proves(proof, claim))
+}
+
+/// The planted bug: the heights below the highest decision are taken for decided too.
+fn decided_below(by_height: &BTreeMap<Height, Vec<&Claim>>) -> Height {
+    let is_decided = |claims: &&Vec<&Claim>| claims.iter().any(|claim| claim.is_decided);
+    let mut decided = by_height.iter().rev();
+    let highest = decided.find(|(_, claims)| is_decided(claims));
+    highest.map_or(Height(0), |(height, _)| height.minus(1))
 }
 
 fn base_of<'a>(
@@ -114,7 +131,8 @@ fn base_of<'a>(
 fn bind(claims: &[&Claim], proofs: &[Certificate]) -> Result<Digest, SyncError> {
     let mut bound: Option<&Claim> = None;
     for claim in claims.iter().filter(|claim| must_be_proved(claim, claims)) {
-        if !proofs.iter().any(|proof| proves(proof, claim)) {
+        let is_believed = plant::is(Plant::UnprovedLock) && !claim.is_decided;
+        if !is_believed && !is_proved_by(claim, proofs) {
             return Err(SyncError::Claim(claim.height));
         }
         // A decision stands before every lock; among locks of the highest regency there is one
@@ -128,11 +146,12 @@ fn bind(claims: &[&Claim], proofs: &[Certificate]) -> Result<Digest, SyncError> 
 }
 
 fn must_be_proved(claim: &Claim, claims: &[&Claim]) -> bool {
-    let highest = claims
-        .iter()
-        .filter(|c| !c.is_decided)
-        .map(|c| c.lock.regency)
-        .max();
+    let locks = claims.iter().filter(|c| !c.is_decided);
+    let regencies = locks.map(|c| c.lock.regency);
+    let highest = match plant::is(Plant::LowestLock) {
+        true => regencies.min(),
+        false => regencies.max(),
+    };
     claim.is_decided || Some(claim.lock.regency) == highest
 }
 

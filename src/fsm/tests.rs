@@ -92,7 +92,7 @@ impl World {
         let (mut payloads, mut decisions) = (Vec::new(), Vec::new());
         for record in &self.logs[i] {
             match record {
-                Record::Voter(record) => voter.apply(record),
+                Record::Voter(record) => voter.resume(record),
                 Record::Payload(height, payload) => payloads.push((*height, payload.clone())),
                 Record::Decision(certificate) => decisions.push(certificate.clone()),
             }
@@ -313,6 +313,37 @@ fn all_members_may_restart_at_any_point() {
             .copied();
         world.run_until(top.unwrap_or_default().plus(5));
     }
+}
+
+#[test]
+fn a_vote_from_far_ahead_neither_hides_a_true_regency_nor_keeps_a_member_awake() {
+    let mut world = World::new(4, 1);
+    while !world.wires.is_empty() {
+        world.step();
+    }
+    let mut hears = |from: usize, regency: u64| {
+        let voter = Voter::new(&world.view, secret(from));
+        let signed = voter.map(|mut v| v.write(Regency(regency), Height(1), Digest::ZERO));
+        let (_, vote) = signed.expect("a seat").expect("a fresh voter signs");
+        let from = Seat(u16::try_from(from).expect("small"));
+        let message = Verified::vouch(Message::Vote(vote.into_inner()));
+        let mut out = Outbox::new();
+        world.nodes[0].handle(world.now, Input::Message { from, message }, &mut out);
+        let asks = |output: &Output<Ordering>| match output {
+            Output::Send { to, message } => {
+                let is_question = matches!(message, Message::Status(s) if s.is_question);
+                *to == To::One(from) && is_question
+            }
+            _ => false,
+        };
+        (
+            out.as_slice().iter().any(asks),
+            world.nodes[0].core.is_unsettled(),
+        )
+    };
+    assert_eq!(hears(1, u64::MAX), (true, false), "one seat may lie");
+    assert_eq!(hears(2, 1), (true, true), "one of two seats is correct");
+    assert_eq!(hears(2, 1), (false, true), "asked once");
 }
 
 fn votes_of(

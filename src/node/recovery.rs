@@ -390,7 +390,7 @@ impl Scan {
 
     fn promise(&mut self, promise: &VoterRecord) {
         if let Some(voter) = &mut self.voter {
-            voter.apply(promise);
+            voter.resume(promise);
         }
     }
 

@@ -82,7 +82,7 @@ impl Disk {
         let mut voter = root.secret.clone().and_then(|s| Voter::new(root.view, s));
         for record in &self.records {
             match record {
-                Record::Voter(_, record) => voter.iter_mut().for_each(|v| v.apply(record)),
+                Record::Voter(_, record) => voter.iter_mut().for_each(|v| v.resume(record)),
                 Record::Batch(bytes) => {
                     let batch = root.batch(bytes);
                     order.push(batch.digest);

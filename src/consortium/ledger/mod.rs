@@ -31,6 +31,7 @@ use crate::blocks::{
 };
 use crate::committee::{Height, ViewId};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey};
+use crate::plant::{self, Plant};
 
 /// What names a transaction: its client and the client's sequence.
 pub type Name = (PublicKey, u64);
@@ -368,7 +369,12 @@ impl Ledger {
             return Err(FinishError::Outcomes { have, need });
         }
 
-        let mut forgotten = self.memory.forget_below(block.height);
+        let mut forgotten = self
+            .memory
+            .forget_below(match plant::is(Plant::SequenceForgotten) {
+                true => Height(u64::MAX),
+                false => block.height,
+            });
         let receipts = self.record(&block, &execution.outcomes);
         for (name, expiry) in &block.judgement.extended {
             self.memory.extend(name, *expiry);

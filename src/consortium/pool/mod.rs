@@ -36,6 +36,7 @@ use crate::blocks::{BatchRef, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, Signe
 use crate::committee::{Height, MemberId, Seat, SeatSet, View};
 use crate::crypto::{Digest, Verified};
 use crate::machine::{Span, Time};
+use crate::plant::{self, Plant};
 
 /// Bytes of groups that this member has admitted and not seen committed, at most.
 pub const POOL_BYTES_MAX: usize = 64 << 20;
@@ -382,6 +383,9 @@ impl Pool {
         for height in heights {
             let digests = self.proposed.remove(height);
             digests.iter().for_each(|digest| self.settle(digest));
+            if plant::is(Plant::WorkDropped) {
+                digests.iter().for_each(|digest| self.remove(digest));
+            }
         }
     }
 
