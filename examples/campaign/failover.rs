@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use super::history::Put;
 use super::{Lacking, Plan, Run, report};
 
-/// Until a commit is given up.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Until a commit is given up; it then counts as one that took so long.
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
 pub(crate) struct Words {
@@ -43,7 +43,7 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
     run.load.wait_for(plan.enough());
     let probe = Probe::new(&run);
     let (mut fresh, mut silent, mut back) = (Vec::new(), Vec::new(), Vec::new());
-    let mut puts = Vec::new();
+    let (mut puts, mut stalls) = (Vec::new(), 0);
     for kill in 0..words.kills {
         let leader = run.members.leader();
         let observer = (leader + 1 + kill % (plan.members - 1)) % plan.members;
@@ -69,6 +69,7 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
         });
         back.push(start.elapsed());
         run.load.wait_for(plan.enough());
+        stalls += usize::from(outage.fresh >= LIMIT);
         eprintln!(
             "{kill}: {:?} silent, {:?} fresh",
             outage.silent, outage.fresh
@@ -78,6 +79,7 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
     }
     let facts = json!({
         "kills": words.kills,
+        "no_commit_within_30_s": stalls,
         "fresh_commit_ms": spread(fresh),
         "silence_ms": spread(silent),
         "back_and_caught_up_ms": spread(back),
@@ -148,12 +150,17 @@ impl Probe {
         };
         let operation = Bytes::from(operation.to_bytes().expect("a short key and value"));
         let submitted = self.client.submit(operation, Wait::Durable);
-        let (submitted, seen) = self.runtime.block_on(async {
+        let fresh = self.runtime.block_on(async {
             let both = async { tokio::join!(submitted, seen) };
-            tokio::time::timeout(LIMIT, both).await.expect("a commit")
+            let (submitted, seen) = tokio::time::timeout(LIMIT, both).await.ok()?;
+            submitted
+                .ok()
+                .map(|_| seen.expect("a watcher does not panic"))
         });
-        submitted.expect("a probe is committed");
-        let times = seen.expect("a watcher does not panic");
+        let Some(times) = fresh else {
+            let (fresh, silent) = (LIMIT, LIMIT);
+            return Outage { fresh, silent };
+        };
         let after = times.into_iter().filter(|at| *at >= killed);
         let times: Vec<Instant> = std::iter::once(killed).chain(after).collect();
         let silences = times.windows(2).map(|pair| pair[1] - pair[0]);

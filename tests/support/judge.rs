@@ -4,7 +4,7 @@
 //! Holds: it waits for agreement before it compares; the members have ended afterwards.
 //! Elsewhere: the rules (`history`), the processes (`members`).
 
-use serde_json::Value;
+use std::collections::BTreeSet;
 
 use super::history::{History, check};
 use super::members::{Members, talk};
@@ -34,13 +34,15 @@ pub(crate) fn judge(members: &mut Members, history: &History) -> Verdict {
             violations.push(format!("member {number} ends with {ended:?}: {talk}"));
         }
     }
-    let verified: Vec<Value> = numbers.map(|number| members.verify(number)).collect();
-    let digests = verified.iter().map(|report| &report["digest"]);
-    if !digests
-        .clone()
-        .all(|digest| *digest == verified[0]["digest"])
-    {
-        violations.push(format!("folders differ: {:?}", digests.collect::<Vec<_>>()));
+    let mut digests = BTreeSet::new();
+    for number in numbers {
+        match members.verify(number) {
+            Ok(digest) => drop(digests.insert(digest)),
+            Err(said) => violations.push(format!("folder of member {number}: {said}")),
+        }
+    }
+    if digests.len() > 1 {
+        violations.push(format!("folders differ: {digests:?}"));
     }
     let told = history.puts.iter().filter(|put| put.told.is_some());
     Verdict {
