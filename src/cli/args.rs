@@ -92,6 +92,9 @@ pub(crate) enum LedgerVerb {
     /// Asks every member now: role, height, view, regency, lag, version, state.
     #[command(after_help = "Example:  consortium status -o json")]
     Status,
+    /// Prints the misbehaviour that members keep evidence of; `verify --evidence` checks it.
+    #[command(after_help = "Example:  consortium faults -o json > evidence.json")]
+    Faults,
     /// Submits operations and waits for the promise asked for.
     #[command(after_help = SUBMIT_HELP)]
     Submit(SubmitArgs),
@@ -365,6 +368,9 @@ pub(crate) struct VerifyArgs {
     /// A proof file.
     #[arg(long, value_name = "FILE")]
     pub(crate) proof: Option<PathBuf>,
+    /// A file of evidence against a member: what `faults -o json` prints, or hex digits.
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
+    pub(crate) evidence: Option<PathBuf>,
     /// An archive's address.
     #[arg(long, value_name = "URL")]
     pub(crate) archive: Option<String>,

@@ -8,9 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use super::contract::{Event, Record};
+use super::contract::{Event, Fault, Record};
 use super::message::Message;
 use super::replica::{Consortium, Out};
+use crate::blocks::evidence::Evidence;
 use crate::committee::{Certificate, Height, Seat, Vote};
 use crate::crypto::{Digest, Verified};
 use crate::fsm;
@@ -113,6 +114,7 @@ impl Consortium {
 
     /// Counts a PERSIST; one per seat and height, the first. A second for another header is a fault.
     pub(super) fn on_persist(&mut self, now: Time, vote: Verified<Vote>, out: &mut Out) {
+        self.ordering.note(&vote);
         let height = vote.ballot.height;
         let parameters = &self.options.genesis.parameters;
         let reach = u64::from(parameters.ahead_max) + u64::from(parameters.window);
@@ -120,13 +122,12 @@ impl Consortium {
         if !is_near {
             return;
         }
-        let (seat, votes) = (vote.seat, self.seals.votes.entry(height).or_default());
-        let held = votes.entry(seat).or_insert_with(|| vote.clone());
-        if held.ballot == vote.ballot {
-            return self.try_certify(now, height, out);
+        let votes = self.seals.votes.entry(height).or_default();
+        let held = **votes.entry(vote.seat).or_insert(vote.clone());
+        if held.ballot != vote.ballot {
+            return self.convict(Evidence::Votes(held, *vote), out);
         }
-        let evidence = Some(Box::new((**held, *vote)));
-        self.on_event(now, fsm::Event::Fault(seat, evidence), out);
+        self.try_certify(now, height, out);
     }
 
     fn try_certify(&mut self, now: Time, height: Height, out: &mut Out) {
@@ -185,7 +186,13 @@ impl Consortium {
         let height = certificate.ballot.height;
         out.save(Record::Certificate(certificate.clone()));
         self.chain.recent = self.chain.recent.split_off(&height);
-        self.seals.votes = self.seals.votes.split_off(&height.next());
+        let open = self.seals.votes.split_off(&height.next());
+        let closed = std::mem::replace(&mut self.seals.votes, open);
+        let votes = closed.get(&height).into_iter().flat_map(BTreeMap::values);
+        let others = votes.filter(|vote| vote.ballot.digest != certificate.ballot.digest);
+        for vote in others {
+            self.convict(Evidence::Header(**vote, certificate.clone()), out);
+        }
         let applied = self.chain.ledger.height();
         self.tell(
             now,
@@ -194,6 +201,21 @@ impl Consortium {
         );
         self.spread(&certificate, out);
         out.emit(Event::Certified(certificate));
+    }
+
+    fn convict(&mut self, evidence: Evidence, out: &mut Out) {
+        if let Some(who) = self.view.member(evidence.accused()) {
+            let kind = evidence.kind();
+            let evidence = Some(Box::new(evidence));
+            self.fault(
+                Fault {
+                    who,
+                    kind,
+                    evidence,
+                },
+                out,
+            );
+        }
     }
 
     /// Our PERSIST votes above `certified`, for one who may lack them.

@@ -114,6 +114,13 @@ impl Scene<'_> {
         self.send_to(seat, message);
     }
 
+    /// Gives `seat` the SYNC of our regency, which it lacks.
+    pub(super) fn give_sync(&mut self, seat: Seat) {
+        if let Some(sync) = self.core.sync.clone() {
+            self.send_to(seat, Message::Sync(sync));
+        }
+    }
+
     /// A payload that we asked for arrives; it counts only where a bound or a proposal names it.
     pub(super) fn on_payload(&mut self, height: Height, payload: &Payload) {
         if !self.core.is_open(height) {

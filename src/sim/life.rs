@@ -252,7 +252,11 @@ impl World {
                     self.oracle.breaks("faultless", what);
                 }
             },
-            Change::Halted { .. } if self.oracle.is_faulty(index) => {}
+            Change::Lapsed(..) | Change::Halted { .. } if self.oracle.is_faulty(index) => {}
+            Change::Lapsed(_, promise) => {
+                self.oracle
+                    .breaks("memory", format!("member {index} does not know {promise}"));
+            }
             Change::Halted { height, .. } => {
                 self.oracle
                     .breaks("agreement", format!("member {index} halts at {height}"));

@@ -13,7 +13,7 @@ use super::{NODES, Partition};
 use crate::committee::{Height, Kind, MemberId, Regency, Seat, SeatKey, View, ViewId, Voter};
 use crate::crypto::{Digest, Domain, SecretKey, Verified};
 use crate::fsm::{
-    Command, Event, Message, Options, Ordering, PaceOptions, Payload, Resumed, Timer,
+    Command, Event, Message, Options, Ordering, PaceOptions, Payload, Resumed, Timer, Work,
 };
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
 
@@ -80,7 +80,7 @@ impl Stage {
         };
         for node in 0..NODES {
             stage.input(node, Input::Command(Command::Start));
-            stage.input(node, Input::Command(Command::Work(true)));
+            stage.input(node, Input::Command(Command::Work(work(Height(0)))));
         }
         stage.deliver(&Partition::WHOLE, false);
         stage.may_lead = true;
@@ -237,13 +237,10 @@ impl Stage {
                 }
             }
             Event::Ordered(height) => {
-                let command = if height >= HEIGHTS {
-                    Command::Work(false)
-                } else {
-                    Command::Progress
-                };
-                return Some(Input::Command(command));
+                return Some(Input::Command(Command::Work(work(height))));
             }
+            Event::Lapsed(_) if self.nodes[node].seat == self.doubled => {}
+            Event::Lapsed(_) => self.breaks("a log lacks what others hold from it".into()),
             Event::Fault(seat, _) if seat == self.doubled => {}
             Event::Fault(seat, _) => {
                 self.breaks(format!("seat {seat} is accused and did nothing"));
@@ -256,6 +253,15 @@ impl Stage {
 
     fn breaks(&mut self, what: String) {
         self.broken.get_or_insert(what);
+    }
+}
+
+/// What waits after every height up to `ordered` was decided.
+fn work(ordered: Height) -> Work {
+    Work {
+        is_due: ordered < HEIGHTS,
+        ordered: ordered.0,
+        ..Work::default()
     }
 }
 

@@ -137,8 +137,10 @@ impl<'a> Den<'a> {
         timeout_us: u64,
         claims: Vec<Claim>,
     ) -> Option<StopData> {
-        let signed = self.voter().stop(regency, base, timeout_us, claims).ok();
-        signed.map(|(_, data)| data)
+        let signed = self
+            .voter()
+            .stop(regency, base, timeout_us, claims, Vec::new());
+        signed.ok().map(|(_, data)| data)
     }
 
     /// `message` with our own signature made anew wherever it is ours to make.
