@@ -194,7 +194,7 @@ fn faults_read_back_as_they_are_written() {
 
 /// Runs what the environment asks for and prints it.
 #[test]
-#[ignore = "explores; run by hand with SIM_FIRST, SIM_COUNT, SIM_STEPS, SIM_MEMBERS, SIM_FAULTS, SIM_VILLAIN"]
+#[ignore = "explores; run by hand with SIM_FIRST, _COUNT, _STEPS, _MEMBERS, _FAULTS, _VILLAIN"]
 fn explore() {
     let number = |name: &str, or: u64| {
         std::env::var(name).map_or(or, |text| text.parse().expect("a number"))
