@@ -71,6 +71,14 @@ impl Disk {
         self.synced(survivors);
     }
 
+    /// The disk is an older copy of itself: of its records the first `kept` are left.
+    pub(super) fn roll_back(&mut self, kept: usize) {
+        let records = std::mem::take(&mut self.records);
+        *self = Self::default();
+        self.records = records.into_iter().take(kept).collect();
+        self.synced(self.records.len());
+    }
+
     /// What a member starts from, and its application at the same height.
     pub(super) fn recover(&self, root: &Root<'_>, mut app: Box<dyn Application>) -> Recovered {
         let mut ledger = Ledger::genesis(root.genesis);

@@ -268,11 +268,12 @@ impl World {
                     self.oracle.breaks("faultless", what);
                 }
             },
-            Change::Lapsed(..) | Change::Halted { .. } if self.oracle.is_faulty(index) => {}
+            Change::Lapsed(..) if self.oracle.may_lapse(index) => self.count("lapses"),
             Change::Lapsed(_, promise) => {
-                self.oracle
-                    .breaks("memory", format!("member {index} does not know {promise}"));
+                let what = format!("member {index} lost nothing and does not know {promise}");
+                self.oracle.breaks("memory", what);
             }
+            Change::Halted { .. } if self.oracle.is_faulty(index) => {}
             Change::Halted { height, .. } => {
                 self.oracle
                     .breaks("agreement", format!("member {index} halts at {height}"));

@@ -18,6 +18,7 @@ mod net;
 mod oracle;
 mod post;
 mod queue;
+mod rollback;
 mod setting;
 mod trouble;
 mod twins;
@@ -111,18 +112,21 @@ pub struct Faults {
     pub restart: bool,
     /// Members lose power: what is not durable is gone.
     pub crash: bool,
+    /// At most f members come back with an older copy of their disk.
+    pub rollback: bool,
     /// At most f members do wrong on purpose, each in a way of its own.
     pub villains: bool,
 }
 
 /// Names of faults, in the order of [`Faults`].
-const FAULT_NAMES: [&str; 7] = [
+const FAULT_NAMES: [&str; 8] = [
     "loss",
     "duplicate",
     "reorder",
     "partition",
     "restart",
     "crash",
+    "rollback",
     "villains",
 ];
 
@@ -136,6 +140,7 @@ impl Faults {
             partition: false,
             restart: false,
             crash: false,
+            rollback: false,
             villains: false,
         }
     }
@@ -149,11 +154,12 @@ impl Faults {
             partition: true,
             restart: true,
             crash: true,
+            rollback: true,
             villains: true,
         }
     }
 
-    fn fields(&mut self) -> [&mut bool; 7] {
+    fn fields(&mut self) -> [&mut bool; 8] {
         [
             &mut self.loss,
             &mut self.duplicate,
@@ -161,6 +167,7 @@ impl Faults {
             &mut self.partition,
             &mut self.restart,
             &mut self.crash,
+            &mut self.rollback,
             &mut self.villains,
         ]
     }

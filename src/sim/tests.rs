@@ -77,6 +77,27 @@ fn worlds_with_everything_order_and_settle() {
 }
 
 #[test]
+fn members_with_an_older_disk_sign_nothing_that_contradicts_them_and_follow() {
+    let mut lapses = 0;
+    for seed in 60..63 {
+        let mut world = warmed(seed);
+        for victim in [1, 1, 2] {
+            let is_second = victim == 2;
+            assert_eq!(world.roll_back(victim), !is_second, "seed {seed}: f is one");
+            world.run_for(1_500_000);
+        }
+        assert_settles(&mut world);
+        let wiped = world.overviews().filter(|at| at.state == "wiped").count();
+        assert!(wiped <= 1, "seed {seed}");
+        lapses += wiped;
+    }
+    assert!(
+        lapses >= 4,
+        "an older disk mostly lacks a vote, not in {lapses} of 6"
+    );
+}
+
+#[test]
 fn committees_of_one_and_of_seven_order_and_settle() {
     for (seed, members) in [(50, 1), (51, 7), (52, 2)] {
         let options = Options {

@@ -19,11 +19,14 @@ impl World {
             return;
         }
         let faults = self.ground.options.faults;
-        let kind = self.dice.below(3);
-        match kind {
+        match self.dice.below(4) {
             0 if faults.partition => self.partition(),
             1 if faults.restart => self.some_down(false),
             2 if faults.crash => self.some_down(true),
+            3 if faults.rollback => {
+                let victim = self.dice.index(self.ground.options.members);
+                self.roll_back(victim);
+            }
             _ => {}
         }
         let after = self.dice.within(20_000, 2_000_000);
