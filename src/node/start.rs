@@ -414,9 +414,13 @@ impl Machinery {
 }
 
 /// Bounds of the progress timeout on a real network.
+///
+/// The first is long, for nothing is measured yet; laps of 10 to 60 ms bring it down to the least
+/// within a few dozen blocks. The least outlasts a disk or a scheduler that stands still for 200 ms,
+/// and leaves the rest of 400 ms for the change itself and the first block of the next leader.
 const PACE: PaceOptions = PaceOptions {
     first: Span::from_ms(2_000),
-    least: Span::from_ms(500),
+    least: Span::from_ms(250),
     most: Span::from_ms(60_000),
 };
 /// How long nothing may move before the others are asked where they stand.
