@@ -6,14 +6,15 @@
 //! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per
 //! (view, height); ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by
 //! one of a higher regency; nothing of a regency below the installed one is signed; the installed
-//! regency never decreases; nothing is signed where promises are forgotten.
+//! regency never decreases; nothing is signed where promises are forgotten, and nothing at all once
+//! the log was found rolled back.
 //! Elsewhere: when to vote (`fsm`), making records durable (the driver).
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ballot, Certificate, Height, Kind, Regency, Seat, View, ViewId, Vote};
+use super::{Ballot, Certificate, Height, Kind, Lapse, Regency, Seat, View, ViewId, Vote};
 use crate::crypto::{Check, Digest, PublicKey, SecretKey, SignBytes, Signature, Tag, Verified};
 use crate::plant::{self, Plant};
 
@@ -145,6 +146,8 @@ pub enum VoterRecord {
     Stopped(StopData, Vec<Certificate>),
     /// What was promised below this height is forgotten: nothing is signed there any more.
     Forgotten(Height),
+    /// The log was rolled back: what it promised is not known, and nothing is signed any more.
+    Lapsed(Lapse),
 }
 
 /// Why the voter signs nothing. Its state is unchanged.
@@ -177,6 +180,9 @@ pub enum Refused {
     /// fault.
     #[error("claims that are not canonical")]
     BadClaims,
+    /// The log was rolled back: what was promised is not known.
+    #[error("the log was rolled back")]
+    Lapsed,
     /// The certificate is not one of WRITEs.
     #[error("an ACCEPT needs a WRITE certificate")]
     NoWriteCertificate,
@@ -193,6 +199,7 @@ pub struct Voter {
     floor: Height,
     heights: BTreeMap<Height, Promise>,
     sealed: BTreeMap<Height, Digest>,
+    lapse: Option<Lapse>,
     stopped: Option<(StopData, Vec<Certificate>)>,
 }
 
@@ -218,6 +225,7 @@ impl Voter {
             heights: BTreeMap::new(),
             sealed: BTreeMap::new(),
             stopped: None,
+            lapse: None,
         })
     }
 
@@ -253,6 +261,23 @@ impl Voter {
         self.sealed.get(&height).copied()
     }
 
+    /// Every header for which it signed PERSIST, by height.
+    pub fn seals(&self) -> impl Iterator<Item = (Height, Digest)> {
+        self.sealed
+            .iter()
+            .map(|(height, digest)| (*height, *digest))
+    }
+
+    /// The lowest height at which promises are remembered.
+    pub fn floor(&self) -> Height {
+        self.floor
+    }
+
+    /// What its log was found to lack; a voter with one signs nothing any more.
+    pub fn lapse(&self) -> Option<Lapse> {
+        self.lapse
+    }
+
     /// The STOP-DATA it signed last, and what proves it.
     pub fn stop_data(&self) -> Option<&(StopData, Vec<Certificate>)> {
         self.stopped.as_ref()
@@ -268,7 +293,7 @@ impl Voter {
                 plant::is(Plant::RegencyForgotten)
             }
             VoterRecord::Proposed(..) | VoterRecord::Persisted(..) => false,
-            VoterRecord::Forgotten(_) => false,
+            VoterRecord::Forgotten(_) | VoterRecord::Lapsed(_) => false,
         };
         if !is_lost {
             self.apply(record);
@@ -305,6 +330,7 @@ impl Voter {
                 self.stopped = Some((data.clone(), proofs.clone()));
             }
             VoterRecord::Forgotten(height) => self.forget_below(*height),
+            VoterRecord::Lapsed(lapse) => self.lapse = Some(*lapse),
         }
     }
 
@@ -340,6 +366,7 @@ impl Voter {
         records.extend(sealed.map(|(height, digest)| VoterRecord::Persisted(*height, *digest)));
         let stopped = self.stopped.clone();
         records.extend(stopped.map(|(data, proofs)| VoterRecord::Stopped(data, proofs)));
+        records.extend(self.lapse.map(VoterRecord::Lapsed));
         records
     }
 
@@ -463,6 +490,9 @@ impl Voter {
         claims: Vec<Claim>,
         proofs: Vec<Certificate>,
     ) -> Result<(Vec<VoterRecord>, StopData), Refused> {
+        if self.lapse.is_some() {
+            return Err(Refused::Lapsed);
+        }
         if let Some((data, _)) = self.stopped.as_ref().filter(|(d, _)| d.regency == regency) {
             return Ok((Vec::new(), data.clone()));
         }
@@ -492,6 +522,9 @@ impl Voter {
     }
 
     fn check_floor(&self, height: Height) -> Result<(), Refused> {
+        if self.lapse.is_some() {
+            return Err(Refused::Lapsed);
+        }
         let floor = self.floor;
         if height < floor {
             return Err(Refused::Forgotten { height, floor });

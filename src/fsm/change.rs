@@ -173,7 +173,9 @@ impl RegencyChange {
     ) -> Outcome<State> {
         let q = context.core.view.sizes().q;
         let wanted = self.stops.wanted_by(q, None, context.now);
-        if wanted > context.core.regency && context.core.seat().is_some() {
+        // STOP-DATA is a promise: none is made before others have said what they hold of ours.
+        let may_promise = context.core.seat().is_some() && context.core.is_cleared();
+        if wanted > context.core.regency && may_promise {
             return Transition(self.install(wanted, context));
         }
         if otherwise.is_some() {

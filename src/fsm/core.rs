@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 
 use super::instance::{Counted, Decided, Instance};
 use super::message::{Message, Payload, Status, Sync};
+use super::recall::Recall;
 use super::{Event, Options, Ordering, Record, Resumed};
+use crate::blocks::evidence::Evidence;
 use crate::committee::{Certificate, Height, Kind, Regency, Seat, View, Vote, Voter, VoterRecord};
 use crate::crypto::{Digest, Verified};
 use crate::machine::{Outbox, Span, Time, To};
@@ -37,8 +39,8 @@ pub(super) struct Core {
     /// Everything up to here is decided.
     pub(super) decided: Height,
     pub(super) instances: BTreeMap<Height, Instance>,
-    /// The highest regency that a seat was heard to vote in.
-    pub(super) rumour: Regency,
+    /// The highest regency that each seat was heard to vote in.
+    pub(super) rumours: BTreeMap<Seat, Regency>,
     /// What the last SYNC bound.
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
@@ -49,6 +51,8 @@ pub(super) struct Core {
     pub(super) slowest: Option<Span>,
     /// Counts what happened, so that a resend timer sees whether anything did.
     pub(super) moves: u64,
+    /// What is held of others' words, and what they still have to say of ours.
+    pub(super) recall: Recall,
 }
 
 /// A machine's hand on the shared state while it takes one input.
@@ -61,9 +65,13 @@ pub(super) struct Scene<'a> {
 impl Core {
     pub(super) fn new(view: View, options: Options, resumed: Resumed) -> Self {
         let regency = resumed.voter.as_ref().map_or(Regency(0), Voter::installed);
+        let certified = resumed.certificate.as_ref();
+        let certified = certified.map_or(Height(0), |base| base.ballot.height);
         let mut core = Self {
             view,
-            voter: resumed.voter,
+            recall: Recall::new(resumed.voter.as_ref(), certified),
+            // A log that was once found rolled back signs nothing any more.
+            voter: resumed.voter.filter(|voter| voter.lapse().is_none()),
             options,
             regency,
             is_synchronised: regency == Regency(0),
@@ -72,7 +80,7 @@ impl Core {
             base: resumed.certificate,
             decided: resumed.applied,
             instances: BTreeMap::new(),
-            rumour: Regency(0),
+            rumours: BTreeMap::new(),
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
             may_vote: false,
@@ -154,7 +162,7 @@ impl Core {
     /// SYNC of our regency, a STOP, or a whole regency.
     pub(super) fn is_unsettled(&self) -> bool {
         let is_changing = !self.is_synchronised || self.asked > self.regency;
-        let is_late = is_changing || self.rumour > self.regency;
+        let is_late = is_changing || self.is_regency_over();
         self.has_open() || self.decided > self.certified() || is_late
     }
 
@@ -166,6 +174,13 @@ impl Core {
             .iter()
             .filter(|(seat, status)| Some(**seat) != self.seat() && status.decided > self.decided);
         ahead.count() > self.view.sizes().f
+    }
+
+    /// Whether f + 1 seats vote above our regency: one of them is correct, and a SYNC was missed
+    /// here.
+    fn is_regency_over(&self) -> bool {
+        let above = self.rumours.values().filter(|heard| **heard > self.regency);
+        above.count() > self.view.sizes().f
     }
 
     /// The digests whose bytes others may still ask us for at `height`: what is proposed, locked,
@@ -568,6 +583,7 @@ impl Scene<'_> {
         if plant::is(Plant::BlindToFaults) {
             return;
         }
-        self.out.emit(Event::Fault(seat, votes));
+        let evidence = votes.map(|votes| Box::new(Evidence::Votes(votes.0, votes.1)));
+        self.out.emit(Event::Fault(seat, evidence));
     }
 }

@@ -18,7 +18,7 @@ use crate::plant::{self, Plant};
 
 /// Payloads kept per height: the leader's, a bound one, and one decided elsewhere. Beyond it the
 /// oldest that nothing refers to is dropped.
-const PAYLOADS_MAX: usize = 6;
+pub const PAYLOADS_MAX: usize = 6;
 
 /// Whether the replica found a payload valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

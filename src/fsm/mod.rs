@@ -15,6 +15,7 @@ mod instance;
 mod message;
 mod normal;
 mod pace;
+mod recall;
 mod regency;
 mod repair;
 mod stops;
@@ -24,13 +25,17 @@ mod view;
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
 use self::core::{Core, Scene};
-pub use self::message::{Heard, Message, MessageError, Payload, Status, Stop, Sync};
+pub use self::instance::PAYLOADS_MAX;
+pub use self::message::{Heard, Held, Message, MessageError, Payload, Recall, Status, Stop, Sync};
 use self::normal::Normal;
 pub use self::pace::PaceOptions;
 use self::regency::RegencyChange;
 use self::view::ViewGeneration;
-use crate::committee::{Certificate, Height, Regency, Seat, View, Vote, Voter, VoterRecord};
-use crate::crypto::Digest;
+use crate::blocks::evidence::Evidence;
+use crate::committee::{
+    Certificate, Height, Lapse, Regency, Seat, StopData, View, Vote, Voter, VoterRecord,
+};
+use crate::crypto::{Digest, Verified};
 use crate::machine::{Input, Machine, Outbox, Span, Time, To};
 
 /// What a timer of the ordering machines guards.
@@ -88,6 +93,8 @@ pub enum Role {
     Checkpointing(bool),
     /// Its state contradicts a certificate: it stops voting.
     Failed,
+    /// Its log was rolled back: it signs nothing any more and goes on following.
+    Wiped,
 }
 
 /// What must be durable.
@@ -116,10 +123,12 @@ pub enum Event {
     Behind(Certificate),
     /// A regency was installed; whether its SYNC was seen.
     Regency(Regency, bool),
-    /// A seat broke a rule, with both votes where it contradicted itself.
-    Fault(Seat, Option<Box<(Vote, Vote)>>),
+    /// A seat broke a rule, with what proves it where anything does.
+    Fault(Seat, Option<Box<Evidence>>),
     /// Two decisions at one height: more than f seats are faulty.
     Split(Height),
+    /// Our log lacks what we signed: it was rolled back, and we sign nothing any more.
+    Lapsed(Lapse),
 }
 
 /// What does not change while a view lasts.
@@ -226,6 +235,11 @@ impl Ordering {
         self.core.decided
     }
 
+    /// Heights of which a proposal or a vote is kept.
+    pub fn open_heights(&self) -> usize {
+        self.core.instances.len()
+    }
+
     /// Heights that are known of and undecided, or decided above a gap.
     pub fn has_open(&self) -> bool {
         self.core.has_open()
@@ -234,6 +248,11 @@ impl Ordering {
     /// The voter signs PERSIST through this door.
     pub fn voter_mut(&mut self) -> Option<&mut Voter> {
         self.core.voter.as_mut()
+    }
+
+    /// Remembers a PERSIST, should its seat ask for it after a start.
+    pub fn note(&mut self, vote: &Verified<Vote>) {
+        self.core.recall.note(vote);
     }
 
     /// Decided payloads that are held, by height.
@@ -298,7 +317,8 @@ impl Ordering {
     fn hear(&mut self, now: Time, from: Seat, heard: Heard, out: &mut Outbox<Self>) {
         // STOP and what follows are heard in every state but these: a leader that stalls can always
         // be replaced.
-        let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed");
+        let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed" | "wiped");
+        self.remember(from, &heard, out);
         match &*heard {
             Message::Stop(stop) if !is_deaf => {
                 self.change(now, &regency::Event::Stop(from, stop.regency), out);
@@ -330,6 +350,64 @@ impl Ordering {
             Message::Fetch(..) | Message::Payload(..) => {
                 self.normal(now, &normal::Event::Heard(from, heard), out);
             }
+            Message::Recall(Recall::Ask(number)) => Scene {
+                core: &mut self.core,
+                now,
+                out,
+            }
+            .answer_recall(from, *number),
+            Message::Recall(Recall::Held(number, held)) => {
+                let verdict = self.core.recalled(from, *number, held);
+                self.on_recalled(now, verdict, out);
+            }
+        }
+    }
+
+    /// Remembers what a seat signed, should it ask for it after a start; what contradicts it is a
+    /// fault.
+    fn remember(&mut self, from: Seat, heard: &Message, out: &mut Outbox<Self>) {
+        match heard {
+            Message::Propose(vote, _) | Message::Vote(vote) => self.core.recall.note(vote),
+            Message::StopData(data, proofs) => {
+                self.watch_claims(data, out);
+                if !sync::is_proved(data, proofs) {
+                    out.emit(Event::Fault(from, None));
+                }
+            }
+            Message::Sync(sync) => {
+                sync.set
+                    .iter()
+                    .for_each(|data| self.watch_claims(data, out));
+                // Whoever passes a SYNC on has found it to hold.
+                if sync::settle(sync, &self.core.view).is_err() {
+                    out.emit(Event::Fault(from, None));
+                }
+            }
+            Message::Stop(_) | Message::Decision(..) | Message::Fetch(..) => {}
+            Message::Payload(..) | Message::Status(_) | Message::Recall(_) => {}
+        }
+    }
+
+    fn watch_claims(&mut self, data: &StopData, out: &mut Outbox<Self>) {
+        if let Some(evidence) = self.core.recall.note_stop_data(data) {
+            out.emit(Event::Fault(data.seat, Some(Box::new(evidence))));
+        }
+    }
+
+    /// What an answer about our own votes leads to.
+    fn on_recalled(&mut self, now: Time, verdict: recall::Verdict, out: &mut Outbox<Self>) {
+        match verdict {
+            recall::Verdict::Same => {}
+            recall::Verdict::Cleared => {
+                self.normal(now, &normal::Event::Settle, out);
+                self.change(now, &regency::Event::Cleared, out);
+            }
+            recall::Verdict::Lapsed(lapse) => {
+                self.core.lapse(lapse, out);
+                out.cancel(Timer::Resend);
+                out.cancel(Timer::Progress(self.core.regency));
+                self.normal(now, &normal::Event::Change(Role::Wiped), out);
+            }
         }
     }
 
@@ -339,6 +417,9 @@ impl Ordering {
                 self.normal(now, &normal::Event::Start, out);
                 self.normal(now, &normal::Event::Recovered, out);
                 self.normal(now, &normal::Event::Settle, out);
+                if let Some(lapse) = self.core.recall.lapse() {
+                    out.emit(Event::Lapsed(lapse)); // Found in an earlier life.
+                }
                 self.change(now, &regency::Event::Resend, out);
             }
             Command::Propose(height, payload) => {
@@ -401,6 +482,7 @@ impl Machine for Ordering {
         }
         match input {
             Input::Message { from, message } => self.hear(now, from, message, out),
+            Input::Timer(_) if self.state() == "wiped" => {} // Guards nothing any more.
             Input::Timer(Timer::Progress(regency)) => {
                 self.change(now, &regency::Event::Timeout(regency), out);
             }

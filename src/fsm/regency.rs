@@ -77,6 +77,8 @@ pub(super) enum Event {
     Progress(u64, Span),
     /// Whether there is work that a leader should order.
     Work(bool),
+    /// We may sign from now on: what was asked for meanwhile counts.
+    Cleared,
     /// What was sent may be lost: the resend timer ran out, or we have just started.
     Resend,
 }
@@ -278,6 +280,7 @@ impl RegencyChange {
                 self.collected.keep(data, proofs);
                 Handled
             }
+            Event::Cleared => self.count(context, None),
             // Paper: every replica recomputes what the set settles and resumes.
             Event::Sync(sync) => self.on_sync(sync.clone(), context),
             Event::Work(has_work) => {

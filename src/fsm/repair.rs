@@ -177,8 +177,9 @@ impl Scene<'_> {
 
     /// A seat votes in a regency above ours: we missed its SYNC, and ask for it.
     pub(super) fn note_regency(&mut self, from: Seat, regency: Regency) {
-        if regency > self.core.regency.max(self.core.rumour) {
-            self.core.rumour = regency;
+        let heard = self.core.rumours.get(&from).copied().unwrap_or_default();
+        if regency > self.core.regency.max(heard) {
+            self.core.rumours.insert(from, regency);
             let question = self.core.status(true);
             self.send_to(from, Message::Status(question));
         }

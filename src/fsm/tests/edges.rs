@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 
 use super::*;
-use crate::committee::StopData;
+use crate::committee::{Lapse, Promised, StopData};
+use crate::fsm::message::Held;
 
 type Walk = BTreeSet<(&'static str, String, &'static str)>;
 
@@ -83,7 +84,7 @@ struct Alone {
 impl Alone {
     /// The leader of regency 1, or that of regency 2.
     fn new(leads: bool) -> Self {
-        let world = World::new(4, 1);
+        let world = cleared(4);
         let turn = if leads { 1 } else { 2 };
         let own = world.view.leader(Regency(turn)).index();
         Self { world, own }
@@ -161,6 +162,14 @@ impl Alone {
             core.heard.insert(seat(other), status);
         }
     }
+}
+
+/// A committee whose members have told each other what they hold.
+fn cleared(n: usize) -> World {
+    let mut world = World::new(n, 1);
+    (0..n * n * 8).for_each(|_| world.step());
+    assert!(world.nodes.iter().all(|node| node.core.is_cleared()));
+    world
 }
 
 fn seat(i: usize) -> Seat {
@@ -270,7 +279,7 @@ fn every_pair_of_the_regency_machine_has_an_outcome_and_its_picture_is_true() {
         restarts(leads);
     }
     // Of seven, f + 1 are fewer than q less one.
-    let world = World::new(7, 1);
+    let world = cleared(7);
     let mut joins = Alone { world, own: 6 };
     for other in joins.others().take(3) {
         joins.tell(&regency::Event::Stop(other, Regency(1)));
@@ -341,7 +350,7 @@ fn restarts(leads: bool) {
     }
 }
 
-const NORMAL_STATES: [&str; 9] = [
+const NORMAL_STATES: [&str; 10] = [
     "initial",
     "recovering",
     "synchronising",
@@ -351,6 +360,7 @@ const NORMAL_STATES: [&str; 9] = [
     "leader",
     "checkpointing",
     "failed",
+    "wiped",
 ];
 
 /// A member in a state of the normal machine.
@@ -372,6 +382,7 @@ fn normal_in(state: &str, leads: bool) -> Ordering {
             Change(Role::Invited),
         ],
         "failed" => &[Change(Role::Failed)],
+        "wiped" => &[Change(Role::Wiped)],
         _ => &[Start, Recovered],
     };
     tells.iter().for_each(|event| tell(&mut node, event));
@@ -393,6 +404,8 @@ fn tell(node: &mut Ordering, event: &normal::Event) {
 
 fn hear_quorum(node: &mut Ordering) {
     for i in 0..4 {
+        let nothing = held_nothing();
+        node.core.recalled(seat(i), 1, &nothing);
         let status = Message::Status(node.core.status(false));
         let heard = Verified::vouch(status);
         tell(node, &normal::Event::Heard(seat(i), heard));
@@ -409,6 +422,7 @@ fn every_pair_of_the_normal_machine_has_an_outcome_and_its_picture_is_true() {
         Role::Checkpointing(true),
         Role::Checkpointing(false),
         Role::Failed,
+        Role::Wiped,
     ];
     let mut events = vec![
         normal::Event::Start,
@@ -430,8 +444,9 @@ fn every_pair_of_the_normal_machine_has_an_outcome_and_its_picture_is_true() {
         // The quorum was heard while nobody led, or the leader changed.
         let mut node = normal_in("synchronising", leads);
         for i in 0..4 {
-            let status = node.core.status(false);
+            let (status, nothing) = (node.core.status(false), held_nothing());
             node.core.heard.insert(seat(i), status);
+            node.core.recalled(seat(i), 1, &nothing);
         }
         tell(&mut node, &normal::Event::Settle);
         let mut node = normal_in(if leads { "leader" } else { "follower" }, leads);
@@ -442,6 +457,7 @@ fn every_pair_of_the_normal_machine_has_an_outcome_and_its_picture_is_true() {
             let mut node = normal_in("synchronising", leads);
             node.core.voter = None;
             tell(&mut node, &wakes);
+            tell(&mut lapsed(), &wakes);
         }
     }
     let names = [
@@ -455,6 +471,28 @@ fn every_pair_of_the_normal_machine_has_an_outcome_and_its_picture_is_true() {
         "change",
     ];
     assert_drawn(include_str!("../normal.rs"), &NORMAL_STATES, &names);
+}
+
+fn held_nothing() -> Held {
+    Held {
+        votes: vec![],
+        stop_data: None,
+    }
+}
+
+/// A member that knows from its log that the log was once rolled back.
+fn lapsed() -> Ordering {
+    let mut world = World::new(4, 1);
+    let promise = Promised::StopData(Regency(1));
+    let lapse = Lapse {
+        holder: Seat(1),
+        promise,
+    };
+    world.logs[0].push(Record::Voter(VoterRecord::Lapsed(lapse)));
+    let mut node = world.boot(0);
+    tell(&mut node, &normal::Event::Start);
+    tell(&mut node, &normal::Event::Recovered);
+    node
 }
 
 fn said(node: &Ordering) -> normal::Event {

@@ -410,6 +410,7 @@ impl Load {
             }
             Event::Fault(seat, votes) => panic!("no one is faulty, yet {seat} {votes:?}"),
             Event::Split(height) => panic!("split at {height}"),
+            Event::Lapsed(lapse) => panic!("no log was cut, yet {lapse:?}"),
             Event::Ordered(_) | Event::Behind(_) => {}
         }
         None
