@@ -1,6 +1,10 @@
 //! A committee of ordering machines in a small world of its own: messages, timers and crashes
 //! without a clock.
 
+pub(super) mod edges;
+mod load;
+mod paces;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
