@@ -1,7 +1,7 @@
 //! The acts of a regency change.
 //!
 //! Source: Bessani et al., Mod-SMaRt, synchronisation phase; each act names its step. In: what a
-//! transition of `regency` asks for. Out: STOP, STOP-DATA, SYNC, the progress timer, the next state.
+//! transition of `regency` asks for. Out: STOP, STOP-DATA, SYNC, the progress timer, the state.
 //! Holds: what is claimed is durable before it leaves; a regency is installed once.
 //! Elsewhere: which event leads to which act (`regency`).
 

@@ -4,8 +4,8 @@
 //! STOP-DATA, SYNC. Out: the same messages, the progress timer, the new leader's bound proposals.
 //! Holds: the installed regency never decreases; nothing is voted between STOP-DATA and SYNC; STOP
 //! promises nothing. Elsewhere: who asks for what (`stops`), the claims (`collect`), what a SYNC
-//! settles (`sync`), how long to wait (`pace`), leaders that are slow on purpose (`guard`), the acts
-//! that the transitions name (`change`).
+//! settles (`sync`), how long to wait (`pace`), slow leaders (`guard`), the acts that the
+//! transitions name (`change`).
 //!
 //! Every pair of state and event has an outcome; those that change the state are:
 //!

@@ -249,33 +249,8 @@ fn every_pair_of_the_regency_machine_has_an_outcome_and_its_picture_is_true() {
         let mut alone = Alone::new(leads);
         slow_leader(&mut alone, true);
         slow_leader(&mut Alone::new(leads), false);
-        // A change under way that has no leader goes on to the next regency.
-        for (state, next) in [
-            ("awaiting", 1),
-            ("awaiting", 2),
-            ("collecting", 1),
-            ("collecting", 2),
-        ] {
-            for claims in [false, true] {
-                let mut alone = Alone::in_state(state, leads);
-                let regency = alone.world.nodes[alone.own].regency().0.0;
-                if regency != next {
-                    continue;
-                }
-                if claims {
-                    alone.others_claim(next + 1);
-                }
-                alone.others_ask_late(next + 1);
-                alone.give_up();
-            }
-        }
-        let mut alone = Alone::in_state("stopping", leads);
-        alone.others_are_ahead();
-        alone.give_up();
-        let mut alone = Alone::in_state("steady", leads);
-        alone.others_are_ahead();
-        alone.give_up();
-        assert_eq!(alone.state(), "steady", "who lags complains of nobody");
+        leaderless(leads);
+        laggards(leads);
         restarts(leads);
     }
     // Of seven, f + 1 are fewer than q less one.
@@ -313,6 +288,40 @@ fn slow_leader(alone: &mut Alone, others_insist: bool) {
         alone.tell(&regency::Event::Progress(100, wait));
     }
     panic!("the guard never complains");
+}
+
+/// A change under way that has no leader goes on to the next regency.
+fn leaderless(leads: bool) {
+    for (state, next) in [
+        ("awaiting", 1),
+        ("awaiting", 2),
+        ("collecting", 1),
+        ("collecting", 2),
+    ] {
+        for claims in [false, true] {
+            let mut alone = Alone::in_state(state, leads);
+            let regency = alone.world.nodes[alone.own].regency().0.0;
+            if regency != next {
+                continue;
+            }
+            if claims {
+                alone.others_claim(next + 1);
+            }
+            alone.others_ask_late(next + 1);
+            alone.give_up();
+        }
+    }
+}
+
+/// Who is behind f + 1 others complains of nobody.
+fn laggards(leads: bool) {
+    let mut alone = Alone::in_state("stopping", leads);
+    alone.others_are_ahead();
+    alone.give_up();
+    let mut alone = Alone::in_state("steady", leads);
+    alone.others_are_ahead();
+    alone.give_up();
+    assert_eq!(alone.state(), "steady", "who lags complains of nobody");
 }
 
 /// A restart in an installed regency goes on where it was.
