@@ -10,6 +10,7 @@ mod bench;
 mod dev;
 mod failure;
 mod keys;
+mod lab;
 mod output;
 mod ports;
 mod processes;
@@ -75,6 +76,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             MemberVerb::Start(args) => start::run(&common, &args),
             MemberVerb::Config(args) => keys::config(&common, &args),
         },
+        Verb::Lab(verb) => lab::run(&common, &verb),
         Verb::Tool(verb) => match verb {
             ToolVerb::Verify(args) => verify::run(&common, &args),
             ToolVerb::Bench(args) => on_runtime(bench::run(&common, &args)),
