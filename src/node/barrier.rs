@@ -19,6 +19,10 @@ use crate::storage::Position;
 /// Groups of records that may be under way to the log at once; more are gathered meanwhile.
 pub(crate) const GROUPS_MAX: usize = 8;
 
+/// Outputs that wait for the log, beyond which the driver takes in nothing from outside: members
+/// and clients wait in their own bounded queues until the log moves again.
+pub(crate) const HELD_MAX: usize = 65_536;
+
 /// Something that left, or became durable, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Leaving {
@@ -142,5 +146,10 @@ impl Barrier {
     /// How much waits.
     pub(crate) fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// Whether so much waits that nothing more is taken in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.held.len() >= HELD_MAX
     }
 }

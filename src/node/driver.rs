@@ -138,7 +138,7 @@ impl<P: Ports> Driver<P> {
             match self.drain(sources)? {
                 Drained::Some => self.finish_turn(),
                 Drained::Nothing => {
-                    let deadline = self.timers.next();
+                    let deadline = self.timers.next().filter(|_| !self.barrier.is_full());
                     let sleep = deadline.map_or(SLEEP_MAX, |at| self.clock.until(at));
                     sources.bell.sleep(sleep.min(SLEEP_MAX));
                 }
@@ -162,6 +162,10 @@ impl<P: Ports> Driver<P> {
                 Err(TryRecvError::Disconnected) => return Ok(Drained::End),
                 Err(TryRecvError::Empty) => {}
             }
+            // The log stalls: what others want waits in their bounded queues until it moves.
+            if self.barrier.is_full() {
+                return Ok(Drained::of(count));
+            }
             match sources.inbox.try_recv() {
                 Ok(inputs) => {
                     count += inputs.len();
@@ -175,10 +179,7 @@ impl<P: Ports> Driver<P> {
             count += 1;
             self.handle(Input::Timer(timer));
         }
-        Ok(match count {
-            0 => Drained::Nothing,
-            _ => Drained::Some,
-        })
+        Ok(Drained::of(count))
     }
 
     fn take(&mut self, told: Internal) -> Result<bool, LogError> {
@@ -275,6 +276,15 @@ enum Drained {
     Some,
     Nothing,
     End,
+}
+
+impl Drained {
+    fn of(count: usize) -> Self {
+        match count {
+            0 => Drained::Nothing,
+            _ => Drained::Some,
+        }
+    }
 }
 
 /// Hands `wanted` to a bounded queue; drops it when that is full, for members ask again.

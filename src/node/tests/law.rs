@@ -9,7 +9,7 @@ use crate::committee::{Height, MemberId};
 use crate::consortium::{Event, Message, Record};
 use crate::crypto::Digest;
 use crate::machine::{Span, Time, To};
-use crate::node::barrier::{Barrier, GROUPS_MAX, Leaving};
+use crate::node::barrier::{Barrier, GROUPS_MAX, HELD_MAX, Leaving};
 use crate::node::records::{self, Name};
 use crate::node::timers::Timers;
 use crate::storage::Position;
@@ -106,6 +106,21 @@ fn records_gather_while_as_many_groups_as_allowed_are_under_way() {
     barrier.durable(1, vec![at(1)], &mut out);
     let gathered = barrier.take_group().expect("there is room again");
     assert_eq!(gathered.records.len(), 2);
+}
+
+#[test]
+fn a_log_that_stalls_fills_the_barrier_up_to_its_bound_and_one_sync_empties_it() {
+    let (mut barrier, mut out) = (Barrier::new(), Vec::new());
+    barrier.save(record("a"));
+    for height in 2..=HELD_MAX as u64 {
+        assert!(!barrier.is_full());
+        barrier.send(vote(height).0, vote(height).1, &mut out);
+    }
+    assert!(barrier.is_full());
+    let group = barrier.take_group().expect("a record waits");
+    barrier.durable(group.number, vec![at(1)], &mut out);
+    assert!(!barrier.is_full());
+    assert_eq!(out.len(), HELD_MAX);
 }
 
 #[test]
