@@ -8,8 +8,7 @@
 //! Elsewhere: how many seats (`risk`), where the seed comes from and who may be drawn
 //! (`fsm::view`).
 
-use super::ring::positions;
-use super::{MemberId, SEATS_MAX};
+use super::{MemberId, SEATS_MAX, positions};
 use crate::crypto::Digest;
 
 /// Members on a list, at most.

@@ -21,7 +21,7 @@ pub use ballot::{Ballot, Kind, Vote};
 pub use certificate::{Certificate, CertificateError, SeatSet};
 pub use draw::{Candidate, Candidates, DrawError, MEMBERS_MAX, POSITIONS_MAX, WEIGHT_MAX};
 pub use ids::{Height, MemberId, Regency, Seat, ViewId};
-pub use ring::{position, ring_order};
+pub use ring::{position, positions, ring_order};
 pub use risk::{Chance, EVERYONE_BELOW, Odds, Risk, RiskError, Sample};
 pub use sizes::Sizes;
 pub use view::{KeyProof, SEATS_MAX, SeatKey, View, ViewError};

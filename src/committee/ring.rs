@@ -16,7 +16,7 @@ pub fn position(seed: &Digest, ring: u32, member: &MemberId) -> Digest {
 /// The virtual positions of `member` on `ring` under `seed`; [`position`] is the first.
 ///
 /// Never ends; a member of weight w has the first w of them.
-pub(super) fn positions(
+pub fn positions(
     seed: &Digest,
     ring: u32,
     member: &MemberId,

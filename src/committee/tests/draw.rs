@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use super::super::ring::positions;
 use super::*;
 
 /// Draws of one experiment.
@@ -123,7 +122,7 @@ fn weights_are_respected_and_weight_0_never_sits() {
 }
 
 #[test]
-#[ignore = "a minute: 100,000 draws of 28 out of 100"]
+#[ignore = "minutes: 100,000 draws of 28 out of 100"]
 fn members_of_a_large_list_sit_equally_often() {
     let (members, seats) = (100, 28);
     let candidates = candidates(&vec![1; members]);
@@ -245,19 +244,6 @@ proptest! {
             prop_assert_eq!(distinct.len(), committee.len());
         }
     }
-}
-
-#[test]
-fn virtual_positions_are_the_extended_output_of_the_first() {
-    let mut blake3 = blake3::Hasher::new_derive_key("consortium 1 ring");
-    blake3.update(seed(1).as_bytes());
-    blake3.update(&[7, 0, 0, 0]);
-    blake3.update(member(2).0.as_bytes());
-    let mut output = [[0; 32]; 3];
-    blake3.finalize_xof().fill(output.as_flattened_mut());
-    let found: Vec<_> = positions(&seed(1), 7, &member(2)).take(3).collect();
-    assert_eq!(found, output.map(Digest));
-    assert_eq!(found[0], position(&seed(1), 7, &member(2)));
 }
 
 #[test]
