@@ -12,20 +12,27 @@ use super::args::{Common, SimulateArgs};
 use super::failure::Failure;
 use super::output::{Meter, Output, pairs};
 use crate::plant::Plant;
-use crate::sim::{self, Faults, Options, Report, Summary, Violation};
+use crate::sim::{self, Faults, Options, Report, Summary, TwinsReport, VillainKind, Violation};
 
 pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
     if args.shrink {
         let next = "replay the seed with fewer --steps until it passes";
         return Err(Failure::not_yet("simulate --shrink", next));
     }
+    if args.twins {
+        return twins(common, args.rounds);
+    }
     let faults = args.faults.as_deref().map(str::parse::<Faults>).transpose();
     let faults = faults.map_err(|error| Failure::usage(error, "consortium simulate --help"))?;
+    let villain = args.villain.as_deref().map(str::parse::<VillainKind>);
+    let villain = villain.transpose();
+    let villain = villain.map_err(|error| Failure::usage(error, "consortium simulate --help"))?;
     let options = Options {
         seed: args.seed.unwrap_or(args.first),
         members: usize::from(args.members),
         steps: args.steps,
         faults: faults.unwrap_or(Options::default().faults),
+        villain,
         plant: plant(args)?,
     };
     if options.members == 0 || options.members > 100 {
@@ -78,6 +85,19 @@ fn many(common: &Common, options: &Options, count: u64) -> Result<ExitCode, Fail
     judge(&summary.violations)
 }
 
+fn twins(common: &Common, rounds: u32) -> Result<ExitCode, Failure> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let report = sim::run_twins(rounds, threads);
+    Output::new(common).document(&report, twins_table)?;
+    match report.violations.first() {
+        None => Ok(ExitCode::SUCCESS),
+        Some(first) => {
+            let replay = format!("consortium simulate --twins --rounds {rounds}");
+            Err(Failure::violation(first, replay))
+        }
+    }
+}
+
 fn judge(violations: &[Violation]) -> Result<ExitCode, Failure> {
     match violations.first() {
         None => Ok(ExitCode::SUCCESS),
@@ -111,5 +131,14 @@ fn summary_table(summary: &Summary) -> String {
             format!("{:.2} s on {} cores", summary.wall_seconds, summary.cores),
         ),
         ("violations", summary.violations.len().to_string()),
+    ])
+}
+
+fn twins_table(report: &TwinsReport) -> String {
+    pairs(&[
+        ("scenarios", report.scenarios.to_string()),
+        ("rounds", report.rounds.to_string()),
+        ("wall", format!("{:.1} s", report.wall_seconds)),
+        ("violations", report.violations.len().to_string()),
     ])
 }

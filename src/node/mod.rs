@@ -27,6 +27,7 @@ mod records;
 mod recovery;
 mod reply;
 mod scribe;
+pub mod selftest;
 mod show;
 mod start;
 mod threads;
@@ -35,7 +36,7 @@ mod timers;
 mod verify;
 mod watch;
 
-pub use self::config::{Config, Neighbours, Observer, Resources};
+pub use self::config::{Config, Neighbours, Observer, Resources, Timing};
 pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
 pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};

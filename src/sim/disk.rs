@@ -58,7 +58,7 @@ impl Disk {
                     self.batches.insert(Digest::of(Domain::Batch, bytes), index);
                 }
                 Record::Voter(..) | Record::Payload(..) => {}
-                Record::Decision(_) | Record::Engine(..) => {}
+                Record::Decision(_) | Record::Engine(..) | Record::Fault(_) => {}
             }
         }
         self.durable = self.durable.max(upto);
@@ -79,6 +79,7 @@ impl Disk {
         let mut blocks: Vec<&Block> = Vec::new();
         let mut certificate: Option<Certificate> = None;
         let mut journal = Vec::new();
+        let mut faults = Vec::new();
         let mut voter = root.secret.clone().and_then(|s| Voter::new(root.view, s));
         for record in &self.records {
             match record {
@@ -92,6 +93,7 @@ impl Disk {
                 Record::Certificate(c) => certificate = Some(c.clone()),
                 Record::Payload(..) | Record::Decision(_) => {}
                 Record::Engine(_, bytes) => journal.push(bytes.clone()),
+                Record::Fault(fault) => faults.push(fault.clone()),
             }
         }
         let certified = certificate.as_ref().map_or(Height(0), |c| c.ballot.height);
@@ -113,6 +115,7 @@ impl Disk {
             payloads: self.payloads(certified),
             decisions: self.decisions(certified),
             journal,
+            faults,
             batches: order
                 .iter()
                 .filter_map(|digest| batches.remove(digest))

@@ -3,11 +3,14 @@
 //! Source: `machine.rs`. In: inputs. Out: what leaves, in order. Holds: nothing but bulk leaves
 //! behind a
 //! save that is not durable; a timer that was armed again or cancelled never fires.
-//! Elsewhere: where it goes (`world`), the same law with threads (`node`).
+//! Elsewhere: where it goes (`life`), the same law with threads (`node`).
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
 use super::disk::Disk;
+use super::villain::Villain;
 use crate::application::Application;
 use crate::committee::MemberId;
 use crate::consortium::{Consortium, Event, Lane, Message, Timer};
@@ -23,6 +26,12 @@ pub(super) enum Leaving {
     Emit(Event),
     /// A timer runs out after a span, with the number that must still be its own then.
     Arm(Timer, Span, u64),
+    /// A villain's: bytes that no correct member sends.
+    Bytes(To<MemberId>, Lane, Bytes),
+    /// A villain's: it leaves after a span.
+    Later(Span, Box<Leaving>),
+    /// A villain's: it is woken with a number after a span.
+    Wake(Span, u64),
 }
 
 /// What runs while a member is up.
@@ -45,6 +54,8 @@ pub(super) struct Member {
     /// Its consensus key; none without a seat.
     pub(super) secret: Option<SecretKey>,
     pub(super) disk: Disk,
+    /// What makes it faulty; correct members have none.
+    pub(super) villain: Option<Box<dyn Villain>>,
     /// None while it is down.
     pub(super) running: Option<Running>,
     /// How often it was started; what belongs to an earlier life is dropped.

@@ -8,14 +8,20 @@
 //! event
 //! proves it. Elsewhere: the machines (`consortium`), real processes (`node`).
 
+mod audit;
 mod clients;
 mod dice;
 mod disk;
+mod life;
 mod member;
 mod net;
 mod oracle;
+mod post;
+mod queue;
 mod setting;
 mod trouble;
+mod twins;
+mod villain;
 mod world;
 
 #[cfg(test)]
@@ -30,6 +36,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub use self::twins::{TWINS_ROUNDS_MAX, TwinsReport, run_twins};
+pub use self::villain::{UnknownVillain, VillainKind};
 use self::world::World;
 use crate::plant::{self, Plant};
 
@@ -44,6 +52,8 @@ pub struct Options {
     pub steps: u64,
     /// What may go wrong.
     pub faults: Faults,
+    /// One member is a villain of this kind, whatever the seed would draw.
+    pub villain: Option<VillainKind>,
     /// Test only: the bug that its machines have; only with the feature `plants`.
     pub plant: Option<Plant>,
 }
@@ -56,12 +66,16 @@ impl Options {
             members,
             steps,
             faults,
+            villain,
             plant,
         } = self;
         let mut replay = format!(
             "consortium simulate --seed {seed} --members {members} --steps {steps} \
              --faults {faults}"
         );
+        if let Some(villain) = villain {
+            replay += &format!(" --villain {villain}");
+        }
         if let Some(plant) = plant {
             replay += &format!(" --plant {}", plant.name());
         }
@@ -76,6 +90,7 @@ impl Default for Options {
             members: 4,
             steps: 20_000,
             faults: Faults::all(),
+            villain: None,
             plant: None,
         }
     }
@@ -96,16 +111,19 @@ pub struct Faults {
     pub restart: bool,
     /// Members lose power: what is not durable is gone.
     pub crash: bool,
+    /// At most f members do wrong on purpose, each in a way of its own.
+    pub villains: bool,
 }
 
 /// Names of faults, in the order of [`Faults`].
-const FAULT_NAMES: [&str; 6] = [
+const FAULT_NAMES: [&str; 7] = [
     "loss",
     "duplicate",
     "reorder",
     "partition",
     "restart",
     "crash",
+    "villains",
 ];
 
 impl Faults {
@@ -118,6 +136,7 @@ impl Faults {
             partition: false,
             restart: false,
             crash: false,
+            villains: false,
         }
     }
 
@@ -130,10 +149,11 @@ impl Faults {
             partition: true,
             restart: true,
             crash: true,
+            villains: true,
         }
     }
 
-    fn fields(&mut self) -> [&mut bool; 6] {
+    fn fields(&mut self) -> [&mut bool; 7] {
         [
             &mut self.loss,
             &mut self.duplicate,
@@ -141,6 +161,7 @@ impl Faults {
             &mut self.partition,
             &mut self.restart,
             &mut self.crash,
+            &mut self.villains,
         ]
     }
 }

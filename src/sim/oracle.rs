@@ -36,6 +36,8 @@ pub(super) struct Oracle {
     view: View,
     verifier: Verifier,
     parameters: Parameters,
+    /// Which members are villains: of them nothing is believed and nothing expected.
+    faulty: Vec<bool>,
     /// Blocks from height 1 on.
     chain: Vec<Canonical>,
     /// Everything that ever executed.
@@ -59,9 +61,11 @@ impl Oracle {
         view: View,
         verifier: Verifier,
         parameters: Parameters,
-        members: usize,
+        faulty: Vec<bool>,
     ) -> Self {
+        let members = faulty.len();
         Self {
+            faulty,
             view,
             verifier,
             parameters,
@@ -82,6 +86,10 @@ impl Oracle {
         Height(self.chain.len() as u64)
     }
 
+    pub(super) fn is_faulty(&self, member: usize) -> bool {
+        self.faulty[member]
+    }
+
     pub(super) fn is_answered(&self, name: &Name) -> bool {
         self.answered.contains_key(name)
     }
@@ -94,6 +102,9 @@ impl Oracle {
 
     /// A member starts, with the blocks of its log: some may be news to all of us.
     pub(super) fn started(&mut self, member: usize, blocks: &[Applied]) {
+        if self.faulty[member] {
+            return;
+        }
         self.applied[member] = Height(0);
         blocks.iter().for_each(|block| self.applied(member, block));
         if self.applied[member] < self.kept[member] {
@@ -108,6 +119,9 @@ impl Oracle {
 
     /// A member applied a block.
     pub(super) fn applied(&mut self, member: usize, applied: &Applied) {
+        if self.faulty[member] {
+            return;
+        }
         let height = applied.block.header.height;
         if height != self.applied[member].next() {
             let last = self.applied[member];
@@ -206,6 +220,9 @@ impl Oracle {
 
     /// A member says that a height is ordered.
     pub(super) fn ordered(&mut self, member: usize, height: Height, names: Vec<Name>) {
+        if self.faulty[member] {
+            return;
+        }
         let known = self.block(height).map(|block| &block.names);
         let told = known.or_else(|| self.ordered.get(&height));
         match told {
@@ -220,6 +237,9 @@ impl Oracle {
 
     /// A member holds a block certificate.
     pub(super) fn certified(&mut self, member: usize, certificate: &Certificate) {
+        if self.faulty[member] {
+            return;
+        }
         let ballot = certificate.ballot;
         let height = ballot.height;
         if certificate

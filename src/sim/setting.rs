@@ -5,11 +5,14 @@
 //! genesis document, members, figures. Holds: one seed in ten uses real keys. Elsewhere: what then
 //! happens (`world`).
 
+use std::collections::BTreeMap;
+
 use super::Options;
 use super::dice::Dice;
 use super::disk::Disk;
 use super::member::Member;
 use super::net::Weather;
+use super::villain::{self, VillainKind};
 use crate::blocks::{Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
 use crate::committee::{KeyProof, MemberId, View, ViewId};
 use crate::crypto::{Digest, Domain, SecretKey, Verifier};
@@ -20,7 +23,11 @@ pub(super) struct Setting {
     seed: u64,
     /// The secret of simulated signatures; none where keys are real.
     world: Option<Digest>,
+    /// Whether frames are encoded, checked and decoded as in `node`, under real keys.
+    pub(super) is_complete: bool,
     pub(super) weather: Weather,
+    /// Who does wrong, and how.
+    villains: BTreeMap<usize, VillainKind>,
     /// Members without a seat.
     observers: usize,
     founders: usize,
@@ -38,6 +45,7 @@ impl Setting {
     pub(super) fn draw(options: &Options) -> Self {
         let mut dice = Dice::new(options.seed, 1);
         let faults = &options.faults;
+        let is_complete = options.seed % 10 == 9;
         let world = Digest::of(Domain::Audit, &options.seed.to_le_bytes());
         let delay_us = [200, 2_000, 20_000, 80_000][dice.index(4)];
         // A strength of its own for each seed, and often none.
@@ -57,8 +65,10 @@ impl Setting {
         };
         Self {
             seed: options.seed,
-            world: (options.seed % 10 != 9).then_some(world),
+            world: (!is_complete).then_some(world),
+            is_complete,
             weather,
+            villains: villain::draw(options),
             observers: dice.index(2),
             founders: options.members,
             sync_us: [100, 1_000, 10_000][dice.index(3)],
@@ -127,6 +137,7 @@ impl Setting {
             identity: self.secret(0, n),
             secret: (n < self.founders).then(|| self.secret(1, n)),
             disk: Disk::default(),
+            villain: (self.villains.get(&n)).map(|kind| villain::cast(*kind, self.seed, n)),
             running: None,
             life: 0,
             skew_us: dice.below(2_000_000),

@@ -5,7 +5,8 @@
 //! the end. Holds: what goes wrong ends: every cut is mended and every member comes back.
 //! Elsewhere: what weather does to single frames (`net`), what a crash does to a log (`disk`).
 
-use super::world::{Happening, World};
+use super::queue::Happening;
+use super::world::World;
 use crate::committee::MemberId;
 
 /// How long a fault lasts, in microseconds, at most.

@@ -1,0 +1,281 @@
+//! The life of a member in the world: start, input, what leaves, stop.
+//!
+//! Source: `machine.rs` and its law. In: inputs. Out: frames, timers and events, carried out.
+//! Holds: all that leaves a villain passes through its hands; a correct member is never accused.
+//! Elsewhere: the law at one member (`member`), frames (`post`), what goes wrong (`trouble`).
+
+use super::audit::brief;
+use super::disk::{self, Recovered, Root};
+use super::member::{Leaving, Running};
+use super::queue::Happening;
+use super::villain::{Stage, Villain};
+use super::world::World;
+use crate::application::Registry;
+use crate::consortium::serve;
+use crate::consortium::{
+    Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions,
+};
+use crate::crypto::{Digest, Domain};
+use crate::fsm::PaceOptions;
+use crate::machine::{Input, Span, Time, To};
+use crate::plant::{self, Plant};
+
+/// Outputs that may wait behind one barrier.
+const WAITING_MAX: usize = 100_000;
+
+impl World {
+    /// A member starts from its disk.
+    pub(super) fn start(&mut self, index: usize) {
+        if self.members[index].running.is_some() {
+            return;
+        }
+        let ground = &self.ground;
+        let member = &mut self.members[index];
+        let registry = Registry::standard().expect("our own applications have distinct names");
+        let plugin = registry.get(&ground.genesis.parameters.application);
+        let app = (plugin.expect("the world's application is registered").make)();
+        let root = Root {
+            genesis: &ground.genesis,
+            view: &ground.view,
+            me: member.id,
+            secret: member.secret.clone(),
+        };
+        let recovered = member.disk.recover(&root, app);
+        let Recovered {
+            restored,
+            app,
+            applied,
+        } = recovered;
+        let height = restored.ledger.height();
+        let options = ReplicaOptions {
+            me: member.id,
+            genesis: ground.genesis.clone(),
+            verifier: ground.verifier,
+            identity: member.identity.clone(),
+            overlay: "full-gossip".into(),
+            seed: Digest::of(Domain::Audit, member.id.0.as_bytes()).0,
+            first_counter: (self.now / 1_000) << 20,
+            pace: PaceOptions {
+                first: Span(ground.setting.timeout_us),
+                least: Span(ground.setting.timeout_us / 4),
+                most: Span::from_ms(30_000),
+            },
+            resend: Span(ground.setting.resend_us),
+        };
+        let now = Time(self.now + member.skew_us);
+        let replica = Consortium::new(options, restored, now).expect("founders make a view");
+        member.running = Some(Running::new(replica, app));
+        member.life += 1;
+        self.oracle.started(index, &applied);
+        self.note(1, index, [height.0]);
+        self.input(index, Input::Command(Command::Start));
+        for other in (0..self.members.len()).filter(|other| *other != index) {
+            let after = self.dice.delay(2_000);
+            self.later(after, Happening::Link(index, other, true));
+        }
+    }
+
+    /// A link comes or goes: both ends are told, where they are up.
+    pub(super) fn link(&mut self, one: usize, other: usize, is_up: bool) {
+        let stands = self.net.is_up(one, other) && self.net.is_up(other, one);
+        let both = self.members[one].running.is_some() && self.members[other].running.is_some();
+        if is_up && !(stands && both) {
+            return;
+        }
+        for (at, peer) in [(one, other), (other, one)] {
+            let peer = self.members[peer].id;
+            let command = if is_up {
+                Command::Connected(peer)
+            } else {
+                Command::Disconnected(peer)
+            };
+            self.input(at, Input::Command(command));
+        }
+    }
+
+    /// Hands one input to a member that is up and carries out what leaves.
+    pub(super) fn input(&mut self, index: usize, input: Input<Consortium>) {
+        if self.members[index].running.is_none() {
+            return;
+        }
+        self.as_villain(index, |villain, stage| villain.hear(stage, &input));
+        let now = Time(self.now + self.members[index].skew_us);
+        let mut leaving = Vec::new();
+        let member = &mut self.members[index];
+        let Some(running) = &mut member.running else {
+            return;
+        };
+        running.handle(now, input, &mut member.disk, &mut leaving);
+        member.waited_most = member.waited_most.max(running.waits());
+        let most = Burden::most(&self.ground.genesis.parameters);
+        if let Some(part) = running.replica.burden().excess(&most) {
+            let what = format!("member {index} keeps too many {part}");
+            self.oracle.breaks("bound", what);
+        }
+        self.sync(index);
+        self.leave(index, leaving);
+    }
+
+    /// Something leaves a member: of a villain what it makes of it.
+    fn leave(&mut self, index: usize, leaving: Vec<Leaving>) {
+        if self.members[index].villain.is_none() {
+            return self.carry_out(index, leaving);
+        }
+        self.as_villain(index, |villain, stage| villain.twist(stage, leaving));
+    }
+
+    /// Lets the villain that a member is do something, and carries that out.
+    fn as_villain(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut dyn Villain, &Stage<'_>) -> Vec<Leaving>,
+    ) {
+        let member = &mut self.members[index];
+        let Some(villain) = &mut member.villain else {
+            return;
+        };
+        let stage = Stage {
+            me: member.id,
+            view: &self.ground.view,
+            secret: member.secret.as_ref(),
+        };
+        let leaving = act(&mut **villain, &stage);
+        self.carry_out(index, leaving);
+    }
+
+    /// What a villain held back leaves.
+    pub(super) fn leave_late(&mut self, index: usize, life: u64, what: Leaving) {
+        if self.alive(index, life).is_some() {
+            self.carry_out(index, vec![what]);
+        }
+    }
+
+    /// A villain is woken.
+    pub(super) fn wake(&mut self, index: usize, life: u64, number: u64) {
+        if self.alive(index, life).is_some() {
+            self.as_villain(index, |villain, stage| villain.wake(stage, number));
+        }
+    }
+
+    /// Begins a sync where something is written and none is under way.
+    fn sync(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        let Some(running) = member.running.as_mut().filter(|running| !running.syncs) else {
+            return;
+        };
+        let (written, life) = (member.disk.written(), member.life);
+        if written > member.disk.durable() {
+            running.syncs = true;
+            let after = self.dice.delay(self.ground.setting.sync_us);
+            self.later(after, Happening::Synced(index, life, written));
+        }
+    }
+
+    pub(super) fn synced(&mut self, index: usize, life: u64, upto: usize) {
+        if self.alive(index, life).is_none() {
+            return;
+        }
+        self.note(2, index, [upto as u64]);
+        let member = &mut self.members[index];
+        member.disk.synced(upto);
+        let mut leaving = Vec::new();
+        if let Some(running) = &mut member.running {
+            running.syncs = false;
+            running.release(&member.disk, &mut leaving);
+            if running.waits() > WAITING_MAX {
+                self.oracle
+                    .breaks("bound", format!("member {index} holds too much back"));
+            }
+        }
+        self.sync(index);
+        self.leave(index, leaving);
+    }
+
+    fn carry_out(&mut self, index: usize, leaving: Vec<Leaving>) {
+        let life = self.members[index].life;
+        for what in leaving {
+            match what {
+                Leaving::Send(to, message) => self.send(index, to, message),
+                Leaving::Bytes(to, lane, bytes) => self.send_bytes(index, to, lane, bytes),
+                Leaving::Emit(event) => self.on_event(index, event),
+                Leaving::Arm(timer, after, number) => {
+                    self.later(after.0, Happening::Timer(index, life, timer, number));
+                }
+                Leaving::Later(after, what) => {
+                    self.later(after.0, Happening::Leave(index, life, *what));
+                }
+                Leaving::Wake(after, number) => {
+                    self.later(after.0, Happening::Wake(index, life, number));
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, index: usize, event: Event) {
+        match event {
+            Event::Execute(block) => self.execute(index, &block),
+            Event::Submitted(group, result) => {
+                let life = self.members[index].life;
+                self.note(5, index, [brief(&group)]);
+                self.clients.told(&group, result.is_ok(), index, life);
+            }
+            Event::Ordered(height, names) => self.oracle.ordered(index, height, names),
+            Event::Applied(applied) => {
+                self.note(6, index, [brief(&applied.digest)]);
+                self.oracle.applied(index, &applied);
+            }
+            Event::Certified(certificate) => {
+                self.note(7, index, [brief(&certificate.ballot.digest)]);
+                self.oracle.certified(index, &certificate);
+            }
+            Event::Serve(member, wanted) => {
+                let answers = serve::answer(&self.members[index].disk, &wanted);
+                let answers = answers.into_iter();
+                let leaving = answers.map(|answer| Leaving::Send(To::One(member), answer));
+                self.leave(index, leaving.collect());
+            }
+            Event::Changed(change) => self.on_change(index, change),
+        }
+    }
+
+    fn on_change(&mut self, index: usize, change: Change) {
+        match change {
+            Change::State(_) | Change::Reached(..) => {}
+            Change::Regency(regency, _) => {
+                self.counts.regencies = self.counts.regencies.max(regency);
+            }
+            Change::Fault(_) if self.oracle.is_faulty(index) => {}
+            Change::Fault(fault) => match self.ground.by_id.get(&fault.who) {
+                Some(who) if self.oracle.is_faulty(*who) => self.count("accusations"),
+                who => {
+                    let what = format!("member {index} accuses {who:?} of {:?}", fault.kind);
+                    self.oracle.breaks("faultless", what);
+                }
+            },
+            Change::Lapsed(..) | Change::Halted { .. } if self.oracle.is_faulty(index) => {}
+            Change::Lapsed(_, promise) => {
+                self.oracle
+                    .breaks("memory", format!("member {index} does not know {promise}"));
+            }
+            Change::Halted { height, .. } => {
+                self.oracle
+                    .breaks("agreement", format!("member {index} halts at {height}"));
+            }
+        }
+    }
+
+    fn execute(&mut self, index: usize, block: &Execute) {
+        let planted = plant::is(Plant::OwnResults) && index == 1 && block.height.0 > 20;
+        let member = &mut self.members[index];
+        let life = member.life;
+        let Some(running) = &mut member.running else {
+            return;
+        };
+        let mut execution = disk::run(&mut *running.app, block);
+        if let Some(outcome) = execution.outcomes.first_mut().filter(|_| planted) {
+            outcome.code ^= 1;
+        }
+        let after = self.dice.delay(self.ground.setting.execute_us);
+        self.later(after, Happening::Executed(index, life, execution));
+    }
+}

@@ -1,0 +1,167 @@
+//! The post: what members say to each other on its way.
+//!
+//! Source: the links (`net`). In: messages that leave. Out: what their receivers hear.
+//! Holds: what is heard passed the same checks as in `node`, once for all receivers; worlds that
+//! take the complete path carry encoded frames, the others the messages themselves.
+//! Elsewhere: when a frame arrives (`net`), who sends (`life`).
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::audit::brief;
+use super::queue::Happening;
+use super::world::World;
+use crate::committee::{MemberId, Vote};
+use crate::consortium::{Ears, HearError, Heard, Lane, Message};
+use crate::fsm;
+use crate::machine::{Input, To};
+
+/// Bytes that a message of the votes' lane is taken to have beside its payload.
+const VOTE_BYTES: usize = 200;
+
+/// A frame on its way.
+pub(super) struct Frame {
+    from: usize,
+    content: Content,
+    length: usize,
+    /// What it says: every receiver has the same ears, so it is heard once.
+    heard: OnceCell<Result<Heard, HearError>>,
+}
+
+/// What a frame is made of.
+enum Content {
+    Bytes(Bytes),
+    Message(Message),
+}
+
+impl Frame {
+    fn hear(&self, ears: &Ears, from: &MemberId) -> &Result<Heard, HearError> {
+        self.heard.get_or_init(|| match &self.content {
+            Content::Bytes(bytes) => ears.hear(from, bytes),
+            Content::Message(message) => ears.hear_message(from, message.clone()),
+        })
+    }
+}
+
+impl World {
+    /// A member sends a message.
+    pub(super) fn send(&mut self, from: usize, to: To<MemberId>, message: Message) {
+        let (lane, length) = (message.lane(), length(&message));
+        self.note(3, from, summary(&message));
+        let content = if self.ground.setting.is_complete {
+            Content::Bytes(message.to_bytes())
+        } else {
+            Content::Message(message)
+        };
+        self.post(from, to, lane, length, content);
+    }
+
+    /// A villain sends bytes.
+    pub(super) fn send_bytes(&mut self, from: usize, to: To<MemberId>, lane: Lane, bytes: Bytes) {
+        let length = bytes.len();
+        self.note(8, from, [length as u64, 0]);
+        self.post(from, to, lane, length, Content::Bytes(bytes));
+    }
+
+    fn post(&mut self, from: usize, to: To<MemberId>, lane: Lane, length: usize, content: Content) {
+        let heard = OnceCell::new();
+        let frame = Frame {
+            from,
+            content,
+            length,
+            heard,
+        };
+        let frame = Rc::new(frame);
+        let receivers = match to {
+            To::One(member) => match self.ground.by_id.get(&member) {
+                Some(one) => *one..*one + 1,
+                None => return,
+            },
+            To::Committee => 0..self.ground.options.members,
+            To::Members => 0..self.members.len(),
+        };
+        for receiver in receivers.filter(|receiver| *receiver != from) {
+            let copies = self.net.send(self.now, (from, receiver), lane, length);
+            let life = self.members[receiver].life;
+            for at in copies.into_iter().flatten() {
+                let frame = Rc::clone(&frame);
+                self.later(at - self.now, Happening::Frame(receiver, life, frame));
+            }
+        }
+    }
+
+    /// A frame arrives; what only a villain sends is dropped, as `node` drops it.
+    pub(super) fn arrive(&mut self, to: usize, life: u64, frame: &Frame) {
+        if self.alive(to, life).is_none() {
+            return;
+        }
+        let sender = frame.from;
+        let from = self.members[sender].id;
+        match frame.hear(&self.ground.ears, &from) {
+            Ok(message) => {
+                let message = message.clone();
+                self.note(4, to, [sender as u64, frame.length as u64]);
+                self.input(to, Input::Message { from, message });
+            }
+            Err(_) if self.oracle.is_faulty(sender) => self.count("refused frames"),
+            Err(error) => {
+                let what = format!("member {sender} says: {error}");
+                self.oracle.breaks("faultless", what);
+            }
+        }
+    }
+}
+
+/// Bytes that a link takes a message to have; near enough for bandwidth.
+fn length(message: &Message) -> usize {
+    let bytes = match message {
+        Message::Batch(bytes) | Message::Overlay(bytes) | Message::Engine(bytes) => bytes.len(),
+        Message::Extent(extent) => extent.blocks.len() * 2 * VOTE_BYTES,
+        Message::Order(order) => match order {
+            fsm::Message::Propose(_, payload)
+            | fsm::Message::Decision(_, payload)
+            | fsm::Message::Payload(_, payload) => payload.bytes.len(),
+            fsm::Message::StopData(_, proofs) => proofs.len() * VOTE_BYTES,
+            fsm::Message::Sync(sync) => (sync.set.len() + sync.proofs.len()) * VOTE_BYTES,
+            fsm::Message::Vote(_) | fsm::Message::Stop(_) | fsm::Message::Fetch(..) => 0,
+            fsm::Message::Recall(fsm::Recall::Held(_, held)) => held.votes.len() * VOTE_BYTES,
+            fsm::Message::Recall(fsm::Recall::Ask(_)) | fsm::Message::Status(_) => 0,
+        },
+        Message::Held(digests) | Message::Fetch(digests) => digests.len() * 32,
+        Message::Persist(_) | Message::Request(_) | Message::Certificate(_) => 0,
+    };
+    VOTE_BYTES + bytes
+}
+
+/// What the audit keeps of a message: what it is, and of what.
+fn summary(message: &Message) -> [u64; 2] {
+    let length = length(message) as u64;
+    match message {
+        Message::Order(order) => match order {
+            fsm::Message::Propose(vote, _) | fsm::Message::Vote(vote) => of_vote(vote),
+            fsm::Message::Stop(stop) => [1, stop.regency.0],
+            fsm::Message::StopData(data, _) => [2, data.regency.0 << 32 | data.base.0],
+            fsm::Message::Sync(sync) => [3, sync.regency.0],
+            fsm::Message::Decision(proof, _) => [4, brief(&proof.ballot.digest)],
+            fsm::Message::Fetch(height, digest) => [height.0 ^ 5, brief(digest)],
+            fsm::Message::Payload(_, payload) => [6, brief(&payload.digest)],
+            fsm::Message::Status(status) => [7, status.decided.0 << 32 | status.certified.0],
+            fsm::Message::Recall(fsm::Recall::Ask(number)) => [13, *number],
+            fsm::Message::Recall(fsm::Recall::Held(number, _)) => [14, *number],
+        },
+        Message::Persist(vote) => of_vote(vote),
+        Message::Certificate(certificate) => [8, brief(&certificate.ballot.digest)],
+        Message::Extent(extent) => [9, brief(&extent.certificate.ballot.digest)],
+        Message::Held(digests) | Message::Fetch(digests) => [10, digests.first().map_or(0, brief)],
+        Message::Request(height) => [11, height.0],
+        Message::Batch(_) | Message::Overlay(_) | Message::Engine(_) => [12, length],
+    }
+}
+
+fn of_vote(vote: &Vote) -> [u64; 2] {
+    let ballot = &vote.ballot;
+    let place = ballot.height.0 << 16 | ballot.regency.0 << 4 | ballot.kind as u64;
+    [place, brief(&ballot.digest)]
+}

@@ -1,0 +1,68 @@
+//! What happens next: a queue by time, and in the order of asking where times are equal.
+//!
+//! Source: discrete event simulation. In: happenings with their time. Out: the earliest.
+//! Holds: entries of the heap are small, what happens lies beside it. Elsewhere: what it does
+//! (`world`).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+
+use super::member::Leaving;
+use super::post::Frame;
+use crate::consortium::{Execution, Timer};
+
+/// What happens. Members are named with the life that it belongs to.
+pub(super) enum Happening {
+    /// A member starts.
+    Start(usize),
+    /// A frame arrives at a member.
+    Frame(usize, u64, Rc<Frame>),
+    /// A timer runs out, if the number is still its own.
+    Timer(usize, u64, Timer, u64),
+    /// A sync that covers so many records ends.
+    Synced(usize, u64, usize),
+    /// The application answers.
+    Executed(usize, u64, Execution),
+    /// A villain sends late.
+    Leave(usize, u64, Leaving),
+    /// A villain is woken.
+    Wake(usize, u64, u64),
+    /// Two members learn whether the link between them stands.
+    Link(usize, usize, bool),
+    /// A client submits.
+    Client,
+    /// Something goes wrong.
+    Trouble,
+    /// Links are mended.
+    Mend,
+}
+
+/// The queue.
+#[derive(Default)]
+pub(super) struct Queue {
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    happenings: Vec<Option<Happening>>,
+    free: Vec<usize>,
+    number: u64,
+}
+
+impl Queue {
+    /// Something happens at `at`.
+    pub(super) fn push(&mut self, at: u64, what: Happening) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.happenings.push(None);
+            self.happenings.len() - 1
+        });
+        self.happenings[slot] = Some(what);
+        self.number += 1;
+        self.heap.push(Reverse((at, self.number, slot)));
+    }
+
+    /// Takes the earliest out, with its time.
+    pub(super) fn pop(&mut self) -> Option<(u64, Happening)> {
+        let Reverse((at, _, slot)) = self.heap.pop()?;
+        self.free.push(slot);
+        Some((at, self.happenings[slot].take()?))
+    }
+}
