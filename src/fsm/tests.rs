@@ -599,3 +599,5 @@ fn a_committee_that_restarts_in_a_later_regency_orders_the_work_of_one_member() 
         world.now
     );
 }
+
+mod model;
