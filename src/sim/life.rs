@@ -5,8 +5,8 @@
 //! Elsewhere: the law at one member (`member`), frames (`post`), what goes wrong (`trouble`).
 
 use super::audit::brief;
-use super::disk::{self, Recovered, Root};
-use super::member::{Leaving, Running};
+use super::disk::{self, Recovered, Root, Unreadable};
+use super::member::{Fate, Leaving, Running};
 use super::queue::Happening;
 use super::villain::{Stage, Villain};
 use super::world::World;
@@ -14,21 +14,25 @@ use crate::application::Registry;
 use crate::consortium::serve;
 use crate::consortium::{Change, Command, Consortium, Event, Execute, Options as ReplicaOptions};
 use crate::crypto::{Digest, Domain};
-use crate::fsm::PaceOptions;
-use crate::machine::{Input, Span, Time, To};
+use crate::machine::{Input, Span, To};
 use crate::plant::{self, Plant};
 
 /// Outputs that may wait behind one barrier.
-const WAITING_MAX: usize = 100_000;
+const WAITING_MAX: usize = 20_000;
 
 impl World {
     /// A member starts from its disk.
     pub(super) fn start(&mut self, index: usize) {
-        if self.members[index].running.is_some() {
-            return;
-        }
         let ground = &self.ground;
         let member = &mut self.members[index];
+        let is_wanted = !self.is_calm || member.fate == Fate::Healthy || member.villain.is_some();
+        if member.running.is_some() || member.fate == Fate::Ruined || !is_wanted {
+            return;
+        }
+        if let Err(why) = member.disk.open() {
+            member.fate = Fate::Ruined;
+            return self.unreadable(index, why);
+        }
         let registry = Registry::standard().expect("our own applications have distinct names");
         let plugin = registry.get(&ground.genesis.parameters.application);
         let app = (plugin.expect("the world's application is registered").make)();
@@ -42,6 +46,7 @@ impl World {
         let Recovered {
             restored,
             app,
+            from,
             applied,
         } = recovered;
         let height = restored.ledger.height();
@@ -53,42 +58,54 @@ impl World {
             overlay: "full-gossip".into(),
             seed: Digest::of(Domain::Audit, member.id.0.as_bytes()).0,
             first_counter: (self.now / 1_000) << 20,
-            pace: PaceOptions {
-                first: Span(ground.setting.timeout_us),
-                least: Span(ground.setting.timeout_us / 4),
-                most: Span::from_ms(30_000),
-            },
+            pace: ground.setting.pace(),
             resend: Span(ground.setting.resend_us),
         };
-        let now = Time(self.now + member.skew_us);
+        member.clock.start();
+        let now = member.clock.read(self.now);
         let replica = Consortium::new(options, restored, now).expect("founders make a view");
         member.running = Some(Running::new(replica, app));
         member.life += 1;
-        self.oracle.started(index, &applied);
+        self.oracle.started(index, from, &applied);
         self.note(1, index, [height.0]);
         self.input(index, Input::Command(Command::Start));
         for other in (0..self.members.len()).filter(|other| *other != index) {
             let after = self.dice.delay(2_000);
             self.later(after, Happening::Link(index, other, true));
+            self.later(after, Happening::Link(other, index, true));
         }
     }
 
-    /// A link comes or goes: both ends are told, where they are up.
-    pub(super) fn link(&mut self, one: usize, other: usize, is_up: bool) {
-        let stands = self.net.is_up(one, other) && self.net.is_up(other, one);
-        let both = self.members[one].running.is_some() && self.members[other].running.is_some();
-        if is_up && !(stands && both) {
+    /// A member did not start: it found damage, or was deceived and did not find it.
+    fn unreadable(&mut self, index: usize, why: Unreadable) {
+        match why {
+            Unreadable::Damaged(_) => self.count("damage found"),
+            Unreadable::Deceived(what) => {
+                let what = format!("the disk of member {index}: {what}");
+                self.oracle.breaks("storage", what);
+            }
+        }
+    }
+
+    /// A member that stood still goes on: everything that happened meanwhile happens now.
+    pub(super) fn resume(&mut self, index: usize) {
+        for happening in self.members[index].paused.take().into_iter().flatten() {
+            self.later(0, happening);
+        }
+    }
+
+    /// A member that is up learns that the link to another stands or fell.
+    pub(super) fn link(&mut self, index: usize, other: usize, is_up: bool) {
+        let stands = self.net.is_up(index, other) && self.net.is_up(other, index);
+        if is_up && !(stands && self.members[other].running.is_some()) {
             return;
         }
-        for (at, peer) in [(one, other), (other, one)] {
-            let peer = self.members[peer].id;
-            let command = if is_up {
-                Command::Connected(peer)
-            } else {
-                Command::Disconnected(peer)
-            };
-            self.input(at, Input::Command(command));
-        }
+        let other = self.members[other].id;
+        let command = match is_up {
+            true => Command::Connected(other),
+            false => Command::Disconnected(other),
+        };
+        self.input(index, Input::Command(command));
     }
 
     /// Hands one input to a member that is up and carries out what leaves.
@@ -97,14 +114,13 @@ impl World {
             return;
         }
         self.as_villain(index, |villain, stage| villain.hear(stage, &input));
-        let now = Time(self.now + self.members[index].skew_us);
+        let now = self.members[index].clock.read(self.now);
         let mut leaving = Vec::new();
         let member = &mut self.members[index];
         let Some(running) = &mut member.running else {
             return;
         };
         running.handle(now, input, &mut member.disk, &mut leaving);
-        member.waited_most = member.waited_most.max(running.waits());
         self.sync(index);
         self.leave(index, leaving);
     }
@@ -128,7 +144,7 @@ impl World {
             return;
         };
         let stage = Stage {
-            now: Time(self.now + member.skew_us),
+            now: member.clock.read(self.now),
             me: member.id,
             view: &self.ground.view,
             secret: member.secret.as_ref(),
@@ -160,7 +176,8 @@ impl World {
         let (written, life) = (member.disk.written(), member.life);
         if written > member.disk.durable() {
             running.syncs = true;
-            let after = self.dice.delay(self.ground.setting.sync_us);
+            let slow = member.slow_disk;
+            let after = self.dice.delay(self.ground.setting.sync_us) * slow;
             self.later(after, Happening::Synced(index, life, written));
         }
     }
@@ -171,7 +188,9 @@ impl World {
         }
         self.note(2, index, [upto as u64]);
         let member = &mut self.members[index];
-        member.disk.synced(upto);
+        if !member.disk.synced(upto) {
+            return self.crash_by_disk(index);
+        }
         let mut leaving = Vec::new();
         if let Some(running) = &mut member.running {
             running.syncs = false;
@@ -185,6 +204,14 @@ impl World {
         self.leave(index, leaving);
     }
 
+    /// A sync failed: nobody knows what is on the disk, so the member ends as if power were lost.
+    fn crash_by_disk(&mut self, index: usize) {
+        let mut dice = self.dice.clone();
+        let after = dice.within(10_000, 2_000_000);
+        self.crash(index, after, &mut dice);
+        self.dice = dice;
+    }
+
     fn carry_out(&mut self, index: usize, leaving: Vec<Leaving>) {
         let life = self.members[index].life;
         for what in leaving {
@@ -193,7 +220,8 @@ impl World {
                 Leaving::Bytes(to, lane, bytes) => self.send_bytes(index, to, lane, bytes),
                 Leaving::Emit(event) => self.on_event(index, event),
                 Leaving::Arm(timer, after, number) => {
-                    self.later(after.0, Happening::Timer(index, life, timer, number));
+                    let lasts = self.members[index].clock.lasts(after);
+                    self.later(lasts, Happening::Timer(index, life, timer, number));
                 }
                 Leaving::Later(after, what) => {
                     self.later(after.0, Happening::Leave(index, life, *what));
@@ -235,9 +263,7 @@ impl World {
     fn on_change(&mut self, index: usize, change: Change) {
         match change {
             Change::State(_) | Change::Reached(..) => {}
-            Change::Regency(regency, _) => {
-                self.counts.regencies = self.counts.regencies.max(regency);
-            }
+            Change::Regency(regency, _) => self.on_regency(index, regency),
             Change::Fault(_) if self.oracle.is_faulty(index) => {}
             Change::Fault(fault) => match self.ground.by_id.get(&fault.who) {
                 Some(who) if self.oracle.is_faulty(*who) => self.count("accusations"),
@@ -251,6 +277,17 @@ impl World {
                 self.oracle
                     .breaks("agreement", format!("member {index} halts at {height}"));
             }
+        }
+    }
+
+    fn on_regency(&mut self, index: usize, regency: u64) {
+        let member = &mut self.members[index];
+        if member.regency < regency {
+            member.regency = regency;
+            member.changes += 1;
+        }
+        if member.villain.is_none() {
+            self.counts.regencies = self.counts.regencies.max(regency);
         }
     }
 

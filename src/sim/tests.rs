@@ -1,5 +1,8 @@
 //! Whole worlds, small and large.
 
+use super::dice::Dice;
+use super::net::Spread;
+use super::setting::Setting;
 use super::*;
 use crate::committee::Height;
 
@@ -9,7 +12,7 @@ fn world(seed: u64, faults: &str) -> Options {
         members: 4,
         steps: 4_000,
         faults: faults.parse().expect("known faults"),
-        plant: None,
+        ..Options::default()
     }
 }
 
@@ -37,14 +40,26 @@ fn assert_settles(world: &mut World) {
 }
 
 #[test]
-fn quiet_worlds_order_and_settle_without_a_regency_change_where_timeouts_are_long() {
-    for seed in [0, 1, 9] {
-        assert_eq!(
-            assert_clean(&world(seed, "none")).regencies,
-            0,
-            "seed {seed}"
-        );
+fn quiet_worlds_order_and_settle_without_a_regency_change_where_delays_are_steady() {
+    let quiet = (0..).map(|seed| world(seed, "none"));
+    let is_steady = |options: &Options| {
+        let weather = Setting::draw(options).weather;
+        weather.spread == Spread::Constant && weather.delay_us < 10_000
+    };
+    for options in quiet.filter(is_steady).take(3) {
+        let report = assert_clean(&options);
+        assert_eq!(report.regencies, 0, "seed {}", options.seed);
     }
+}
+
+#[test]
+fn two_dozen_short_worlds_of_every_kind_break_no_rule() {
+    let options = Options {
+        steps: 1_500,
+        ..world(1_000, "all")
+    };
+    let summary = run_many(&options, 24, 2, &|_| {});
+    assert!(summary.violations.is_empty(), "{:#?}", summary.violations);
 }
 
 #[test]
@@ -55,16 +70,27 @@ fn worlds_with_bad_links_order_and_settle() {
 }
 
 #[test]
+fn worlds_with_bad_disks_and_clocks_order_and_settle() {
+    for seed in [61, 62, 63, 69] {
+        let disks = "crash,torn,sync-fails,bit-flip,full,slow-disk,jump,drift";
+        assert_clean(&world(seed, disks));
+    }
+}
+
+#[test]
 fn worlds_with_partitions_order_and_settle() {
     for seed in 20..26 {
-        assert_clean(&world(seed, "partition"));
+        assert_clean(&world(
+            seed,
+            "partition,one-way,isolate,flap,slow-link,clog",
+        ));
     }
 }
 
 #[test]
 fn worlds_with_restarts_and_crashes_order_and_settle() {
     for seed in 30..36 {
-        assert_clean(&world(seed, "restart,crash"));
+        assert_clean(&world(seed, "restart,crash,pause,crash-loop,all-down,torn"));
     }
 }
 
@@ -104,7 +130,7 @@ fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_returns() {
         .map(|member| member == leader)
         .collect();
     let before = world.oracle.height();
-    world.cut(&side, false);
+    world.cut(&side, false, true);
     world.run_for(20_000_000);
     // On links as slow as these a regency may end early, and its turn may come to the absent one.
     for _ in 0..40 {
@@ -128,7 +154,7 @@ fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_returns() {
         .collect();
     assert_ne!(world.leader(), Some(leader), "{stand:?}");
     assert!(world.oracle.height() > before.plus(3), "the others go on");
-    world.mend_after();
+    world.cut(&side, false, false);
     assert_settles(&mut world);
     let regencies: Vec<_> = world.overviews().map(|at| at.regency).collect();
     let seats = &regencies[..4];
@@ -141,12 +167,11 @@ fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_returns() {
 #[test]
 fn one_member_and_then_all_restart_from_their_logs() {
     let mut world = warmed(5);
-    world.stop(1, false);
+    world.restart(1, 1);
     world.run_for(2_000_000);
-    world.start(1);
-    world.run_for(2_000_000);
+    let mut dice = Dice::new(5, 0);
     for member in 0..world.members.len() {
-        world.stop(member, true);
+        world.lose_power(member, &mut dice);
     }
     let before = world.oracle.certified;
     assert!(before > Height(0), "something was promised");
@@ -170,6 +195,20 @@ fn an_application_that_errs_at_one_member_is_found() {
     assert!(first.replay.contains("--seed 8"), "{first:?}");
 }
 
+#[cfg(feature = "plants")]
+#[test]
+fn a_violation_shrinks_to_a_lesser_world_that_shows_it_too() {
+    let options = Options {
+        plant: Some(Plant::OwnResults),
+        ..world(8, "crash,loss,drift")
+    };
+    let first = run(&options).violations.remove(0);
+    let least = shrink(&options, &first.oracle, &mut |_| {});
+    assert!(least.steps < options.steps, "{least:?}");
+    assert_eq!(least.faults, Faults::none());
+    assert_eq!(run(&least).violations[0].oracle, first.oracle);
+}
+
 #[test]
 fn many_runs_sum_up_in_the_order_of_seeds_on_any_number_of_threads() {
     let options = Options {
@@ -185,7 +224,7 @@ fn many_runs_sum_up_in_the_order_of_seeds_on_any_number_of_threads() {
 
 #[test]
 fn faults_read_back_as_they_are_written() {
-    for text in ["none", "all", "loss", "partition,crash"] {
+    for text in ["none", "all", "loss", "partition,crash", "torn,drift"] {
         assert_eq!(text.parse::<Faults>().expect("known").to_string(), text);
     }
     assert!("bogus".parse::<Faults>().is_err());
@@ -204,7 +243,7 @@ fn explore() {
         members: usize::try_from(number("SIM_MEMBERS", 4)).expect("a number"),
         steps: number("SIM_STEPS", 6_000),
         faults: faults.parse().expect("faults"),
-        plant: None,
+        ..Options::default()
     };
     let summary = run_many(&options, number("SIM_COUNT", 10), 2, &|report| {
         println!(
