@@ -4,10 +4,13 @@
 //! Holds: bytes of a user are text where they are printable UTF-8, else hex, and say which.
 //! Elsewhere: statuses and errors (`problem`), the document that describes this (`openapi`).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::problem::Problem;
+use crate::blocks::evidence::FaultKind;
 use crate::blocks::proof::Proof;
 use crate::blocks::{Bounds, Header};
 use crate::committee::{Certificate, Height, MemberId, Regency, ViewId};
@@ -204,6 +207,9 @@ pub struct Status {
     pub last_checkpoint: Height,
     /// Faults of others that it has seen since it started.
     pub faults_seen: u64,
+    /// Why it takes no part, where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The program's version.
     pub version: String,
 }
@@ -376,6 +382,32 @@ pub struct Event {
     pub operation: Json,
     /// What it gave.
     pub result: Outcome,
+}
+
+/// Faults of others that a member keeps, a page of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faults {
+    /// How many are kept.
+    pub faults_count: u32,
+    /// How many were seen by kind, kept or not.
+    pub seen: BTreeMap<FaultKind, u64>,
+    /// Those of the page, in the order in which they were noticed.
+    pub faults: Vec<FaultEntry>,
+}
+
+/// A fault with what proves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultEntry {
+    /// The member.
+    pub who: MemberId,
+    /// What it did.
+    pub kind: FaultKind,
+    /// The height that it is about.
+    pub height: Height,
+    /// The regency that it is about.
+    pub regency: Regency,
+    /// The canonical bytes of the evidence, in hex; `consortium verify --evidence` checks them.
+    pub evidence: String,
 }
 
 /// The membership list.

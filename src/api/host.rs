@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::data::{
-    About, Answers, Block, Event, Membership, Operation, Page, ReadyCheck, Status, Transaction,
-    Value, Wait,
+    About, Answers, Block, Event, Faults, Membership, Operation, Page, ReadyCheck, Status,
+    Transaction, Value, Wait,
 };
 use super::problem::Refusal;
 use crate::blocks::SignedGroup;
@@ -75,6 +75,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// The membership list of the chain.
     fn membership(&self) -> Answer<'_, Membership>;
+
+    /// One page of the faults of others that are kept; must answer from memory. A page may be
+    /// shorter than asked for, and holds at least one while there are more.
+    fn faults(&self, page: Page) -> Answer<'_, Faults>;
 
     /// A request was answered with this status, whatever it asked for. Called for every request;
     /// must be quick.

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::data::{
-    Block, Encoding, Membership, PAGE_TRANSACTIONS_MAX, Page, ReadyCheck, Status, Transaction,
-    Value,
+    Block, Encoding, Faults, Membership, PAGE_TRANSACTIONS_MAX, Page, ReadyCheck, Status,
+    Transaction, Value,
 };
 use super::extract::{Ask, Named, switch};
 use super::host::Answer;
@@ -154,6 +154,16 @@ pub(super) async fn membership(
     Ok(Json(
         within(door.limits.read, door.host.membership()).await?,
     ))
+}
+
+pub(super) async fn faults(
+    State(door): State<Door>,
+    Ask(query): Ask<PageQuery>,
+) -> Result<Json<Faults>, Problem> {
+    let limit = query.limit.unwrap_or(PAGE_TRANSACTIONS_MAX);
+    let first = query.first;
+    let faults = door.host.faults(Page { first, limit });
+    Ok(Json(within(door.limits.read, faults).await?))
 }
 
 pub(super) async fn openapi() -> Response {

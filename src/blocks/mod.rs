@@ -8,6 +8,7 @@
 
 pub mod body;
 pub mod codec;
+pub mod evidence;
 mod genesis;
 mod header;
 mod outcome;

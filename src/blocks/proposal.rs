@@ -13,8 +13,10 @@ use std::collections::BTreeSet;
 
 use super::body::{BLOCK_BATCHES_MAX, BatchRef, Body, BodyError};
 use super::codec::{self, DecodeError};
-use crate::committee::{Certificate, Height, Kind, View, ViewId};
-use crate::crypto::{Digest, Domain, Hasher};
+use super::genesis::Bounds;
+use super::transaction::{CheckedBatch, GroupError};
+use crate::committee::{Certificate, CertificateError, Height, Kind, View, ViewId};
+use crate::crypto::{Check, Digest, Domain, Hasher};
 
 /// The version byte of proposals, headers and bodies.
 pub const FORMAT_VERSION: u8 = 1;
@@ -65,6 +67,15 @@ pub enum ProposalError {
     /// this height; or it is absent after view 0.
     #[error("the carried certificate is not a block certificate of an earlier height")]
     Carried,
+    /// The carried certificate proves nothing.
+    #[error("the carried certificate: {0}")]
+    Certificate(#[from] CertificateError),
+    /// An inline batch is wrong.
+    #[error("an inline batch: {0}")]
+    Batch(#[from] GroupError),
+    /// A control body, which nothing can check yet.
+    #[error("a control body")]
+    Control,
     /// The carried certificate is too old.
     #[error("ordered from {carried}, more than {most} heights below")]
     TooFarAhead {
@@ -136,6 +147,33 @@ impl Proposal {
             | Body::Reconfiguration(_)
             | Body::Checkpoint(_)) => Ok(body.check()?),
         }
+    }
+
+    /// Everything that decides its validity and needs no state: [`Proposal::check`], and the
+    /// signatures of its inline batches and of its certificate, which are still to be checked.
+    pub fn checks(
+        &self,
+        view: &View,
+        height: Height,
+        bounds: &Bounds,
+        ahead_max: u32,
+    ) -> Result<Vec<Check>, ProposalError> {
+        self.check(view, height, ahead_max)?;
+        // A control body is refused until the machine that can check it is there: what it claims of
+        // keys, votes and lists would else be certified unchecked.
+        if self.body.is_control() {
+            return Err(ProposalError::Control);
+        }
+        let mut checks = Vec::new();
+        if let Some(certificate) = &self.carried {
+            checks.extend(certificate.checks(view)?);
+        }
+        for batch in self.body.batches() {
+            if let BatchRef::Inline(bytes) = batch {
+                checks.extend(CheckedBatch::decode(bytes.clone(), view.chain(), bounds)?.1);
+            }
+        }
+        Ok(checks)
     }
 
     fn check_carried(&self, ahead_max: u32) -> Result<(), ProposalError> {

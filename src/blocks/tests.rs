@@ -1,5 +1,6 @@
 //! Formats are frozen, readers are strict, proofs hold and nothing changed in them does.
 
+mod evidence;
 mod fixtures;
 mod forms;
 mod golden;

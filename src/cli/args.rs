@@ -92,6 +92,9 @@ pub(crate) enum LedgerVerb {
     /// Asks every member now: role, height, view, regency, lag, version, state.
     #[command(after_help = "Example:  consortium status -o json")]
     Status,
+    /// Prints the misbehaviour that members keep evidence of; `verify --evidence` checks it.
+    #[command(after_help = "Example:  consortium faults -o json > evidence.json")]
+    Faults,
     /// Submits operations and waits for the promise asked for.
     #[command(after_help = SUBMIT_HELP)]
     Submit(SubmitArgs),
@@ -365,6 +368,9 @@ pub(crate) struct VerifyArgs {
     /// A proof file.
     #[arg(long, value_name = "FILE")]
     pub(crate) proof: Option<PathBuf>,
+    /// A file of evidence against a member: what `faults -o json` prints, or hex digits.
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
+    pub(crate) evidence: Option<PathBuf>,
     /// An archive's address.
     #[arg(long, value_name = "URL")]
     pub(crate) archive: Option<String>,
@@ -445,6 +451,15 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 100,
           value_parser = clap::value_parser!(u64).range(1..=100))]
     pub(crate) strength: u64,
+    /// One member is a villain of this kind, whatever the seed would draw.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) villain: Option<String>,
+    /// Runs every scenario of one doubled seat among four instead of a seed.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "faults", "villain"])]
+    pub(crate) twins: bool,
+    /// Rounds of these scenarios before the network heals.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4))]
+    pub(crate) rounds: u32,
     /// Test only, with the feature `plants`: a bug that must be found.
     #[cfg(feature = "plants")]
     #[arg(long, value_name = "NAME")]

@@ -259,6 +259,9 @@ pub(crate) fn config(common: &Common, args: &ConfigArgs) -> Result<ExitCode, Fai
                     ("chain", checked.chain.to_string()),
                     ("p2p", checked.p2p.clone()),
                     ("api", checked.api.clone()),
+                    ("progress_timeout_least_ms", checked.timing.line()),
+                    ("sync", checked.timing.sync()),
+                    ("round trip", checked.timing.round_trip()),
                 ])
             })?;
         }

@@ -9,6 +9,7 @@ mod args;
 mod bench;
 mod dev;
 mod failure;
+mod faults;
 mod keys;
 mod output;
 mod ports;
@@ -62,6 +63,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Ledger(verb) => on_runtime(async {
             match verb {
                 LedgerVerb::Status => status::run(&common).await,
+                LedgerVerb::Faults => faults::run(&common).await,
                 LedgerVerb::Submit(args) => submit::run(&common, &args).await,
                 LedgerVerb::Get(args) => reads::get(&common, &args).await,
                 LedgerVerb::Block(args) => reads::block(&common, &args).await,

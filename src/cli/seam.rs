@@ -16,6 +16,7 @@ use crate::blocks::{Founder, Genesis, Parameters};
 use crate::committee::{Height, MemberId};
 use crate::crypto::Digest;
 use crate::node::keys::KeyError;
+use crate::node::selftest::{self, Measured, Samples, Verdict};
 use crate::node::{self, Config, NodeError, Unusable, keys};
 use crate::storage::{LogError, StoreError, TableError};
 
@@ -35,7 +36,7 @@ pub(crate) struct Plan {
 
 /// The overlay of a member whose settings name none.
 pub(crate) fn default_overlay() -> String {
-    Config::default().overlay
+    node::Neighbours::default().overlay
 }
 
 /// Makes keys, settings and the genesis document of every member of `plan`.
@@ -47,7 +48,10 @@ pub(crate) fn make_cluster(dir: &Path, plan: &Plan) -> Result<Genesis, Failure> 
         parameters: plan.parameters.clone(),
         config: Config {
             tables: plan.tables.into(),
-            overlay: plan.overlay.clone(),
+            neighbours: node::Neighbours {
+                overlay: plan.overlay.clone(),
+                ..node::Neighbours::default()
+            },
             signs_operations: plan.signs_operations,
             ..Config::default()
         },
@@ -130,6 +134,81 @@ pub(crate) struct Checked {
     pub(crate) chain: Digest,
     pub(crate) p2p: String,
     pub(crate) api: String,
+    pub(crate) timing: CheckedTiming,
+}
+
+/// What a self-test measured, and what follows for `progress_timeout_least_ms`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CheckedTiming {
+    pub(crate) measured: Measured,
+    pub(crate) progress_timeout_least_ms: u64,
+    /// Below this it is refused.
+    pub(crate) works_ms: u64,
+    /// Below this it is tight.
+    pub(crate) calm_ms: u64,
+    pub(crate) verdict: Verdict,
+}
+
+impl CheckedTiming {
+    /// Measures what the member's timeouts are held against.
+    fn of(
+        dir: &Path,
+        config: &Config,
+        genesis: &Genesis,
+        member: &MemberId,
+    ) -> Result<Self, Failure> {
+        let measured = selftest::run(dir, config, genesis, member);
+        let measured = measured.map_err(|error| Failure::file(&dir.join(&config.data), &error))?;
+        let verdict = measured.judge(&config.timing);
+        if verdict == Verdict::Deadly {
+            let path = dir.join(node::config::CONFIG_FILE);
+            let why = measured.explain(&config.timing, measured.works_ms());
+            let next = "set progress_timeout_least_ms as named above, or take it out of the file";
+            return Err(Failure::refused(format!("{}: {why}", path.display()), next));
+        }
+        Ok(Self {
+            progress_timeout_least_ms: config.timing.progress_timeout_least_ms,
+            works_ms: measured.works_ms(),
+            calm_ms: measured.calm_ms(),
+            verdict,
+            measured,
+        })
+    }
+
+    /// What it says of the timeout, for people.
+    pub(crate) fn line(&self) -> String {
+        let word = match self.verdict {
+            Verdict::Calm => "calm",
+            Verdict::Tight => "tight",
+            Verdict::Deadly => "deadly",
+        };
+        let (least, works) = (self.progress_timeout_least_ms, self.works_ms);
+        format!(
+            "{least}: {word}; {works} works, {} leaves room",
+            self.calm_ms
+        )
+    }
+
+    /// What syncs take, for people.
+    pub(crate) fn sync(&self) -> String {
+        let place = self.measured.place.display();
+        format!("{}, in {place}", samples(&self.measured.sync))
+    }
+
+    /// What round trips take, for people.
+    pub(crate) fn round_trip(&self) -> String {
+        let with = self.measured.with();
+        format!("{}, with {with}", samples(&self.measured.round_trip))
+    }
+}
+
+fn samples(samples: &Samples) -> String {
+    let Samples {
+        count,
+        fastest_us,
+        p99_us,
+    } = samples;
+    format!("{fastest_us} µs, p99 {p99_us} µs, of {count}")
 }
 
 /// Reads the settings, the keys and the genesis document of the member in `dir`.
@@ -165,6 +244,7 @@ pub(crate) fn check_member(dir: &Path) -> Result<Checked, Failure> {
         chain: genesis.chain(),
         p2p: config.listen_p2p.to_string(),
         api: format!("http://{}", config.listen_api),
+        timing: CheckedTiming::of(dir, &config, &genesis, &member)?,
     })
 }
 

@@ -13,20 +13,29 @@ use super::args::{Common, SimulateArgs};
 use super::failure::Failure;
 use super::output::{Meter, Output, pairs};
 use crate::plant::Plant;
-use crate::sim::{self, Faults, Options, Report, Speed, Summary, Violation};
+use crate::sim::{
+    self, Faults, Options, Report, Speed, Summary, TwinsReport, VillainKind, Violation,
+};
 
 /// About how many worlds it takes to shrink one.
 const WORLDS_TRIED: u64 = 50;
 
 pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
+    if args.twins {
+        return twins(common, args.rounds);
+    }
     let faults = args.faults.as_deref().map(str::parse::<Faults>).transpose();
     let faults = faults.map_err(|error| Failure::usage(error, "consortium simulate --help"))?;
+    let villain = args.villain.as_deref().map(str::parse::<VillainKind>);
+    let villain = villain.transpose();
+    let villain = villain.map_err(|error| Failure::usage(error, "consortium simulate --help"))?;
     let options = Options {
         seed: args.seed.unwrap_or(args.first),
         members: usize::from(args.members),
         steps: args.steps,
         faults: faults.unwrap_or(Options::default().faults),
         strength: args.strength,
+        villain,
         plant: plant(args)?,
     };
     if options.members == 0 || options.members > 100 {
@@ -97,11 +106,21 @@ fn shrunk(common: &Common, options: &Options, found: Violation) -> Violation {
         meter.set(tried);
     });
     meter.finish();
-    sim::run(&least)
-        .violations
-        .into_iter()
-        .next()
-        .unwrap_or(found)
+    let shown = sim::run(&least).violations.into_iter().next();
+    shown.unwrap_or(found)
+}
+
+fn twins(common: &Common, rounds: u32) -> Result<ExitCode, Failure> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let report = sim::run_twins(rounds, threads);
+    Output::new(common).document(&report, twins_table)?;
+    match report.violations.first() {
+        None => Ok(ExitCode::SUCCESS),
+        Some(first) => {
+            let replay = format!("consortium simulate --twins --rounds {rounds}");
+            Err(Failure::violation(first, replay))
+        }
+    }
 }
 
 fn judge(first: &Violation) -> Failure {
@@ -152,4 +171,13 @@ fn faults(faults: &BTreeMap<&'static str, u64>) -> String {
         .map(|(kind, times)| format!("{kind} {times}"))
         .collect();
     counted.join(", ")
+}
+
+fn twins_table(report: &TwinsReport) -> String {
+    pairs(&[
+        ("scenarios", report.scenarios.to_string()),
+        ("rounds", report.rounds.to_string()),
+        ("wall", format!("{:.1} s", report.wall_seconds)),
+        ("violations", report.violations.len().to_string()),
+    ])
 }

@@ -62,6 +62,9 @@ struct Part {
     regency: Option<Regency>,
     leader: Option<MemberId>,
     faults_seen: Option<u64>,
+    /// Why it takes no part, where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     version: Option<String>,
 }
 
@@ -131,6 +134,7 @@ fn row(target: &Target, answer: &Result<Status, AskError>, top: Height) -> Row {
         regency: Some(status.order.regency),
         leader: status.order.leader,
         faults_seen: Some(status.faults_seen),
+        note: status.note.clone(),
         version: Some(status.version.clone()),
     };
     row
@@ -144,8 +148,13 @@ impl Report {
         ];
         let rows: Vec<Vec<String>> = self.members.iter().map(Row::cells).collect();
         let (q, f) = (self.quorum, self.faults_tolerated);
-        let sum = format!("quorum {q}, tolerates {f} faulty");
-        format!("{}\n{sum}", table(&heads, &rows))
+        let mut text = format!("{}\nquorum {q}, tolerates {f} faulty", table(&heads, &rows));
+        for row in &self.members {
+            if let Some(note) = &row.part.note {
+                text += &format!("\n{}: {note}", row.name);
+            }
+        }
+        text
     }
 }
 

@@ -91,6 +91,9 @@ pub(crate) fn run(common: &Common, args: &VerifyArgs) -> Result<ExitCode, Failur
         ));
     };
     let genesis = read_genesis(path)?;
+    if let Some(evidence) = &args.evidence {
+        return super::faults::verify(common, evidence, &genesis);
+    }
     let start = Instant::now();
     let mut report = match (&args.proof, &common.dir) {
         (Some(proof), None) => of_proof(proof, &genesis)?,

@@ -108,8 +108,9 @@ impl Client {
         let ahead_max = u64::from(parameters.expiry_blocks_max);
         options.expiry_blocks = options.expiry_blocks.min(ahead_max - ahead_max / 10).max(1);
         // Clients begin at different members, each at the one that its key falls on.
-        let first = u64::from(secret.public().as_bytes()[0]);
-        let known = Known::new(transport.members_count(), first);
+        let [a, b, c, d, e, f, g, h, ..] = *secret.public().as_bytes();
+        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let known = Known::new(transport.members_count(), seed);
         let shared = Arc::new(Shared {
             transport,
             rules,

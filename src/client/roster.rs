@@ -2,7 +2,9 @@
 //!
 //! Source: `ARCHITECTURE.md`, clients. In: answers, refusals, silences. Out: a member.
 //! Holds: the one that answered last is asked first; one that refused rests until it said, or for a
-//! time that doubles. Elsewhere: how many at once (`route`), how long to wait (`pace`).
+//! time that doubles, and up to half as long again by chance, so that clients that were refused
+//! together do not come back together.
+//! Elsewhere: how many at once (`route`), how long to wait (`pace`).
 
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use tokio::time::Instant;
 
 /// The first rest of a member that failed, in milliseconds.
 const REST_MS_FIRST: u64 = 50;
-/// The longest rest, in milliseconds, whatever a member asks for.
+/// The longest rest before chance adds to it, in milliseconds, whatever a member asks for.
 const REST_MS_MAX: u64 = 5_000;
 
 /// What is known of the members.
@@ -18,6 +20,8 @@ const REST_MS_MAX: u64 = 5_000;
 pub(crate) struct Roster {
     preferred: usize,
     members: Vec<Standing>,
+    /// Where chance comes from.
+    dice: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -27,13 +31,22 @@ struct Standing {
 }
 
 impl Roster {
-    /// `count` members; `first` spreads clients over them.
-    pub(crate) fn new(count: usize, first: u64) -> Self {
-        let preferred = first.checked_rem(count as u64).unwrap_or(0);
+    /// `count` members; `seed` spreads clients over them, and over time.
+    pub(crate) fn new(count: usize, seed: u64) -> Self {
+        let preferred = seed.checked_rem(count as u64).unwrap_or(0);
         Self {
             preferred: usize::try_from(preferred).unwrap_or(0),
             members: vec![Standing::default(); count],
+            dice: seed,
         }
+    }
+
+    /// A number below `end`, or 0: splitmix64.
+    fn chance(&mut self, end: u64) -> u64 {
+        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.dice ^ (self.dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)).checked_rem(end).unwrap_or(0)
     }
 
     /// How many members there are.
@@ -65,9 +78,10 @@ impl Roster {
 
     /// `member` refused, failed or lied; it rests for `asked_ms` where it said so.
     pub(crate) fn failed(&mut self, member: usize, now: Instant, asked_ms: Option<u64>) {
-        let standing = &mut self.members[member];
-        let own_ms = REST_MS_FIRST << standing.failures.min(7);
+        let own_ms = REST_MS_FIRST << self.members[member].failures.min(7);
         let rest_ms = asked_ms.unwrap_or(own_ms).min(REST_MS_MAX);
+        let rest_ms = rest_ms + self.chance(rest_ms / 2);
+        let standing = &mut self.members[member];
         standing.failures = standing.failures.saturating_add(1);
         standing.rests_until = Some(now + Duration::from_millis(rest_ms));
         self.pass_over(member);

@@ -30,9 +30,9 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(crate) fn new(members_count: usize, first: u64) -> Self {
+    pub(crate) fn new(members_count: usize, seed: u64) -> Self {
         Self {
-            roster: Mutex::new(Roster::new(members_count, first)),
+            roster: Mutex::new(Roster::new(members_count, seed)),
             pace: Mutex::new(Pace::default()),
         }
     }

@@ -228,6 +228,7 @@ impl Transport for World {
             },
             last_checkpoint: Height(0),
             faults_seen: 0,
+            note: None,
             version: String::new(),
         };
         Box::pin(std::future::ready(Ok(status)))
@@ -576,4 +577,19 @@ fn messages_of_a_stream_are_events_comments_or_the_end() {
         read_message(b"data: {\n\n"),
         Err(AskError::Malformed(_))
     ));
+}
+
+#[test]
+fn clients_that_were_refused_together_come_back_apart_and_none_too_early() {
+    use super::roster::Roster;
+    let now = tokio::time::Instant::now();
+    let rests = (0..100).map(|seed| {
+        let mut roster = Roster::new(1, seed);
+        roster.failed(0, now, Some(1_000));
+        roster.next_rested(&[]).expect("it rests") - now
+    });
+    let rests: std::collections::BTreeSet<Duration> = rests.collect();
+    let bounds = Duration::from_millis(1_000)..Duration::from_millis(1_500);
+    assert!(rests.iter().all(|rest| bounds.contains(rest)));
+    assert!(rests.len() > 50, "{} of 100 differ", rests.len());
 }

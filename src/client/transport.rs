@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 
 use super::ClientError;
 use super::events::EventStream;
-use crate::api::{Answers, Block, Membership, Problem, Refused, Settled, Status, Transaction};
+use crate::api::{
+    Answers, Block, Faults, Membership, Problem, Refused, Settled, Status, Transaction,
+};
 use crate::api::{Value, Wait};
 use crate::crypto::PublicKey;
 
@@ -114,6 +116,11 @@ impl Api {
     /// `GET /v1/membership`.
     pub async fn membership(&self, limit: Duration) -> Result<Membership, AskError> {
         self.get("/v1/membership", limit).await
+    }
+
+    /// `GET /v1/faults`, from place `first` on.
+    pub async fn faults(&self, first: u32, limit: Duration) -> Result<Faults, AskError> {
+        self.get(&format!("/v1/faults?first={first}"), limit).await
     }
 
     /// `GET /v1/blocks/{height}`, transactions from `first` on.

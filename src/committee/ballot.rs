@@ -34,6 +34,16 @@ impl Kind {
         }
     }
 
+    /// Its name, for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Propose => "PROPOSE",
+            Kind::Write => "WRITE",
+            Kind::Accept => "ACCEPT",
+            Kind::Persist => "PERSIST",
+        }
+    }
+
     /// The tag that opens the statement.
     pub const fn tag(self) -> Tag {
         match self {

@@ -212,6 +212,16 @@ impl Certificate {
         Ok(checks)
     }
 
+    /// The vote of `seat` in it.
+    pub fn vote_of(&self, seat: Seat) -> Option<Vote> {
+        let place = self.signers.iter().position(|signer| signer == seat)?;
+        Some(Vote {
+            ballot: self.ballot,
+            seat,
+            signature: *self.signatures.get(place)?,
+        })
+    }
+
     /// Checks everything under `view`.
     pub fn verify(
         self,

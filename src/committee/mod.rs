@@ -10,6 +10,7 @@
 mod ballot;
 mod certificate;
 mod ids;
+mod memory;
 mod ring;
 mod sizes;
 mod view;
@@ -18,6 +19,7 @@ mod voter;
 pub use ballot::{Ballot, Kind, Vote};
 pub use certificate::{Certificate, CertificateError, SeatSet};
 pub use ids::{Height, MemberId, Regency, Seat, ViewId};
+pub use memory::{Lapse, Memory, Promised};
 pub use ring::{position, ring_order};
 pub use sizes::Sizes;
 pub use view::{KeyProof, SEATS_MAX, SeatKey, View, ViewError};

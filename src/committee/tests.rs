@@ -145,7 +145,7 @@ fn promises_survive_a_restart() {
         .expect("a vote");
     voter.persist(Height(1), digest(5)).expect("a vote");
     let (_, data) = voter
-        .stop(Regency(4), (Height(0), Digest::ZERO), 1_000, vec![])
+        .stop(Regency(4), (Height(0), Digest::ZERO), 1_000, vec![], vec![])
         .expect("claims");
     let mut restarted = Voter::new(&view, SecretKey::from_seed([1; 32])).expect("a seat");
     voter
@@ -164,7 +164,13 @@ fn promises_survive_a_restart() {
         },
     };
     let again = restarted
-        .stop(Regency(4), (Height(9), Digest::ZERO), 2_000, vec![claim])
+        .stop(
+            Regency(4),
+            (Height(9), Digest::ZERO),
+            2_000,
+            vec![claim],
+            vec![],
+        )
         .expect("again");
     assert_eq!(again, (vec![], data), "the same bytes for the same regency");
 }
@@ -277,7 +283,13 @@ fn claims_stand_by_height_above_the_base_and_below_the_regency() {
     ];
     let voter = &mut voters[0];
     for claims in bad {
-        let refused = voter.stop(Regency(2), (Height(5), digest(1)), 7, claims.clone());
+        let refused = voter.stop(
+            Regency(2),
+            (Height(5), digest(1)),
+            7,
+            claims.clone(),
+            vec![],
+        );
         assert_eq!(refused, Err(Refused::BadClaims));
         let data = StopData {
             view: ViewId(0),
@@ -296,6 +308,7 @@ fn claims_stand_by_height_above_the_base_and_below_the_regency() {
         (Height(5), digest(1)),
         7,
         vec![claim(6, 0), claim(9, 1)],
+        vec![],
     );
     let (records, data) = good.expect("canonical claims");
     assert_eq!(records.len(), 1);
@@ -326,4 +339,80 @@ fn a_seat_beyond_the_largest_committee_makes_no_set() {
     set.insert(Seat(u16::MAX));
     assert!(!set.is_canonical());
     assert_eq!((set.iter().next(), set.count()), (Some(Seat(u16::MAX)), 1));
+}
+
+#[test]
+fn a_log_knows_every_vote_that_it_led_to_and_no_other() {
+    let (view, mut voters) = committee(4);
+    let (_, early) = voters[0]
+        .write(Regency(0), Height(5), digest(7))
+        .expect("a vote");
+    let before = Memory::of(&voters[0], Height(0));
+    let votes: Vec<_> = { voters.iter_mut() }
+        .map(|v| v.write(Regency(1), Height(5), digest(8)).expect("a vote").1)
+        .collect();
+    let lock = Certificate::assemble(&view, &votes).expect("a quorum");
+    let (_, accept) = voters[0].accept(&lock).expect("an ACCEPT");
+    let (_, seal) = voters[0].persist(Height(4), digest(9)).expect("a PERSIST");
+    let (_, data) = voters[0]
+        .stop(
+            Regency(2),
+            (Height(0), Digest::ZERO),
+            1,
+            Vec::new(),
+            Vec::new(),
+        )
+        .expect("a STOP-DATA");
+    let after = Memory::of(&voters[0], Height(0));
+    for vote in [&early, &votes[0], &accept, &seal] {
+        assert!(after.knows(vote), "{vote:?}");
+    }
+    assert!(after.knows_stop_data(&data));
+    assert!(before.knows(&early));
+    for vote in [&votes[0], &accept, &seal] {
+        assert!(!before.knows(vote), "{vote:?}");
+    }
+    assert!(!before.knows_stop_data(&data));
+    // What a certificate settles, and what was forgotten behind one, accuses no log.
+    let settled = Memory::of(&committee(4).1[0], Height(5));
+    assert!(
+        [&votes[0], &accept, &seal]
+            .iter()
+            .all(|vote| settled.knows(vote))
+    );
+    let mut forgetful = committee(4).1.remove(0);
+    forgetful.resume(&VoterRecord::Forgotten(Height(6)));
+    assert!(Memory::of(&forgetful, Height(0)).knows(&accept));
+}
+
+#[test]
+fn a_voter_whose_log_was_rolled_back_signs_nothing_and_its_record_says_so_for_good() {
+    let (view, mut voters) = committee(4);
+    let lapse = Lapse {
+        holder: Seat(2),
+        promise: Promised::StopData(Regency(3)),
+    };
+    voters[0].resume(&VoterRecord::Lapsed(lapse));
+    let mut again = Voter::new(&view, SecretKey::from_seed([1; 32])).expect("a seat");
+    voters[0]
+        .records()
+        .iter()
+        .for_each(|record| again.resume(record));
+    assert_eq!(again.lapse(), Some(lapse));
+    let refused = Some(Refused::Lapsed);
+    assert_eq!(
+        again.propose(Regency(0), Height(1), digest(1)).err(),
+        refused
+    );
+    assert_eq!(again.write(Regency(0), Height(1), digest(1)).err(), refused);
+    assert_eq!(again.persist(Height(1), digest(1)).err(), refused);
+    let base = (Height(0), Digest::ZERO);
+    assert_eq!(
+        again
+            .stop(Regency(4), base, 1, Vec::new(), Vec::new())
+            .err(),
+        refused
+    );
+    let words = "a STOP-DATA of ours for regency 3";
+    assert_eq!(lapse.promise.to_string(), words);
 }

@@ -6,14 +6,15 @@
 //! Holds: at most one PROPOSE, WRITE and ACCEPT per (view, regency, height) and one PERSIST per
 //! (view, height); ACCEPT only for the digest of its WRITE certificate; a lock is replaced only by
 //! one of a higher regency; nothing of a regency below the installed one is signed; the installed
-//! regency never decreases; nothing is signed where promises are forgotten.
+//! regency never decreases; nothing is signed where promises are forgotten, and nothing at all once
+//! the log was found rolled back.
 //! Elsewhere: when to vote (`fsm`), making records durable (the driver).
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ballot, Certificate, Height, Kind, Regency, Seat, View, ViewId, Vote};
+use super::{Ballot, Certificate, Height, Kind, Lapse, Regency, Seat, View, ViewId, Vote};
 use crate::crypto::{Check, Digest, PublicKey, SecretKey, SignBytes, Signature, Tag, Verified};
 use crate::plant::{self, Plant};
 
@@ -140,10 +141,13 @@ pub enum VoterRecord {
     Locked(Certificate),
     /// A PERSIST was signed for a header.
     Persisted(Height, Digest),
-    /// A STOP-DATA was signed.
-    Stopped(StopData),
+    /// A STOP-DATA was signed; with it the certificates that prove it, for what proves it now may
+    /// be superseded when it must be said again.
+    Stopped(StopData, Vec<Certificate>),
     /// What was promised below this height is forgotten: nothing is signed there any more.
     Forgotten(Height),
+    /// The log was rolled back: what it promised is not known, and nothing is signed any more.
+    Lapsed(Lapse),
 }
 
 /// Why the voter signs nothing. Its state is unchanged.
@@ -176,6 +180,9 @@ pub enum Refused {
     /// fault.
     #[error("claims that are not canonical")]
     BadClaims,
+    /// The log was rolled back: what was promised is not known.
+    #[error("the log was rolled back")]
+    Lapsed,
     /// The certificate is not one of WRITEs.
     #[error("an ACCEPT needs a WRITE certificate")]
     NoWriteCertificate,
@@ -192,7 +199,8 @@ pub struct Voter {
     floor: Height,
     heights: BTreeMap<Height, Promise>,
     sealed: BTreeMap<Height, Digest>,
-    stopped: Option<StopData>,
+    lapse: Option<Lapse>,
+    stopped: Option<(StopData, Vec<Certificate>)>,
 }
 
 /// A signed vote and the records that go before it.
@@ -217,6 +225,7 @@ impl Voter {
             heights: BTreeMap::new(),
             sealed: BTreeMap::new(),
             stopped: None,
+            lapse: None,
         })
     }
 
@@ -252,8 +261,25 @@ impl Voter {
         self.sealed.get(&height).copied()
     }
 
-    /// The STOP-DATA it signed last.
-    pub fn stop_data(&self) -> Option<&StopData> {
+    /// Every header for which it signed PERSIST, by height.
+    pub fn seals(&self) -> impl Iterator<Item = (Height, Digest)> {
+        self.sealed
+            .iter()
+            .map(|(height, digest)| (*height, *digest))
+    }
+
+    /// The lowest height at which promises are remembered.
+    pub fn floor(&self) -> Height {
+        self.floor
+    }
+
+    /// What its log was found to lack; a voter with one signs nothing any more.
+    pub fn lapse(&self) -> Option<Lapse> {
+        self.lapse
+    }
+
+    /// The STOP-DATA it signed last, and what proves it.
+    pub fn stop_data(&self) -> Option<&(StopData, Vec<Certificate>)> {
         self.stopped.as_ref()
     }
 
@@ -263,11 +289,11 @@ impl Voter {
         let is_lost = match record {
             VoterRecord::Locked(_) => plant::is(Plant::LockLost),
             VoterRecord::Written(..) => plant::is(Plant::WriteTwice),
-            VoterRecord::Installed(_) | VoterRecord::Stopped(_) => {
+            VoterRecord::Installed(_) | VoterRecord::Stopped(..) => {
                 plant::is(Plant::RegencyForgotten)
             }
             VoterRecord::Proposed(..) | VoterRecord::Persisted(..) => false,
-            VoterRecord::Forgotten(_) => false,
+            VoterRecord::Forgotten(_) | VoterRecord::Lapsed(_) => false,
         };
         if !is_lost {
             self.apply(record);
@@ -299,11 +325,12 @@ impl Voter {
             VoterRecord::Persisted(height, digest) => {
                 self.sealed.insert(*height, *digest);
             }
-            VoterRecord::Stopped(data) => {
+            VoterRecord::Stopped(data, proofs) => {
                 self.installed = self.installed.max(data.regency);
-                self.stopped = Some(data.clone());
+                self.stopped = Some((data.clone(), proofs.clone()));
             }
             VoterRecord::Forgotten(height) => self.forget_below(*height),
+            VoterRecord::Lapsed(lapse) => self.lapse = Some(*lapse),
         }
     }
 
@@ -337,7 +364,9 @@ impl Voter {
         }
         let sealed = self.sealed.iter();
         records.extend(sealed.map(|(height, digest)| VoterRecord::Persisted(*height, *digest)));
-        records.extend(self.stopped.clone().map(VoterRecord::Stopped));
+        let stopped = self.stopped.clone();
+        records.extend(stopped.map(|(data, proofs)| VoterRecord::Stopped(data, proofs)));
+        records.extend(self.lapse.map(VoterRecord::Lapsed));
         records
     }
 
@@ -451,16 +480,20 @@ impl Voter {
         records
     }
 
-    /// Signs STOP-DATA for `regency` and installs it. Asked again for the same regency it gives the
-    /// same bytes.
+    /// Signs STOP-DATA for `regency` and installs it; `proofs` prove its claims and its base. Asked
+    /// again for the same regency it gives the same bytes.
     pub fn stop(
         &mut self,
         regency: Regency,
         base: (Height, Digest),
         timeout_us: u64,
         claims: Vec<Claim>,
+        proofs: Vec<Certificate>,
     ) -> Result<(Vec<VoterRecord>, StopData), Refused> {
-        if let Some(data) = self.stopped.as_ref().filter(|data| data.regency == regency) {
+        if self.lapse.is_some() {
+            return Err(Refused::Lapsed);
+        }
+        if let Some((data, _)) = self.stopped.as_ref().filter(|(d, _)| d.regency == regency) {
             return Ok((Vec::new(), data.clone()));
         }
         if regency < self.installed {
@@ -483,12 +516,15 @@ impl Voter {
             return Err(Refused::BadClaims);
         }
         data.signature = self.secret.sign(&data.sign_bytes(&self.chain));
-        let record = VoterRecord::Stopped(data.clone());
+        let record = VoterRecord::Stopped(data.clone(), proofs);
         self.apply(&record);
         Ok((vec![record], data))
     }
 
     fn check_floor(&self, height: Height) -> Result<(), Refused> {
+        if self.lapse.is_some() {
+            return Err(Refused::Lapsed);
+        }
         let floor = self.floor;
         if height < floor {
             return Err(Refused::Forgotten { height, floor });

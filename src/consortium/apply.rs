@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use super::contract::{Change, Event, Execution, Record};
 use super::ledger::{self, Decided, Ledger};
-use super::message::Block;
+use super::message::{Block, Message};
+use super::pool::Committed;
 use super::replica::{Consortium, Out};
 use crate::blocks::{
     BatchRef, Body, CheckedBatch, FORMAT_VERSION, Group, PROPOSAL_BYTES_MAX, Proposal,
@@ -18,7 +19,7 @@ use crate::blocks::{
 use crate::committee::Height;
 use crate::crypto::{Digest, PublicKey, Verified};
 use crate::fsm;
-use crate::machine::{Span, Time};
+use crate::machine::{Span, Time, To};
 
 /// Bytes of transactions in one block, as the leader aims for.
 const BLOCK_BYTES_TARGET: usize = 2 << 20;
@@ -221,20 +222,54 @@ impl Consortium {
             return self.halt_at(now, height, Some(certified), out);
         }
         let batches: Vec<Digest> = applied.block.body.batches().map(BatchRef::digest).collect();
-        let is_empty = applied.answers.is_empty() && !applied.block.body.is_control();
+        let transactions = applied.answers.len();
+        let bytes = applied.block.body.batches().map(|b| self.bytes_of(b)).sum();
+        // A control block is one step like a transaction.
+        let is_control = applied.block.body.is_control();
+        let ordered = transactions as u64 + u64::from(is_control);
         self.chain.recent.insert(height, (digest, is_sealed));
         out.save(Record::Block(applied.block.clone()));
         out.emit(Event::Applied(Box::new(applied)));
         self.pool.commit(height, &batches);
         self.pool.expire(height);
+        let block = Committed {
+            batches: &batches,
+            bytes,
+            transactions,
+        };
+        match expected {
+            None => self.look_back(now, &block, out),
+            Some(_) => self.pool.excuse(), // Fetched: it was ordered without us.
+        }
         self.catchup.applied(height);
         if is_sealed {
             self.seal(now, height, digest, out);
         }
         self.certify_reached(now, out);
-        if !is_empty {
+        if ordered > 0 {
             self.progressed();
-            self.tell(now, fsm::Command::Progress, out);
+            self.ordered += ordered;
+        }
+    }
+
+    /// A block shows how fast the ledger is and whom its leader passes over. Every holder spreads a
+    /// batch again before the leader is blamed: he may lack it, or have been told of it by too few.
+    fn look_back(&mut self, now: Time, block: &Committed<'_>, out: &mut Out) {
+        let overtaken = self.pool.measure(now, block);
+        if self.ordering.is_leading() || self.view.seat_of(&self.options.me).is_none() {
+            return;
+        }
+        for digest in &overtaken.remind {
+            if let Some(batch) = self.pool.get(digest) {
+                out.send(To::Committee, Message::Batch(batch.bytes.clone()));
+            }
+        }
+        if !overtaken.remind.is_empty() {
+            out.send(To::Committee, Message::Held(overtaken.remind));
+        }
+        if overtaken.is_complaint {
+            let (regency, _) = self.ordering.regency();
+            self.tell(now, fsm::Command::Complain(regency), out);
         }
     }
 
@@ -262,7 +297,7 @@ impl Consortium {
             let batches = self.pool.pick(BLOCK_BYTES_TARGET, usize::MAX);
             let is_alone = height == self.ordering.decided().next();
             let is_worth_it = match batches.is_empty() {
-                false => is_alone || self.bytes_of(&batches) >= PIPELINE_BYTES,
+                false => is_alone || self.bytes_of_all(&batches) >= PIPELINE_BYTES,
                 true => is_alone && self.needs_seal(),
             };
             if !is_worth_it && !must_close {
@@ -313,12 +348,15 @@ impl Consortium {
         tip > self.certified() && is_last && !is_sealed
     }
 
-    fn bytes_of(&self, batches: &[BatchRef]) -> usize {
-        let bytes = |batch: &BatchRef| match batch {
+    fn bytes_of_all(&self, batches: &[BatchRef]) -> usize {
+        batches.iter().map(|batch| self.bytes_of(batch)).sum()
+    }
+
+    fn bytes_of(&self, batch: &BatchRef) -> usize {
+        match batch {
             BatchRef::Named(digest) => self.pool.get(digest).map_or(0, |b| b.bytes.len()),
             BatchRef::Inline(bytes) => bytes.len(),
-        };
-        batches.iter().map(bytes).sum()
+        }
     }
 }
 

@@ -85,6 +85,11 @@ impl CatchUp {
         self.waiting.retain(|(waiting, _), _| *waiting > height);
     }
 
+    /// How many proposals wait.
+    pub(super) fn waits(&self) -> usize {
+        self.waiting.len()
+    }
+
     fn missing(&self) -> Vec<Digest> {
         let waiting = self.waiting.values().flatten().copied();
         let all: BTreeSet<Digest> = waiting.chain(self.lacking.iter().copied()).collect();

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::message::Block;
 pub use crate::blocks::Outcome;
+use crate::blocks::evidence::Evidence;
+pub use crate::blocks::evidence::FaultKind;
 use crate::blocks::receipts::Receipt;
 use crate::blocks::{Group, Header, SignedGroup};
-use crate::committee::{Certificate, Height, MemberId, ViewId, Vote, VoterRecord};
+use crate::committee::{Certificate, Height, MemberId, Promised, ViewId, VoterRecord};
 use crate::crypto::{Digest, PublicKey, Verified};
 use crate::fsm;
 
@@ -27,6 +29,8 @@ pub enum Command {
     Connected(MemberId),
     /// A link to this member fell.
     Disconnected(MemberId),
+    /// A refused frame convicts a member, see [`super::Ears::convict`].
+    Accuse(Fault),
 }
 
 /// The application's answer for one block.
@@ -61,6 +65,8 @@ pub enum Record {
     Certificate(Certificate),
     /// What the group engine journals, and the height at which it may be dropped.
     Engine(u64, Bytes),
+    /// A fault of a member, with what proves it.
+    Fault(Fault),
 }
 
 /// What a timer of the replica guards.
@@ -190,25 +196,14 @@ pub enum Denied {
 }
 
 /// Who misbehaved and how; evidence proves it to others where the kind allows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// The member.
     pub who: MemberId,
     /// What it did.
     pub kind: FaultKind,
-    /// Two votes that contradict each other, where there are.
-    pub evidence: Option<Box<(Vote, Vote)>>,
-}
-
-/// The kinds of misbehaviour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FaultKind {
-    /// Two votes of one kind for one regency and height name different digests.
-    Equivocation,
-    /// A proposal breaks a rule that its bytes alone decide.
-    BadProposal,
-    /// A message that no correct member sends.
-    BadMessage,
+    /// What proves it, where anything does.
+    pub evidence: Option<Box<Evidence>>,
 }
 
 /// What the replica tells its driver.
@@ -250,6 +245,9 @@ pub enum Change {
     Fault(Fault),
     /// The overlay reaches a member again, or no more.
     Reached(MemberId, bool),
+    /// Our log was rolled back: this member holds something of ours that the log lacks. Nothing is
+    /// signed any more.
+    Lapsed(MemberId, Promised),
     /// Voting has halted: our header differs from the certified one.
     Halted {
         /// Where.

@@ -8,10 +8,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::contract::Fault;
 use crate::blocks::codec::{self, DecodeError, ENCODED_BYTES_MAX};
-use crate::blocks::{
-    BatchRef, Body, Bounds, CheckedBatch, GroupError, Header, Proposal, ProposalError,
-};
+use crate::blocks::evidence::{Evidence, Law};
+use crate::blocks::{Body, Bounds, CheckedBatch, GroupError, Header, Proposal, ProposalError};
 use crate::committee::{Certificate, CertificateError, Height, Kind, MemberId, View, Vote};
 use crate::crypto::{Check, Digest, Verified, Verifier};
 use crate::fsm;
@@ -211,6 +211,35 @@ impl Ears {
         judged.collect()
     }
 
+    /// The law that evidence is checked against.
+    pub fn law(&self) -> Law<'_> {
+        Law {
+            view: &self.view,
+            bounds: &self.bounds,
+            ahead_max: self.ahead_max,
+            verifier: &self.verifier,
+        }
+    }
+
+    /// Whom a frame that was refused convicts: its leader signed a proposal that nobody may vote
+    /// for. Anything else that is refused proves nothing, and is the business of its link.
+    pub fn convict(&self, frame: &[u8], refused: &HearError) -> Option<Fault> {
+        if !matches!(refused, HearError::Proposal(_) | HearError::BadSignature) {
+            return None;
+        }
+        let message: Message = codec::decode(frame, ENCODED_BYTES_MAX).ok()?;
+        let Message::Order(fsm::Message::Propose(vote, payload)) = message else {
+            return None;
+        };
+        let evidence = Evidence::Proposal(vote, payload.bytes);
+        let (seat, kind) = evidence.check(&self.law()).ok()?;
+        Some(Fault {
+            who: self.view.member(seat)?,
+            kind,
+            evidence: Some(Box::new(evidence)),
+        })
+    }
+
     /// Decodes a frame from `from` and checks everything but its signatures.
     pub fn open(&self, from: &MemberId, frame: &[u8]) -> Result<Opened, HearError> {
         self.open_message(from, codec::decode(frame, ENCODED_BYTES_MAX)?)
@@ -239,7 +268,7 @@ impl Ears {
                     fsm::Message::Payload(height, payload) => Some((*height, payload)),
                     fsm::Message::Vote(_) | fsm::Message::Stop(_) | fsm::Message::Sync(_) => None,
                     fsm::Message::StopData(..) | fsm::Message::Fetch(..) => None,
-                    fsm::Message::Status(_) => None,
+                    fsm::Message::Status(_) | fsm::Message::Recall(_) => None,
                 };
                 if let Some((height, payload)) = brought {
                     checks.extend(self.payload_checks(height, payload)?);
@@ -306,21 +335,9 @@ impl Ears {
         payload: &fsm::Payload,
     ) -> Result<Vec<Check>, HearError> {
         let proposal = Proposal::from_bytes(&payload.bytes)?;
-        proposal.check(&self.view, height, self.ahead_max)?;
-        // A control body is refused until the machine that can check it is there: what it claims of
-        // keys, votes and lists would else be certified unchecked.
-        if proposal.digest() != payload.digest || proposal.body.is_control() {
+        let checks = proposal.checks(&self.view, height, &self.bounds, self.ahead_max)?;
+        if proposal.digest() != payload.digest {
             return Err(HearError::Malformed { what: "payload" });
-        }
-        let mut checks = Vec::new();
-        if let Some(certificate) = &proposal.carried {
-            checks.extend(certificate.checks(&self.view)?);
-        }
-        for batch in proposal.body.batches() {
-            if let BatchRef::Inline(bytes) = batch {
-                let chain = self.view.chain();
-                checks.extend(CheckedBatch::decode(bytes.clone(), chain, &self.bounds)?.1);
-            }
         }
         Ok(checks)
     }

@@ -6,8 +6,10 @@
 //! Elsewhere: decisions (`fsm`), disk and execution (answered through events).
 
 mod apply;
+mod burden;
 mod catchup;
 mod contract;
+mod faults;
 mod gate;
 pub mod ledger;
 mod lookup;
@@ -22,10 +24,12 @@ pub mod serve;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use burden::Burden;
 pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
     FaultKind, Outcome, Record, Timer, Verdict, Wanted,
 };
+pub use faults::{EVIDENCE_BYTES_MAX, FAULTS_MAX, FAULTS_PER_MEMBER_MAX};
 pub use gate::PlugError;
 pub use ledger::{Decided, Ledger};
 pub use lookup::Lookup;
@@ -34,7 +38,7 @@ pub use message::{
     VOTES_BYTES_MAX,
 };
 pub use pool::Pool;
-pub use replica::{Consortium, Options, Overview, PoolOverview, Restored};
+pub use replica::{Consortium, GATHER, Options, Overview, PoolOverview, Restored};
 
 /// Bytes of a result that are remembered for repeats, at most.
 pub const OUTCOME_BYTES_MAX: usize = 256;

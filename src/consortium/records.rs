@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::{Block, Record};
+use super::{Block, Fault, Record};
 use crate::blocks::codec::{self, DecodeError, ENCODED_BYTES_MAX};
 use crate::committee::{Certificate, Height, ViewId, VoterRecord};
 use crate::crypto::{Digest, Domain};
@@ -19,6 +19,7 @@ const BLOCK: u8 = 4;
 const CERTIFICATE: u8 = 5;
 const DECISION: u8 = 6;
 const ENGINE: u8 = 7;
+const FAULT: u8 = 8;
 
 /// Why a record of the log is none of ours. The disk is at fault, or a newer program wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +55,7 @@ pub(crate) fn name(record: &Record) -> Name {
         Record::Block(block) => Name::Block(block.header.height),
         Record::Certificate(certificate) => Name::Certificate(certificate.ballot.height),
         Record::Voter(..) | Record::Payload(..) => Name::Nameless,
-        Record::Decision(_) | Record::Engine(..) => Name::Nameless,
+        Record::Decision(_) | Record::Engine(..) | Record::Fault(_) => Name::Nameless,
     }
 }
 
@@ -67,6 +68,7 @@ pub(crate) fn encode(record: Record) -> (u8, Bytes) {
         Record::Block(block) => (BLOCK, codec::encode(&block).into()),
         Record::Certificate(certificate) => (CERTIFICATE, codec::encode(&certificate).into()),
         Record::Decision(certificate) => (DECISION, codec::encode(&certificate).into()),
+        Record::Fault(fault) => (FAULT, codec::encode(&fault).into()),
         Record::Engine(place, bytes) => (ENGINE, codec::encode(&(place, bytes)).into()),
     }
 }
@@ -93,6 +95,7 @@ pub(crate) fn decode(kind: u8, bytes: &[u8]) -> Result<Record, RecordError> {
             let (place, bytes): (u64, Bytes) = codec::decode(bytes, most)?;
             Record::Engine(place, bytes)
         }
+        FAULT => Record::Fault(codec::decode::<Fault>(bytes, most)?),
         kind => return Err(RecordError::Kind { kind }),
     })
 }

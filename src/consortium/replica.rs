@@ -11,11 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::apply::Chain;
 use super::catchup::CatchUp;
 use super::contract::{Change, Command, Event, Fault, FaultKind, Record, Timer};
+use super::faults::Faults;
 use super::gate::{PlugError, Plugs};
 use super::message::{Ears, Heard, Message};
 use super::pool::{self, Pool};
 use super::seal::Seals;
 use super::{Denied, Ledger};
+use crate::blocks::evidence::Evidence;
 use crate::blocks::{CheckedBatch, Genesis, Group, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, Regency, View, Voter};
 use crate::consensus::EngineInput;
@@ -24,8 +26,8 @@ use crate::fsm::{self, Ordering, PaceOptions, Resumed};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
 use crate::membership::OverlayInput;
 
-/// How long an own batch gathers while an earlier one is under way.
-const GATHER: Span = Span::from_ms(4);
+/// How long an own batch gathers while an earlier one is under way: the batch delay.
+pub const GATHER: Span = Span::from_ms(4);
 /// How long after it was spread an own batch that is not committed is spread again.
 const SPREAD: Span = Span::from_ms(1_000);
 /// Own batches that are spread again at once, the oldest.
@@ -77,6 +79,8 @@ pub struct Restored {
     pub decisions: Vec<Certificate>,
     /// What the group engine journalled, in order.
     pub journal: Vec<bytes::Bytes>,
+    /// Faults of others that were kept.
+    pub faults: Vec<Fault>,
     /// Batches of the log that stand in no applied block.
     pub batches: Vec<Verified<CheckedBatch>>,
 }
@@ -131,12 +135,13 @@ pub struct Consortium {
     pub(super) seals: Seals,
     pub(super) catchup: CatchUp,
     pub(super) plugs: Plugs,
-    /// Faults by kind; the newest of each with its evidence is told to the driver.
-    faults: BTreeMap<FaultKind, u64>,
+    pub(super) faults: Faults,
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
     untold: BTreeSet<Digest>,
     /// What ordering was told last.
-    had_work: bool,
+    told: fsm::Work,
+    /// Transactions and control blocks applied since the start.
+    pub(super) ordered: u64,
     is_flush_armed: bool,
     /// How often own batches were spread again without a block, where the timer runs.
     spread_again: Option<u32>,
@@ -171,6 +176,7 @@ impl Consortium {
             me: options.me,
             members_count: options.genesis.founders.len(),
             batch_bytes_max: parameters.batch_bytes_max as usize,
+            window: parameters.window.into(),
         };
         let mut pool = Pool::new(pool_options, &view);
         for batch in restored.batches {
@@ -185,9 +191,10 @@ impl Consortium {
             pool,
             view,
             options,
-            faults: BTreeMap::new(),
+            faults: Faults::restore(&restored.faults),
             untold: BTreeSet::new(),
-            had_work: false,
+            told: fsm::Work::default(),
+            ordered: 0,
             is_flush_armed: false,
             spread_again: None,
         })
@@ -232,7 +239,7 @@ impl Consortium {
             leader: self.view.member(leader),
             view_state: self.ordering.view_state().0,
             connected: self.ordering.view_state().1,
-            faults: self.faults.clone(),
+            faults: self.faults.counts().clone(),
             pool: self.pool.overview(),
         }
     }
@@ -322,7 +329,7 @@ impl Consortium {
         self.order(now, Input::Command(command), out);
     }
 
-    fn on_event(&mut self, now: Time, event: fsm::Event, out: &mut Out) {
+    pub(super) fn on_event(&mut self, now: Time, event: fsm::Event, out: &mut Out) {
         match event {
             fsm::Event::Check(height, payload) => self.on_check(now, height, &payload, out),
             fsm::Event::Decided(height, payload, _) => self.on_decided(height, &payload),
@@ -333,29 +340,26 @@ impl Consortium {
             fsm::Event::Regency(regency, is_synchronised) => {
                 self.on_regency(regency, is_synchronised, out);
             }
-            fsm::Event::Fault(seat, votes) => {
-                let kind = match votes {
-                    Some(_) => FaultKind::Equivocation,
-                    None => FaultKind::BadMessage,
-                };
+            fsm::Event::Fault(seat, evidence) => {
                 if let Some(who) = self.view.member(seat) {
+                    let kind =
+                        { evidence.as_deref() }.map_or(FaultKind::BadMessage, Evidence::kind);
                     self.fault(
                         Fault {
                             who,
                             kind,
-                            evidence: votes,
+                            evidence,
                         },
                         out,
                     );
                 }
             }
             fsm::Event::Split(height) => self.halt_at(now, height, None, out),
+            fsm::Event::Lapsed(lapse) => {
+                let holder = self.view.member(lapse.holder).unwrap_or(self.options.me);
+                out.emit(Event::Changed(Change::Lapsed(holder, lapse.promise)));
+            }
         }
-    }
-
-    pub(super) fn fault(&mut self, fault: Fault, out: &mut Out) {
-        *self.faults.entry(fault.kind).or_default() += 1;
-        out.emit(Event::Changed(Change::Fault(fault)));
     }
 
     /// A new leader learns what we hold; a member that leads no more spreads what it kept for
@@ -366,6 +370,7 @@ impl Consortium {
         out.emit(Event::Changed(Change::Regency(regency.0, leader)));
         self.pool
             .unpropose_above(self.ordering.decided().max(self.chain.reach()));
+        self.pool.excuse();
         if !is_synchronised || leader == self.options.me {
             return;
         }
@@ -442,7 +447,10 @@ impl Consortium {
         let result = if matches!(state, "initial" | "recovering" | "failed") {
             Err(Denied::NotReady { state })
         } else {
-            self.pool.admit(submission, &self.chain.ledger, now)
+            // What waits for longer than this would be taken for a leader's fault.
+            let patience = Span(self.ordering.timeout().0 / 2);
+            self.pool
+                .admit(submission, &self.chain.ledger, now, patience)
         };
         if result.is_ok() {
             // A lone group goes at once; while own batches are under way, more gather first.
@@ -510,6 +518,7 @@ impl Consortium {
                 self.resume(now, out);
                 self.arm_spread(out);
             }
+            Command::Accuse(fault) => self.fault(fault, out),
             Command::Submit(submission) => self.submit(now, submission, out),
             Command::Executed(execution) => self.on_executed(now, execution, out),
             Command::Connected(member) => {
@@ -547,10 +556,14 @@ impl Consortium {
         self.apply(now, out);
         self.lead(now, out);
         let is_open = self.chain.has_pending() || self.ordering.has_open();
-        let has_work = self.pool.has_work() || is_open || self.needs_seal();
-        if has_work != self.had_work || has_work {
-            self.had_work = has_work;
-            self.tell(now, fsm::Command::Work(has_work), out);
+        let work = fsm::Work {
+            is_due: self.pool.has_work() || is_open || self.needs_seal(),
+            oldest: self.pool.oldest_wait(now).unwrap_or_default(),
+            ordered: self.ordered,
+        };
+        if work != self.told || work.is_due {
+            self.told = work;
+            self.tell(now, fsm::Command::Work(work), out);
         }
         let state = self.ordering.state();
         if state != before {

@@ -8,9 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use super::contract::{Event, Record};
+use super::contract::{Event, Fault, Record};
 use super::message::Message;
 use super::replica::{Consortium, Out};
+use crate::blocks::evidence::Evidence;
 use crate::committee::{Certificate, Height, Seat, Vote};
 use crate::crypto::{Digest, Verified};
 use crate::fsm;
@@ -27,7 +28,7 @@ pub(super) struct Seals {
 }
 
 /// Certificates above what is applied, at most; beyond it only the newest is exchanged.
-const AHEAD_MAX: usize = 1024;
+pub(super) const AHEAD_MAX: usize = 1024;
 
 impl Seals {
     /// The height of the newest certificate above what is applied.
@@ -35,8 +36,12 @@ impl Seals {
         self.ahead.last_key_value().map(|(height, _)| *height)
     }
 
+    /// Heights that have votes.
+    pub(super) fn heights(&self) -> usize {
+        self.votes.len()
+    }
+
     /// How many certificates wait.
-    #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         self.ahead.len()
     }
@@ -107,8 +112,9 @@ impl Consortium {
         }
     }
 
-    /// Counts a PERSIST; one per seat and height, the first.
+    /// Counts a PERSIST; one per seat and height, the first. A second for another header is a fault.
     pub(super) fn on_persist(&mut self, now: Time, vote: Verified<Vote>, out: &mut Out) {
+        self.ordering.note(&vote);
         let height = vote.ballot.height;
         let parameters = &self.options.genesis.parameters;
         let reach = u64::from(parameters.ahead_max) + u64::from(parameters.window);
@@ -116,12 +122,11 @@ impl Consortium {
         if !is_near {
             return;
         }
-        self.seals
-            .votes
-            .entry(height)
-            .or_default()
-            .entry(vote.seat)
-            .or_insert(vote);
+        let votes = self.seals.votes.entry(height).or_default();
+        let held = **votes.entry(vote.seat).or_insert(vote.clone());
+        if held.ballot != vote.ballot {
+            return self.convict(Evidence::Votes(held, *vote), out);
+        }
         self.try_certify(now, height, out);
     }
 
@@ -181,7 +186,13 @@ impl Consortium {
         let height = certificate.ballot.height;
         out.save(Record::Certificate(certificate.clone()));
         self.chain.recent = self.chain.recent.split_off(&height);
-        self.seals.votes = self.seals.votes.split_off(&height.next());
+        let open = self.seals.votes.split_off(&height.next());
+        let closed = std::mem::replace(&mut self.seals.votes, open);
+        let votes = closed.get(&height).into_iter().flat_map(BTreeMap::values);
+        let others = votes.filter(|vote| vote.ballot.digest != certificate.ballot.digest);
+        for vote in others {
+            self.convict(Evidence::Header(**vote, certificate.clone()), out);
+        }
         let applied = self.chain.ledger.height();
         self.tell(
             now,
@@ -190,6 +201,21 @@ impl Consortium {
         );
         self.spread(&certificate, out);
         out.emit(Event::Certified(certificate));
+    }
+
+    fn convict(&mut self, evidence: Evidence, out: &mut Out) {
+        if let Some(who) = self.view.member(evidence.accused()) {
+            let kind = evidence.kind();
+            let evidence = Some(Box::new(evidence));
+            self.fault(
+                Fault {
+                    who,
+                    kind,
+                    evidence,
+                },
+                out,
+            );
+        }
     }
 
     /// Our PERSIST votes above `certified`, for one who may lack them.

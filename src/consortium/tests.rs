@@ -1,6 +1,6 @@
 //! Four replicas in a row of instants: what the simulator found, each as a test of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -80,6 +80,7 @@ fn fresh(n: usize) -> Restored {
         payloads: Vec::new(),
         decisions: Vec::new(),
         journal: Vec::new(),
+        faults: Vec::new(),
         batches: Vec::new(),
     }
 }
@@ -88,7 +89,7 @@ fn submission(sequence: u64) -> Verified<(SignedGroup, Group)> {
     let client = secret(3, 0);
     let transactions = vec![Transaction {
         sequence,
-        expiry: Height(100),
+        expiry: Height(1_000),
         operation: Bytes::from_static(b"echo"),
     }];
     let signed = SignedGroup::sign(&genesis().chain(), &client, &transactions);
@@ -143,6 +144,9 @@ struct Bench {
     /// Links that carry nothing: to or from these members.
     cut: Vec<usize>,
     executes: bool,
+    /// A member that is deaf to the batches of another, whoever sends them.
+    censor: Option<(usize, usize)>,
+    censored: BTreeSet<Digest>,
 }
 
 impl Bench {
@@ -156,6 +160,8 @@ impl Bench {
             records: vec![Vec::new(); 4],
             cut: Vec::new(),
             executes: true,
+            censor: None,
+            censored: BTreeSet::new(),
         };
         for n in 0..4 {
             bench.input(n, Input::Command(Command::Start));
@@ -219,6 +225,9 @@ impl Bench {
             if self.cut.contains(&from) || self.cut.contains(&to) {
                 continue;
             }
+            if self.is_censored(from, to, &message) {
+                continue;
+            }
             let heard = self.replicas[to]
                 .ears()
                 .hear(&id(from), &message.to_bytes());
@@ -226,6 +235,17 @@ impl Bench {
             let from = id(from);
             self.input(to, Input::Message { from, message });
         }
+    }
+
+    fn is_censored(&mut self, from: usize, to: usize, message: &Message) -> bool {
+        let (Some((censor, origin)), Message::Batch(bytes)) = (self.censor, message) else {
+            return false;
+        };
+        let digest = Digest::of(crate::crypto::Domain::Batch, bytes);
+        if from == origin {
+            self.censored.insert(digest);
+        }
+        to == censor && self.censored.contains(&digest)
     }
 
     /// Lets `ms` pass, timers and frames among it.
@@ -333,6 +353,31 @@ fn an_absent_leader_is_replaced_for_work_that_one_member_alone_admitted() {
 }
 
 #[test]
+fn a_leader_that_orders_all_but_one_members_batches_is_replaced_and_a_fair_one_is_not() {
+    for censors in [false, true] {
+        let mut bench = Bench::new(fresh);
+        let follower = bench.follower();
+        let (leader, other) = ((follower + 3) % 4, (follower + 1) % 4);
+        bench.censor = censors.then_some((leader, follower));
+        bench.submit(follower, 1);
+        bench.pass(200);
+        for sequence in 2..90 {
+            bench.submit(other, sequence);
+            bench.pass(15); // In all less than the first timeout, and each is a block.
+        }
+        bench.pass(100);
+        let client = secret(3, 0).public();
+        for (n, replica) in bench.replicas.iter().enumerate() {
+            // Who is deaf to the batch cannot execute it either.
+            let is_executed = replica.ledger().answer(&client, 1).is_some();
+            assert!(is_executed || (censors && n == leader), "member {n}");
+            let is_replaced = replica.overview().regency.0 > 0;
+            assert_eq!(is_replaced, censors);
+        }
+    }
+}
+
+#[test]
 fn a_member_that_missed_the_last_votes_of_an_idle_chain_hears_of_them() {
     let mut bench = Bench::new(fresh);
     let follower = bench.follower();
@@ -416,6 +461,7 @@ fn a_committed_batch_that_a_later_block_names_is_taken_again() {
     let pool_options = pool::Options {
         me: id(0),
         members_count: 4,
+        window: 8,
         batch_bytes_max: 1 << 20,
     };
     let mut pool = Pool::new(pool_options, &view);

@@ -11,13 +11,15 @@
 use std::collections::BTreeMap;
 
 use super::instance::{Counted, Decided, Instance};
-use super::message::{Message, Payload, Status};
+use super::message::{Message, Payload, Status, Sync};
+use super::recall::Recall;
 use super::{Event, Options, Ordering, Record, Resumed};
+use crate::blocks::evidence::Evidence;
 use crate::committee::{
     Certificate, Claim, Height, Kind, Lock, Regency, Seat, View, Vote, Voter, VoterRecord,
 };
 use crate::crypto::{Digest, Verified};
-use crate::machine::{Outbox, Time, To};
+use crate::machine::{Outbox, Span, Time, To};
 use crate::plant::{self, Plant};
 
 /// The shared state.
@@ -30,21 +32,29 @@ pub(super) struct Core {
     pub(super) regency: Regency,
     /// Whether its SYNC was seen; regency 0 needs none.
     pub(super) is_synchronised: bool,
+    /// The SYNC that started it, for those who missed it.
+    pub(super) sync: Option<Sync>,
+    /// The regency that we ask for; the installed one when we ask for no other.
+    pub(super) asked: Regency,
     /// The newest block certificate: everything up to its height is closed.
     pub(super) base: Option<Certificate>,
     /// Everything up to here is decided.
     pub(super) decided: Height,
     pub(super) instances: BTreeMap<Height, Instance>,
-    /// The highest regency that a seat was heard to vote in.
-    pub(super) rumour: Regency,
+    /// The highest regency that each seat was heard to vote in.
+    pub(super) rumours: BTreeMap<Seat, Regency>,
     /// What the last SYNC bound.
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
     pub(super) heard: BTreeMap<Seat, Status>,
     /// Whether the normal machine is in a state that votes.
     pub(super) may_vote: bool,
+    /// What the slowest height took to be decided, among those since the last progress.
+    pub(super) slowest: Option<Span>,
     /// Counts what happened, so that a resend timer sees whether anything did.
     pub(super) moves: u64,
+    /// What is held of others' words, and what they still have to say of ours.
+    pub(super) recall: Recall,
 }
 
 /// A machine's hand on the shared state while it takes one input.
@@ -57,19 +67,26 @@ pub(super) struct Scene<'a> {
 impl Core {
     pub(super) fn new(view: View, options: Options, resumed: Resumed) -> Self {
         let regency = resumed.voter.as_ref().map_or(Regency(0), Voter::installed);
+        let certified = resumed.certificate.as_ref();
+        let certified = certified.map_or(Height(0), |base| base.ballot.height);
         let mut core = Self {
             view,
-            voter: resumed.voter,
+            recall: Recall::new(resumed.voter.as_ref(), certified),
+            // A log that was once found rolled back signs nothing any more.
+            voter: resumed.voter.filter(|voter| voter.lapse().is_none()),
             options,
             regency,
             is_synchronised: regency == Regency(0),
+            sync: None,
+            asked: regency,
             base: resumed.certificate,
             decided: resumed.applied,
             instances: BTreeMap::new(),
-            rumour: Regency(0),
+            rumours: BTreeMap::new(),
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
             may_vote: false,
+            slowest: None,
             moves: 0,
         };
         let closed = core.certified().min(core.decided);
@@ -144,10 +161,28 @@ impl Core {
     }
 
     /// Whether something that others sent may be missing here: a decision, a block certificate, the
-    /// SYNC of our regency, or a whole regency.
+    /// SYNC of our regency, a STOP, or a whole regency.
     pub(super) fn is_unsettled(&self) -> bool {
-        let is_behind = !self.is_synchronised || self.rumour > self.regency;
-        self.has_open() || self.decided > self.certified() || is_behind
+        let is_changing = !self.is_synchronised || self.asked > self.regency;
+        let is_late = is_changing || self.is_regency_over();
+        self.has_open() || self.decided > self.certified() || is_late
+    }
+
+    /// Whether f + 1 seats say that they have decided more than we, so at least one correct seat
+    /// has and will give it: we lag, which is no fault of the leader.
+    pub(super) fn is_behind(&self) -> bool {
+        let ahead = self
+            .heard
+            .iter()
+            .filter(|(seat, status)| Some(**seat) != self.seat() && status.decided > self.decided);
+        ahead.count() > self.view.sizes().f
+    }
+
+    /// Whether f + 1 seats vote above our regency: one of them is correct, and a SYNC was missed
+    /// here.
+    fn is_regency_over(&self) -> bool {
+        let above = self.rumours.values().filter(|heard| **heard > self.regency);
+        above.count() > self.view.sizes().f
     }
 
     /// The digests whose bytes others may still ask us for at `height`: what is proposed, locked,
@@ -252,9 +287,12 @@ impl Core {
         assert!(regency >= self.regency, "a regency never goes back");
         self.regency = regency;
         self.is_synchronised = is_synchronised;
+        self.sync = None;
+        self.slowest = None;
         self.bound.clear();
         self.moves += 1;
-        self.instances.values_mut().for_each(Instance::drop_writes);
+        let instances = self.instances.values_mut();
+        instances.for_each(Instance::enter_regency);
     }
 
     pub(super) fn instance(&mut self, height: Height) -> &mut Instance {
@@ -263,6 +301,13 @@ impl Core {
 }
 
 impl Scene<'_> {
+    /// The instance of a height that somebody speaks of now.
+    fn instance(&mut self, height: Height) -> &mut Instance {
+        let instance = self.core.instance(height);
+        instance.open(self.now);
+        instance
+    }
+
     pub(super) fn send(&mut self, message: Message) {
         self.out.send(To::Committee, message);
     }
@@ -292,7 +337,7 @@ impl Scene<'_> {
         };
         self.save(records);
         let kept = self.core.kept(height);
-        let instance = self.core.instance(height);
+        let instance = self.instance(height);
         instance.add_payload(&payload, &kept);
         instance.mark_valid(&payload.digest);
         instance.propose(vote.clone());
@@ -315,7 +360,7 @@ impl Scene<'_> {
         if vote.seat != self.core.leader() {
             return self.fault(vote.seat, None);
         }
-        let instance = self.core.instance(ballot.height);
+        let instance = self.instance(ballot.height);
         match instance.propose(vote.clone()) {
             Counted::Conflict(votes) => return self.fault(vote.seat, Some(votes)),
             Counted::Known if instance.payload(&payload.digest).is_some() => return,
@@ -403,7 +448,7 @@ impl Scene<'_> {
         if !is_current || !self.core.is_open(ballot.height) {
             return;
         }
-        match self.core.instance(ballot.height).write(vote.clone()) {
+        match self.instance(ballot.height).write(vote.clone()) {
             Counted::New => {
                 self.core.moves += 1;
                 self.try_accept(ballot.height);
@@ -448,7 +493,7 @@ impl Scene<'_> {
         if !self.core.is_open(height) {
             return;
         }
-        match self.core.instance(height).accept(vote.clone()) {
+        match self.instance(height).accept(vote.clone()) {
             Counted::New => {
                 self.core.moves += 1;
                 self.try_decide(height);
@@ -484,6 +529,8 @@ impl Scene<'_> {
             Decided::Split => return self.out.emit(Event::Split(height)),
             Decided::New => {}
         }
+        let took = instance.opened().map(|opened| self.now - opened);
+        self.core.slowest = self.core.slowest.max(took);
         self.core.moves += 1;
         let promise = self
             .core
@@ -574,6 +621,7 @@ impl Scene<'_> {
         if plant::is(Plant::BlindToFaults) {
             return;
         }
-        self.out.emit(Event::Fault(seat, votes));
+        let evidence = votes.map(|votes| Box::new(Evidence::Votes(votes.0, votes.1)));
+        self.out.emit(Event::Fault(seat, evidence));
     }
 }

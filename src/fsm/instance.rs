@@ -13,11 +13,12 @@ use bytes::Bytes;
 use super::message::Payload;
 use crate::committee::{Certificate, Lock, Regency, Seat, SeatSet, View, Vote};
 use crate::crypto::{Digest, Verified};
+use crate::machine::Time;
 use crate::plant::{self, Plant};
 
 /// Payloads kept per height: the leader's, a bound one, and one decided elsewhere. Beyond it the
 /// oldest that nothing refers to is dropped.
-const PAYLOADS_MAX: usize = 6;
+pub const PAYLOADS_MAX: usize = 6;
 
 /// Whether the replica found a payload valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub(super) struct Instance {
     writes: BTreeMap<Seat, Verified<Vote>>,
     accepts: BTreeMap<Seat, Verified<Vote>>,
     decision: Option<Certificate>,
+    /// When this regency first spoke of it here.
+    opened: Option<Time>,
 }
 
 impl Instance {
@@ -199,9 +202,20 @@ impl Instance {
         votes.into_iter().flatten().map(|vote| **vote)
     }
 
-    /// The height's votes of a regency that ended no longer count; ACCEPTs may still decide.
-    pub(super) fn drop_writes(&mut self) {
+    /// Somebody speaks of this height at `now`.
+    pub(super) fn open(&mut self, now: Time) {
+        self.opened.get_or_insert(now);
+    }
+
+    /// When this regency first spoke of this height here.
+    pub(super) fn opened(&self) -> Option<Time> {
+        self.opened
+    }
+
+    /// WRITEs of a regency that ended no longer count; ACCEPTs may still decide.
+    pub(super) fn enter_regency(&mut self) {
         self.writes.clear();
+        self.opened = None;
     }
 }
 

@@ -68,6 +68,27 @@ pub struct Status {
     pub is_question: bool,
 }
 
+/// Votes in one [`Held`], at most: beyond it the lowest heights are left out.
+pub(super) const HELD_VOTES_MAX: usize = 1024;
+
+/// What a seat holds that another signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Votes, at most 1024, the highest.
+    pub votes: Vec<Vote>,
+    /// Its newest STOP-DATA.
+    pub stop_data: Option<StopData>,
+}
+
+/// A seat that starts asks what the others hold from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recall {
+    /// The question. The answer repeats its number.
+    Ask(u64),
+    /// The answer.
+    Held(u64, Held),
+}
+
 /// A message between seats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Message {
@@ -89,6 +110,8 @@ pub enum Message {
     Payload(Height, Payload),
     /// See [`Status`].
     Status(Status),
+    /// See [`Recall`].
+    Recall(Recall),
 }
 
 /// A checked message.
@@ -155,7 +178,26 @@ impl Message {
             }
             Message::Fetch(..) | Message::Payload(..) => Ok(Vec::new()),
             Message::Status(status) => is_of(status.view, view).map(|()| Vec::new()),
+            Message::Recall(Recall::Ask(_)) => Ok(Vec::new()),
+            Message::Recall(Recall::Held(_, held)) => held.checks(view),
         }
+    }
+}
+
+impl Held {
+    fn checks(&self, view: &View) -> Result<Vec<Check>, MessageError> {
+        if self.votes.len() > HELD_VOTES_MAX {
+            return Err(MessageError::Malformed { what: "held" });
+        }
+        let kinds = [Kind::Propose, Kind::Write, Kind::Accept, Kind::Persist];
+        let mut checks = Vec::new();
+        for vote in &self.votes {
+            checks.extend(vote_checks(vote, view, &kinds, "held")?);
+        }
+        if let Some(data) = &self.stop_data {
+            checks.extend(stop_data_checks(data, view)?);
+        }
+        Ok(checks)
     }
 }
 

@@ -7,26 +7,34 @@
 //! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs
 //! (`committee::voter`).
 
+mod collect;
 mod core;
+mod guard;
 mod instance;
 mod message;
 mod normal;
 mod pace;
+mod recall;
 mod regency;
 mod repair;
+mod stops;
 mod sync;
 mod view;
 
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
 use self::core::{Core, Scene};
-pub use self::message::{Heard, Message, MessageError, Payload, Status, Stop, Sync};
+pub use self::instance::PAYLOADS_MAX;
+pub use self::message::{Heard, Held, Message, MessageError, Payload, Recall, Status, Stop, Sync};
 use self::normal::Normal;
 pub use self::pace::PaceOptions;
 use self::regency::RegencyChange;
 use self::view::ViewGeneration;
-use crate::committee::{Certificate, Height, Regency, Seat, View, Vote, Voter, VoterRecord};
-use crate::crypto::Digest;
+use crate::blocks::evidence::Evidence;
+use crate::committee::{
+    Certificate, Height, Lapse, Regency, Seat, StopData, View, Vote, Voter, VoterRecord,
+};
+use crate::crypto::{Digest, Verified};
 use crate::machine::{Input, Machine, Outbox, Span, Time, To};
 
 /// What a timer of the ordering machines guards.
@@ -49,14 +57,28 @@ pub enum Command {
     Checked(Height, Digest, bool),
     /// A block certificate is held; everything up to the second height is applied here.
     Certified(Certificate, Height),
-    /// The decided prefix grew by a block that is not empty.
-    Progress,
-    /// Whether there is admitted work or a control block due.
-    Work(bool),
+    /// What waits to be ordered and what was; told whenever either may have changed.
+    Work(Work),
+    /// The leader of a regency is unfair: a transaction that it could have ordered was overtaken by
+    /// too many blocks. Counts like a timeout, once per regency; one of a regency that has ended
+    /// is harmless. Blocks that flow do not take it back for a while, since it is not about them.
+    Complain(Regency),
     /// Links to this seat stand, or fell.
     Connected(Seat, bool),
     /// What this member is to be changes.
     Change(Role),
+}
+
+/// What waits to be ordered here, and what was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Whether there is admitted work or a control block due.
+    pub is_due: bool,
+    /// How long the oldest admitted work has waited; 0 without any.
+    pub oldest: Span,
+    /// Transactions and control blocks in the blocks that this member has applied since it
+    /// started. Where this grows there is progress: blocks without any are none.
+    pub ordered: u64,
 }
 
 /// What a member may be told to be.
@@ -70,6 +92,8 @@ pub enum Role {
     Checkpointing(bool),
     /// Its state contradicts a certificate: it stops voting.
     Failed,
+    /// Its log was rolled back: it signs nothing any more and goes on following.
+    Wiped,
 }
 
 /// What must be durable.
@@ -98,10 +122,12 @@ pub enum Event {
     Behind(Certificate),
     /// A regency was installed; whether its SYNC was seen.
     Regency(Regency, bool),
-    /// A seat broke a rule, with both votes where it contradicted itself.
-    Fault(Seat, Option<Box<(Vote, Vote)>>),
+    /// A seat broke a rule, with what proves it where anything does.
+    Fault(Seat, Option<Box<Evidence>>),
     /// Two decisions at one height: more than f seats are faulty.
     Split(Height),
+    /// Our log lacks what we signed: it was rolled back, and we sign nothing any more.
+    Lapsed(Lapse),
 }
 
 /// What does not change while a view lasts.
@@ -138,8 +164,8 @@ pub struct Ordering {
     normal: StateMachine<Normal>,
     regency: StateMachine<RegencyChange>,
     generation: StateMachine<ViewGeneration>,
-    /// Whether there is admitted work, as the replica said last.
-    has_work: bool,
+    /// What the replica said last.
+    work: Work,
 }
 
 impl Ordering {
@@ -148,10 +174,10 @@ impl Ordering {
         let own = resumed.voter.as_ref().map(Voter::seat);
         Self {
             generation: ViewGeneration::new(&view, own).state_machine(),
+            regency: RegencyChange::new(&view, &options).state_machine(),
             core: Core::new(view, options, resumed),
-            has_work: false,
+            work: Work::default(),
             normal: Normal::default().state_machine(),
-            regency: RegencyChange::new(options.pace).state_machine(),
         }
     }
 
@@ -163,6 +189,11 @@ impl Ordering {
     /// The state of the regency machine.
     pub fn regency_state(&self) -> &'static str {
         self.regency.state().name()
+    }
+
+    /// How long this member waits for progress before it asks for another leader.
+    pub fn timeout(&self) -> Span {
+        self.regency.inner().timeout()
     }
 
     /// The state of the view machine, and how many seats are connected, ourselves counted.
@@ -203,6 +234,11 @@ impl Ordering {
         self.core.decided
     }
 
+    /// Heights of which a proposal or a vote is kept.
+    pub fn open_heights(&self) -> usize {
+        self.core.instances.len()
+    }
+
     /// Heights that are known of and undecided, or decided above a gap.
     pub fn has_open(&self) -> bool {
         self.core.has_open()
@@ -211,6 +247,11 @@ impl Ordering {
     /// The voter signs PERSIST through this door.
     pub fn voter_mut(&mut self) -> Option<&mut Voter> {
         self.core.voter.as_mut()
+    }
+
+    /// Remembers a PERSIST, should its seat ask for it after a start.
+    pub fn note(&mut self, vote: &Verified<Vote>) {
+        self.core.recall.note(vote);
     }
 
     /// Decided payloads that are held, by height.
@@ -267,7 +308,8 @@ impl Ordering {
     fn hear(&mut self, now: Time, from: Seat, heard: Heard, out: &mut Outbox<Self>) {
         // STOP and what follows are heard in every state but these: a leader that stalls can always
         // be replaced.
-        let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed");
+        let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed" | "wiped");
+        self.remember(from, &heard, out);
         match &*heard {
             Message::Stop(stop) if !is_deaf => {
                 self.change(now, &regency::Event::Stop(from, stop.regency), out);
@@ -283,8 +325,13 @@ impl Ordering {
                 let lags = status.regency < self.core.regency
                     || (status.regency == self.core.regency && !status.is_synchronised);
                 self.normal(now, &normal::Event::Heard(from, heard), out);
-                if lags && self.core.is_synchronised && self.core.regency > Regency(0) && !is_deaf {
-                    self.change(now, &regency::Event::Lags(from), out);
+                if lags && !is_deaf {
+                    Scene {
+                        core: &mut self.core,
+                        now,
+                        out,
+                    }
+                    .give_sync(from);
                 }
             }
             Message::Stop(_) | Message::StopData(..) | Message::Sync(_) => {} // Deaf.
@@ -293,6 +340,64 @@ impl Ordering {
             }
             Message::Fetch(..) | Message::Payload(..) => {
                 self.normal(now, &normal::Event::Heard(from, heard), out);
+            }
+            Message::Recall(Recall::Ask(number)) => Scene {
+                core: &mut self.core,
+                now,
+                out,
+            }
+            .answer_recall(from, *number),
+            Message::Recall(Recall::Held(number, held)) => {
+                let verdict = self.core.recalled(from, *number, held);
+                self.on_recalled(now, verdict, out);
+            }
+        }
+    }
+
+    /// Remembers what a seat signed, should it ask for it after a start; what contradicts it is a
+    /// fault.
+    fn remember(&mut self, from: Seat, heard: &Message, out: &mut Outbox<Self>) {
+        match heard {
+            Message::Propose(vote, _) | Message::Vote(vote) => self.core.recall.note(vote),
+            Message::StopData(data, proofs) => {
+                self.watch_claims(data, out);
+                if !sync::is_proved(data, proofs) {
+                    out.emit(Event::Fault(from, None));
+                }
+            }
+            Message::Sync(sync) => {
+                sync.set
+                    .iter()
+                    .for_each(|data| self.watch_claims(data, out));
+                // Whoever passes a SYNC on has found it to hold.
+                if sync::settle(sync, &self.core.view).is_err() {
+                    out.emit(Event::Fault(from, None));
+                }
+            }
+            Message::Stop(_) | Message::Decision(..) | Message::Fetch(..) => {}
+            Message::Payload(..) | Message::Status(_) | Message::Recall(_) => {}
+        }
+    }
+
+    fn watch_claims(&mut self, data: &StopData, out: &mut Outbox<Self>) {
+        if let Some(evidence) = self.core.recall.note_stop_data(data) {
+            out.emit(Event::Fault(data.seat, Some(Box::new(evidence))));
+        }
+    }
+
+    /// What an answer about our own votes leads to.
+    fn on_recalled(&mut self, now: Time, verdict: recall::Verdict, out: &mut Outbox<Self>) {
+        match verdict {
+            recall::Verdict::Same => {}
+            recall::Verdict::Cleared => {
+                self.normal(now, &normal::Event::Settle, out);
+                self.change(now, &regency::Event::Cleared, out);
+            }
+            recall::Verdict::Lapsed(lapse) => {
+                self.core.lapse(lapse, out);
+                out.cancel(Timer::Resend);
+                out.cancel(Timer::Progress(self.core.regency));
+                self.normal(now, &normal::Event::Change(Role::Wiped), out);
             }
         }
     }
@@ -303,6 +408,10 @@ impl Ordering {
                 self.normal(now, &normal::Event::Start, out);
                 self.normal(now, &normal::Event::Recovered, out);
                 self.normal(now, &normal::Event::Settle, out);
+                if let Some(lapse) = self.core.recall.lapse() {
+                    out.emit(Event::Lapsed(lapse)); // Found in an earlier life.
+                }
+                self.change(now, &regency::Event::Resend, out);
             }
             Command::Propose(height, payload) => {
                 self.normal(now, &normal::Event::Propose(height, payload), out);
@@ -318,8 +427,17 @@ impl Ordering {
                 }
                 .on_certified(certificate, applied);
             }
-            Command::Progress => self.change(now, &regency::Event::Progress, out),
-            Command::Work(has_work) => self.has_work = has_work,
+            Command::Work(work) => {
+                let ordered = work.ordered.saturating_sub(self.work.ordered);
+                self.work = work;
+                if ordered > 0 {
+                    let event = regency::Event::Progress(ordered, work.oldest);
+                    self.change(now, &event, out);
+                }
+            }
+            Command::Complain(regency) => {
+                self.change(now, &regency::Event::Complain(regency), out);
+            }
             Command::Connected(seat, true) => {
                 self.generation.handle(&view::Event::Connected(seat));
                 // What was sent before may be lost, and so may the answer to our first question.
@@ -355,6 +473,7 @@ impl Machine for Ordering {
         }
         match input {
             Input::Message { from, message } => self.hear(now, from, message, out),
+            Input::Timer(_) if self.state() == "wiped" => {} // Guards nothing any more.
             Input::Timer(Timer::Progress(regency)) => {
                 self.change(now, &regency::Event::Timeout(regency), out);
             }
@@ -366,7 +485,7 @@ impl Machine for Ordering {
         }
         // Whether the progress timer must run depends on work and on what is open, and any input
         // may change it.
-        self.change(now, &regency::Event::Work(self.has_work), out);
+        self.change(now, &regency::Event::Work(self.work.is_due), out);
     }
 }
 

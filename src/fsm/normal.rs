@@ -11,6 +11,7 @@
 //! initial --start--> recovering --recovered--> synchronising --known--> follower <--lead/follow-->
 //! leader | ^ | ^ | unseated checkpoint / taken | v | v | | observer --invited--> joining
 //! checkpointing <-------+ any --fail--> failed
+//! synchronising and voting --lapse--> wiped
 //! ```
 
 #![expect(
@@ -97,12 +98,20 @@ impl Normal {
                     context.core.heard.insert(*seat, *status);
                     return self.role(context);
                 }
-                Super
+                // Nothing is voted yet, but what is heard now need not be sent again.
+                self.hear(*seat, heard.clone(), context);
+                Handled
             }
+            Event::Checked(height, digest, true) => {
+                context.on_valid(*height, digest);
+                Handled
+            }
+            Event::Checked(_, _, false) => Handled,
             Event::Settle => self.role(context),
             Event::Change(Role::Unseated) => Transition(State::observer()),
             Event::Resend => {
                 context.ask_all();
+                context.ask_recall();
                 context.arm_resend();
                 Handled
             }
@@ -176,6 +185,15 @@ impl Normal {
         Handled
     }
 
+    /// Our log was rolled back: we follow certified blocks and sign nothing any more.
+    #[state(superstate = "running")]
+    fn wiped(event: &Event) -> Outcome<State> {
+        match event {
+            Event::Settle => Handled,
+            _ => Super,
+        }
+    }
+
     #[superstate(superstate = "running")]
     fn voting(&mut self, context: &mut Scene<'_>, event: &Event) -> Outcome<State> {
         match event {
@@ -203,6 +221,7 @@ impl Normal {
     fn running(&mut self, event: &Event) -> Outcome<State> {
         match event {
             Event::Change(Role::Failed) => Transition(State::failed()),
+            Event::Change(Role::Wiped) => Transition(State::wiped()),
             _ => {
                 self.ignored += 1;
                 Handled
@@ -217,13 +236,17 @@ impl Normal {
         }
         context.resume_votes();
         context.ask_all();
+        context.ask_recall();
         context.arm_resend();
     }
 
     /// The role that fits once a quorum, ourselves counted, has said where it stands.
     fn role(&mut self, context: &mut Scene<'_>) -> Outcome<State> {
         let Some(own) = context.core.seat() else {
-            return Transition(State::observer());
+            return match context.core.recall.lapse() {
+                Some(_) => Transition(State::wiped()),
+                None => Transition(State::observer()),
+            };
         };
         let heard = context
             .core
@@ -231,7 +254,7 @@ impl Normal {
             .keys()
             .filter(|seat| **seat != own)
             .count();
-        if heard + 1 < context.core.view.sizes().q {
+        if heard + 1 < context.core.view.sizes().q || !context.core.is_cleared() {
             return Handled;
         }
         if context.core.is_leading() {
@@ -265,6 +288,7 @@ impl Normal {
             Message::Payload(height, payload) => context.on_payload(*height, payload),
             Message::Status(status) => self.on_status(from, status, context),
             Message::Stop(_) | Message::StopData(..) | Message::Sync(_) => self.ignored += 1,
+            Message::Recall(_) => self.ignored += 1, // Heard in every state, before any of them.
         }
         if context.core.is_unsettled() && self.moves_seen == 0 {
             self.moves_seen = context.core.moves;
@@ -285,11 +309,10 @@ impl Normal {
                 self.answered.insert(from, context.now);
                 context.answer(from, status);
             }
-            return;
         }
         let is_ahead = status.decided > context.core.decided && !context.core.has_open();
-        // Once while nothing moves and no timer runs out: the answer says as much again, and what
-        // it brings may take its time.
+        // Whoever asks may be ahead too. Once while nothing moves and no timer runs out: the answer
+        // says as much again, and what it brings may take its time.
         if is_ahead && self.asked_at != Some(context.core.moves) {
             self.asked_at = Some(context.core.moves);
             let question = context.core.status(true);
@@ -337,6 +360,7 @@ impl State {
             State::Leader {} => "leader",
             State::Checkpointing {} => "checkpointing",
             State::Failed {} => "failed",
+            State::Wiped {} => "wiped",
         }
     }
 }

@@ -1,12 +1,19 @@
 //! How long to wait for progress before the leader is replaced.
 //!
 //! Source: settled timers: measured, agreed at a regency change, doubled without progress, decaying
-//! with it.
-//! In: progress and timeouts. Out: a span. Holds: between the least and the most; never counts
-//! requests.
-//! Elsewhere: when the timer runs (`regency`).
+//! with it; Jacobson's estimator. In: laps, ends of regencies. Out: a span.
+//! Holds: between the least and the most; never counts requests; a wait that turned out too short
+//! is a lap like any other, so the same false alarm is not raised for ever.
+//! Elsewhere: when the timer runs (`regency`), what the next regency starts with (`sync`).
+
+use std::collections::VecDeque;
 
 use crate::machine::{Span, Time};
+
+/// Laps that are remembered.
+const LAPS_MAX: usize = 100;
+/// So many times the slowest of ninety-nine in a hundred laps are waited for, at least.
+const MARGIN: u64 = 2;
 
 /// Bounds of the progress timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,25 +26,34 @@ pub struct PaceOptions {
     pub most: Span,
 }
 
-/// The progress timeout.
+/// The progress timeout, and what it was learnt from.
+///
+/// A lap is what one step of the decided prefix took: since the step before it or since work began,
+/// or, where that is more, since the first word of the slowest height in it. So several heights
+/// that one late message decides at once count as one slow lap and not as many short ones, and
+/// what disks and execution took is in every lap.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
     options: PaceOptions,
     timeout: Span,
-    /// Mean and deviation of the time between two steps of progress, in microseconds.
-    mean_us: u64,
-    deviation_us: u64,
-    last: Option<Time>,
+    /// Mean and deviation of laps in microseconds; none before the first.
+    smooth: Option<(u64, u64)>,
+    laps: VecDeque<u64>,
+    /// When the present lap began.
+    since: Option<Time>,
+    /// Whether this regency has ordered anything.
+    is_fruitful: bool,
 }
 
 impl Pace {
     pub(super) fn new(options: PaceOptions) -> Self {
         Self {
-            options,
             timeout: options.first,
-            mean_us: 0,
-            deviation_us: 0,
-            last: None,
+            options,
+            smooth: None,
+            laps: VecDeque::new(),
+            since: None,
+            is_fruitful: false,
         }
     }
 
@@ -46,34 +62,69 @@ impl Pace {
         self.timeout
     }
 
-    /// The decided prefix grew: the estimate follows, the timeout decays towards it.
-    pub(super) fn progress(&mut self, now: Time) {
-        if let Some(last) = self.last.replace(now) {
-            let sample = (now - last).0;
-            let error = sample.abs_diff(self.mean_us);
-            // Jacobson's weights: 1/8 for the mean, 1/4 for the deviation.
-            self.mean_us = (self.mean_us * 7 + sample) / 8;
-            self.deviation_us = (self.deviation_us * 3 + error) / 4;
-        }
-        let estimate = self.mean_us + 4 * self.deviation_us;
-        let decayed = self.timeout.0 / 10 * 9;
-        self.timeout = self.clamp(decayed.max(estimate));
-    }
-
-    /// Work begins at `now`: the pause before it is no sample, the time to its first progress is.
+    /// Work begins at `now`: the rest before it is no lap.
     pub(super) fn begin(&mut self, now: Time) {
-        self.last = Some(now);
+        self.since = Some(now);
     }
 
-    /// A regency passed without progress.
-    pub(super) fn double(&mut self) {
-        self.timeout = self.clamp(self.timeout.0.saturating_mul(2));
+    /// Something was ordered, by decisions made here of which the slowest took `slowest`: the
+    /// timeout decays towards the estimate. Blocks that were fetched from others tell nothing
+    /// about the leader's pace: they come without.
+    pub(super) fn progress(&mut self, now: Time, slowest: Option<Span>) {
+        let Some(slowest) = slowest else {
+            return;
+        };
+        self.is_fruitful = true;
+        let lap = self.since.replace(now).map_or(Span(0), |since| now - since);
+        self.learn(lap.max(slowest));
+        let decayed = self.timeout.0 / 10 * 9;
+        self.timeout = self.clamp(decayed.max(self.estimate()));
     }
 
-    /// The regency change agreed on a value.
+    /// The regency is replaced. Where it ordered nothing the next is given twice as long; where it
+    /// did, the wait that led to this is a lap: if it was a false alarm, that was too short.
+    pub(super) fn ended(&mut self, now: Time) {
+        if !self.is_fruitful {
+            self.timeout = self.clamp(self.timeout.0.saturating_mul(2));
+        } else if let Some(since) = self.since {
+            self.learn(now - since);
+            self.timeout = self.clamp(self.timeout.0.max(self.estimate()));
+        }
+        self.since = None;
+        self.is_fruitful = false;
+    }
+
+    /// The regency change agreed on a value. Who has seen slower laps than the others waits for as
+    /// long as it has learnt to.
     pub(super) fn adopt(&mut self, timeout_us: u64) {
-        self.timeout = self.clamp(timeout_us);
-        self.last = None;
+        self.timeout = self.clamp(timeout_us.max(self.estimate()));
+    }
+
+    fn learn(&mut self, lap: Span) {
+        let lap = lap.0;
+        // Jacobson's weights: 1/8 for the mean, 1/4 for the deviation, and his beginning.
+        self.smooth = Some(match self.smooth {
+            None => (lap, lap / 2),
+            Some((mean, deviation)) => {
+                let error = lap.abs_diff(mean);
+                ((mean * 7 + lap) / 8, (deviation * 3 + error) / 4)
+            }
+        });
+        if self.laps.len() == LAPS_MAX {
+            self.laps.pop_front();
+        }
+        self.laps.push_back(lap);
+    }
+
+    /// What was measured says to wait for so long: mean and four deviations, or twice the lap that
+    /// ninety-nine in a hundred do not exceed.
+    fn estimate(&self) -> u64 {
+        let (mean, deviation) = self.smooth.unwrap_or_default();
+        let mut laps: Vec<u64> = self.laps.iter().copied().collect();
+        laps.sort_unstable();
+        let rank = (laps.len() * 99).div_ceil(100);
+        let slow = rank.checked_sub(1).map_or(0, |index| laps[index]);
+        (mean + 4 * deviation).max(MARGIN * slow)
     }
 
     fn clamp(&self, us: u64) -> Span {

@@ -114,6 +114,13 @@ impl Scene<'_> {
         self.send_to(seat, message);
     }
 
+    /// Gives `seat` the SYNC of our regency, which it lacks.
+    pub(super) fn give_sync(&mut self, seat: Seat) {
+        if let Some(sync) = self.core.sync.clone() {
+            self.send_to(seat, Message::Sync(sync));
+        }
+    }
+
     /// A payload that we asked for arrives; it counts only where a bound or a proposal names it.
     pub(super) fn on_payload(&mut self, height: Height, payload: &Payload) {
         if !self.core.is_open(height) {
@@ -170,8 +177,9 @@ impl Scene<'_> {
 
     /// A seat votes in a regency above ours: we missed its SYNC, and ask for it.
     pub(super) fn note_regency(&mut self, from: Seat, regency: Regency) {
-        if regency > self.core.regency.max(self.core.rumour) {
-            self.core.rumour = regency;
+        let heard = self.core.rumours.get(&from).copied().unwrap_or_default();
+        if regency > self.core.regency.max(heard) {
+            self.core.rumours.insert(from, regency);
             let question = self.core.status(true);
             self.send_to(from, Message::Status(question));
         }

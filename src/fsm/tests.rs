@@ -45,10 +45,13 @@ struct World {
     view: View,
     nodes: Vec<Ordering>,
     logs: Vec<Vec<Record>>,
+    work: Vec<Work>,
     decided: Vec<BTreeMap<Height, Digest>>,
     wires: VecDeque<(usize, usize, Message)>,
     timers: BTreeMap<(Time, usize, Timer), ()>,
     down: BTreeSet<usize>,
+    /// Whose log was cut.
+    cut: BTreeSet<usize>,
     now: Time,
     rng: ChaCha12Rng,
     loss_percent: u32,
@@ -69,10 +72,12 @@ impl World {
         let mut world = Self {
             nodes: Vec::new(),
             logs: vec![Vec::new(); n],
+            work: vec![Work::default(); n],
             decided: vec![BTreeMap::new(); n],
             wires: VecDeque::new(),
             timers: BTreeMap::new(),
             down: BTreeSet::new(),
+            cut: BTreeSet::new(),
             now: Time(0),
             rng: ChaCha12Rng::seed_from_u64(seed),
             loss_percent: 0,
@@ -174,7 +179,10 @@ impl World {
                 }
                 None
             }
-            Event::Ordered(_) => Some(Input::Command(Command::Progress)),
+            Event::Ordered(height) => {
+                self.work[i].ordered = height.0;
+                Some(Input::Command(Command::Work(self.work[i])))
+            }
             Event::Regency(regency, _) => {
                 self.regencies = self.regencies.max(regency.0);
                 None
@@ -182,6 +190,10 @@ impl World {
             Event::Fault(seat, votes) => panic!("no one is faulty, yet {seat} {votes:?}"),
             Event::Split(height) => panic!("split at {height}"),
             Event::Behind(_) => None,
+            Event::Lapsed(lapse) => {
+                assert!(self.cut.contains(&i), "{i} lost nothing, yet {lapse:?}");
+                None
+            }
         }
     }
 
@@ -220,13 +232,18 @@ impl World {
         self.wires.remove(pick)
     }
 
+    fn tell_work(&mut self, i: usize, is_due: bool) {
+        self.work[i].is_due = is_due;
+        self.input(i, Input::Command(Command::Work(self.work[i])));
+    }
+
     /// Whoever leads proposes; everyone knows that there is work.
     fn work(&mut self) {
         for i in 0..self.nodes.len() {
             if self.down.contains(&i) {
                 continue;
             }
-            self.input(i, Input::Command(Command::Work(true)));
+            self.tell_work(i, true);
             if let Some((height, _)) = self.nodes[i].next_height() {
                 let content = self.rng.random_range(0..1_000_000);
                 let payload = payload(height, content);
@@ -281,6 +298,44 @@ fn a_dead_leader_is_replaced_and_nothing_forks() {
 }
 
 #[test]
+fn a_log_that_was_rolled_back_signs_nothing_any_more() {
+    for seed in 0..20 {
+        let mut world = World::new(4, seed);
+        world.run_until(Height(10));
+        let victim = world.rng.random_range(0..4);
+        let is_vote = |record: &Record| {
+            matches!(
+                record,
+                Record::Voter(VoterRecord::Written(..) | VoterRecord::Locked(_))
+            )
+        };
+        let votes: Vec<usize> = { world.logs[victim].iter().enumerate() }
+            .filter_map(|(at, record)| is_vote(record).then_some(at))
+            .collect();
+        // The last ones may not have reached anybody.
+        let kept = votes[world.rng.random_range(0..votes.len() / 2)];
+        world.logs[victim].truncate(kept);
+        world.cut.insert(victim);
+        world.down.insert(victim);
+        world.restart(victim);
+        for _ in 0..2_000 {
+            world.work();
+            world.step();
+        }
+        assert_eq!(world.nodes[victim].state(), "wiped", "seed {seed}");
+        let signed = &world.logs[victim][kept..];
+        assert!(!signed.iter().any(is_vote), "seed {seed}: {signed:?}");
+        // The verdict is durable, whatever the others still hold.
+        world.restart(victim);
+        assert_eq!(world.nodes[victim].state(), "wiped", "seed {seed}");
+        // Nobody waits for it. In this world nothing brings it blocks.
+        world.down.insert(victim);
+        let top = world.nodes.iter().map(Ordering::decided).max();
+        world.run_until(top.unwrap_or_default().plus(10));
+    }
+}
+
+#[test]
 fn lost_messages_are_made_good() {
     for seed in 0..20 {
         let mut world = World::new(4, seed);
@@ -313,6 +368,37 @@ fn all_members_may_restart_at_any_point() {
             .copied();
         world.run_until(top.unwrap_or_default().plus(5));
     }
+}
+
+#[test]
+fn a_vote_from_far_ahead_neither_hides_a_true_regency_nor_keeps_a_member_awake() {
+    let mut world = World::new(4, 1);
+    while !world.wires.is_empty() {
+        world.step();
+    }
+    let mut hears = |from: usize, regency: u64| {
+        let voter = Voter::new(&world.view, secret(from));
+        let signed = voter.map(|mut v| v.write(Regency(regency), Height(1), Digest::ZERO));
+        let (_, vote) = signed.expect("a seat").expect("a fresh voter signs");
+        let from = Seat(u16::try_from(from).expect("small"));
+        let message = Verified::vouch(Message::Vote(vote.into_inner()));
+        let mut out = Outbox::new();
+        world.nodes[0].handle(world.now, Input::Message { from, message }, &mut out);
+        let asks = |output: &Output<Ordering>| match output {
+            Output::Send { to, message } => {
+                let is_question = matches!(message, Message::Status(s) if s.is_question);
+                *to == To::One(from) && is_question
+            }
+            _ => false,
+        };
+        (
+            out.as_slice().iter().any(asks),
+            world.nodes[0].core.is_unsettled(),
+        )
+    };
+    assert_eq!(hears(1, u64::MAX), (true, false), "one seat may lie");
+    assert_eq!(hears(2, 1), (true, true), "one of two seats is correct");
+    assert_eq!(hears(2, 1), (false, true), "asked once");
 }
 
 fn votes_of(
@@ -399,7 +485,7 @@ fn a_vote_of_one_seat_for_a_height_that_nobody_proposed_changes_no_regency() {
     while !world.wires.is_empty() {
         world.step();
     }
-    (0..4).for_each(|i| world.input(i, Input::Command(Command::Work(false))));
+    (0..4).for_each(|i| world.tell_work(i, false));
     for _ in 0..500 {
         world.step();
     }
@@ -422,7 +508,7 @@ fn a_vote_of_one_seat_for_a_height_that_nobody_proposed_changes_no_regency() {
         // As the replica tells it: work is what is open.
         for i in 0..4 {
             let has_open = world.nodes[i].has_open();
-            world.input(i, Input::Command(Command::Work(has_open)));
+            world.tell_work(i, has_open);
         }
         world.step();
     }
@@ -446,7 +532,7 @@ fn members_that_come_back_to_an_idle_committee_start_no_regency_change() {
     }
     let live: Vec<usize> = (0..4).filter(|i| *i != dead).collect();
     for i in &live {
-        world.input(*i, Input::Command(Command::Work(false)));
+        world.tell_work(*i, false);
     }
     for _ in 0..200 {
         world.step();
@@ -489,7 +575,7 @@ fn a_committee_that_restarts_in_a_later_regency_orders_the_work_of_one_member() 
             // work.
             let has_work = i == one || world.nodes[i].has_open();
             if has_work {
-                world.input(i, Input::Command(Command::Work(true)));
+                world.tell_work(i, true);
             }
             if let Some((height, _)) = world.nodes[i].next_height() {
                 let payload = payload(height, 1);

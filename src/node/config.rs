@@ -12,7 +12,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::Founder;
+use crate::committee::MemberId;
 use crate::crypto::PublicKey;
+use crate::fsm::PaceOptions;
+use crate::machine::Span;
 
 /// The file's name in a member's directory.
 pub const CONFIG_FILE: &str = "member.toml";
@@ -35,8 +39,9 @@ pub struct Config {
     pub listen_api: SocketAddr,
     /// The engine of the tables.
     pub tables: String,
-    /// The overlay that spreads what everybody should know.
-    pub overlay: String,
+    /// How long it waits. In the file these keys stand among the others.
+    #[serde(flatten)]
+    pub timing: Timing,
     /// What it may use. In the file these keys stand among the others.
     #[serde(flatten)]
     pub resources: Resources,
@@ -76,14 +81,122 @@ impl Default for Resources {
     }
 }
 
-/// Whom a member speaks with beside what the genesis document says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How long a member waits before it holds a leader or the network for lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timing {
+    /// How long a leader may go without progress before anything was measured, in milliseconds.
+    pub progress_timeout_first_ms: u64,
+    /// The same, never less, whatever was measured.
+    pub progress_timeout_least_ms: u64,
+    /// The same, never more.
+    pub progress_timeout_most_ms: u64,
+    /// How long nothing may move before the others are asked where they stand, in milliseconds.
+    pub resend_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            progress_timeout_first_ms: 2_000,
+            progress_timeout_least_ms: 500,
+            progress_timeout_most_ms: 60_000,
+            resend_ms: 250,
+        }
+    }
+}
+
+impl Timing {
+    /// Bounds of the progress timeout, as `fsm` takes them.
+    pub fn pace(&self) -> PaceOptions {
+        PaceOptions {
+            first: Span::from_ms(self.progress_timeout_first_ms),
+            least: Span::from_ms(self.progress_timeout_least_ms),
+            most: Span::from_ms(self.progress_timeout_most_ms),
+        }
+    }
+
+    /// See [`Timing::resend_ms`].
+    pub fn resend(&self) -> Span {
+        Span::from_ms(self.resend_ms)
+    }
+
+    /// Why these values cannot work on any machine, with the value that does.
+    fn check(&self) -> Result<(), String> {
+        let (first, least, most, resend) = (
+            self.progress_timeout_first_ms,
+            self.progress_timeout_least_ms,
+            self.progress_timeout_most_ms,
+            self.resend_ms,
+        );
+        let rules = [
+            (
+                "progress_timeout_least_ms",
+                least,
+                least > 0,
+                "at least 1".to_owned(),
+            ),
+            (
+                "progress_timeout_most_ms",
+                most,
+                (least..=TIMEOUT_MS_MAX).contains(&most),
+                format!("between progress_timeout_least_ms ({least}) and {TIMEOUT_MS_MAX}"),
+            ),
+            (
+                "progress_timeout_first_ms",
+                first,
+                (least..=most).contains(&first),
+                format!("between progress_timeout_least_ms and _most_ms ({least} to {most})"),
+            ),
+            // A message that is lost must be sent again before its leader is blamed for it.
+            (
+                "resend_ms",
+                resend,
+                resend > 0 && resend < least,
+                format!("at least 1 and less than progress_timeout_least_ms ({least})"),
+            ),
+        ];
+        match rules.into_iter().find(|(_, _, holds, _)| !holds) {
+            None => Ok(()),
+            Some((key, value, _, works)) => Err(format!("{key} = {value}: {works} works")),
+        }
+    }
+}
+
+/// The longest timeout that may be set, in milliseconds: an hour.
+const TIMEOUT_MS_MAX: u64 = 3_600_000;
+
+/// Whom a member speaks with beside what the genesis document says, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Neighbours {
+    /// The overlay that spreads what everybody should know.
+    pub overlay: String,
     /// Members without a seat that may connect, at most [`OBSERVERS_MAX`].
     pub observers: Vec<Observer>,
     /// Other addresses than in the genesis document: a member's name or id, and `host:port`.
     pub peers: BTreeMap<String, String>,
+}
+
+impl Default for Neighbours {
+    fn default() -> Self {
+        Self {
+            overlay: "full-gossip".into(),
+            observers: Vec::new(),
+            peers: BTreeMap::new(),
+        }
+    }
+}
+
+impl Neighbours {
+    /// Where `founder` is reached: as the settings say, or else as the genesis document does.
+    pub fn address_of<'a>(&'a self, founder: &'a Founder) -> &'a str {
+        let id = MemberId::of(&founder.identity).to_string();
+        let other = self.peers.get(&founder.name);
+        other
+            .or_else(|| self.peers.get(&id))
+            .unwrap_or(&founder.address)
+    }
 }
 
 /// A member without a seat, which no genesis document names.
@@ -111,7 +224,7 @@ impl Default for Config {
             listen_p2p: loopback(7100),
             listen_api: loopback(7200),
             tables: "redb".into(),
-            overlay: "full-gossip".into(),
+            timing: Timing::default(),
             resources: Resources::default(),
             log_level: "info".into(),
             signs_operations: false,
@@ -229,7 +342,7 @@ impl Config {
     }
 
     fn check(&self, place: &str) -> Result<(), ConfigError> {
-        let rules = [
+        let rules: [(bool, &str); 5] = [
             (
                 (8..=1024).contains(&self.resources.log_file_mib),
                 "log_file_mib is between 8 and 1024",
@@ -251,11 +364,13 @@ impl Config {
                 "data is the name of a folder",
             ),
         ];
-        match rules.iter().find(|(holds, _)| !holds) {
+        let broken = rules.into_iter().find(|(holds, _)| !holds);
+        let broken = broken.map(|(_, reason)| reason.to_owned());
+        match broken.or_else(|| self.timing.check().err()) {
             None => Ok(()),
-            Some((_, reason)) => Err(ConfigError::Refused {
+            Some(reason) => Err(ConfigError::Refused {
                 place: place.into(),
-                reason: (*reason).into(),
+                reason,
             }),
         }
     }

@@ -20,7 +20,7 @@ use super::known::Known;
 use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Group, Proposal, SignedGroup};
 use crate::committee::MemberId;
-use crate::consortium::{Command, Consortium, Ears, HearError, Heard, Opened};
+use crate::consortium::{Command, Consortium, Ears, Fault, HearError, Heard, Opened};
 use crate::crypto::{Check, Verified};
 use crate::fsm;
 use crate::machine::Input;
@@ -249,34 +249,43 @@ impl Gate {
 }
 
 fn listen(checks: &Checks, frames: &Receiver<Inbound>, inbox: &Ringing<Inputs>) {
-    let drop_frame = |from: &MemberId, error: HearError| {
-        checks.dropped.count(from);
-        tracing::debug!(%from, %error, "a frame was dropped");
-    };
     while let Ok(first) = frames.recv() {
         let more = frames.try_iter().take(FRAMES_AT_ONCE - 1);
         let (mut senders, mut opened) = (Vec::new(), Vec::new());
+        let mut convicts: Vec<Fault> = Vec::new();
         for frame in std::iter::once(first).chain(more) {
             let from = MemberId(frame.from);
             match checks.open(&from, &frame.payload) {
                 Ok(one) => {
-                    senders.push(from);
+                    senders.push((from, frame.payload));
                     opened.push(one);
                 }
-                Err(error) => drop_frame(&from, error),
+                Err(error) => convicts.extend(refuse(checks, &from, &frame.payload, &error)),
             }
         }
-        let mut inputs = Vec::with_capacity(opened.len());
-        for (from, judged) in senders.into_iter().zip(checks.judge(opened)) {
+        let mut inputs = Vec::with_capacity(opened.len() + convicts.len());
+        for ((from, frame), judged) in senders.into_iter().zip(checks.judge(opened)) {
             match judged {
                 Ok(message) => inputs.push(Input::Message { from, message }),
-                Err(error) => drop_frame(&from, error),
+                Err(error) => convicts.extend(refuse(checks, &from, &frame, &error)),
             }
         }
+        inputs.extend(
+            convicts
+                .into_iter()
+                .map(|f| Input::Command(Command::Accuse(f))),
+        );
         if !inputs.is_empty() && inbox.send(inputs).is_err() {
             return;
         }
     }
+}
+
+/// Drops a frame; gives whom it convicts.
+fn refuse(checks: &Checks, from: &MemberId, frame: &[u8], error: &HearError) -> Option<Fault> {
+    checks.dropped.count(from);
+    tracing::debug!(%from, %error, "a frame was dropped");
+    checks.ears.convict(frame, error)
 }
 
 fn admit(

@@ -99,6 +99,11 @@ impl api::Host for Handle {
         Box::pin(async move { Ok(membership) })
     }
 
+    fn faults(&self, page: api::Page) -> Answer<'_, api::Faults> {
+        let faults = show::faults(&self.parts, page);
+        Box::pin(async move { Ok(faults) })
+    }
+
     fn answered(&self, status: u16) {
         let class = usize::from(status / 100).saturating_sub(1);
         if let Some(counter) = self.parts.counts.answered.get(class) {
@@ -389,6 +394,7 @@ fn status(parts: &Parts) -> api::Status {
         },
         last_checkpoint: tip.header.checkpoint.height,
         faults_seen: overview.faults.values().sum(),
+        note: parts.watch.lapsed(),
         version: env!("CARGO_PKG_VERSION").into(),
     }
 }
@@ -407,6 +413,7 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
     let up = up.count();
     let (overview, held) = parts.watch.overview();
     let halted = parts.watch.halted();
+    let lapsed = parts.watch.lapsed();
     let check = |name: &str, ok: bool, detail: String| api::ReadyCheck {
         name: name.into(),
         ok,
@@ -415,6 +422,11 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
     let halt = halted.map_or_else(|| "no".to_owned(), |height| format!("at height {height}"));
     vec![
         check("halted", halted.is_none(), halt),
+        check(
+            "log",
+            lapsed.is_none(),
+            lapsed.unwrap_or_else(|| format!("{held} outputs wait for it")),
+        ),
         check(
             "connected",
             up >= sizes.q,
@@ -425,7 +437,6 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
             overview.role != "observer" || overview.state == "observer",
             format!("{} {}", overview.role, overview.state),
         ),
-        check("log", true, format!("{held} outputs wait for it")),
     ]
 }
 

@@ -122,8 +122,8 @@ fn counted(handle: &Handle, registry: &mut Registry) {
 fn misbehaviour(handle: &Handle, registry: &mut Registry) {
     let parts = &handle.parts;
     let faults = Counters::default();
-    for (kind, count) in parts.watch.faults() {
-        let labels = vec![("kind", format!("{kind:?}").to_lowercase())];
+    for (kind, count) in parts.watch.overview().0.faults {
+        let labels = vec![("kind", kind.name().to_owned())];
         faults.get_or_create(&labels).inc_by(count);
     }
     registry.register("faults", "misbehaviour seen, by kind", faults);

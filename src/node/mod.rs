@@ -26,6 +26,7 @@ mod proofs;
 mod recovery;
 mod reply;
 mod scribe;
+pub mod selftest;
 mod show;
 mod start;
 mod threads;
@@ -34,7 +35,7 @@ mod timers;
 mod verify;
 mod watch;
 
-pub use self::config::{Config, Neighbours, Observer, Resources};
+pub use self::config::{Config, Neighbours, Observer, Resources, Timing};
 pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
 pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};

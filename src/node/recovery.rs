@@ -22,7 +22,7 @@ use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
 use crate::committee::{Certificate, Height, Kind, View, ViewId, Voter, VoterRecord};
 use crate::consortium::ledger::{Name as ClientName, is_sealed};
 use crate::consortium::records::{self, Name};
-use crate::consortium::{Block, Decided, Executed, Ledger, Record, Restored};
+use crate::consortium::{Block, Decided, Executed, Fault, Ledger, Record, Restored};
 use crate::crypto::{Digest, SecretKey, Verified};
 use crate::fsm;
 use crate::storage::{
@@ -91,6 +91,7 @@ struct Scan {
     payloads: BTreeMap<(Height, Digest), fsm::Payload>,
     decisions: BTreeMap<Height, Certificate>,
     journal: Vec<bytes::Bytes>,
+    faults: Vec<Fault>,
     certificate: Option<Certificate>,
     names: Vec<(Name, Position)>,
     top: Height,
@@ -158,6 +159,7 @@ pub(crate) fn recover(
             .collect(),
         decisions: scan.decisions.into_values().collect(),
         journal: scan.journal,
+        faults: scan.faults,
         batches,
     };
     Ok(Recovered {
@@ -333,6 +335,7 @@ impl Scan {
             payloads: BTreeMap::new(),
             decisions: BTreeMap::new(),
             journal: Vec::new(),
+            faults: Vec::new(),
             certificate: None,
             names: Vec::new(),
             top: start.ledger.height(),
@@ -369,6 +372,7 @@ impl Scan {
             Record::Voter(view, promise) if view == self.view => self.promise(&promise),
             Record::Voter(..) | Record::Batch(_) => {}
             Record::Engine(_, bytes) => self.journal.push(bytes),
+            Record::Fault(fault) => self.faults.push(fault),
             Record::Payload(height, payload) => {
                 self.payloads.insert((height, payload.digest), payload);
             }

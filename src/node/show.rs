@@ -25,6 +25,9 @@ use crate::committee::{Height, MemberId};
 use crate::consortium::{Block, Outcome};
 use crate::crypto::Digest;
 
+/// Bytes of evidence on one page, unless a single piece has more.
+const PAGE_EVIDENCE_BYTES: usize = 256 << 10;
+
 /// A result.
 pub(super) fn outcome(outcome: &Outcome) -> api::Outcome {
     api::Outcome::new(outcome.code, &outcome.bytes)
@@ -153,6 +156,39 @@ pub(super) fn membership(parts: &Parts) -> Membership {
     Membership {
         height: parts.watch.tip().header.height,
         members: members.collect(),
+    }
+}
+
+/// One page of the faults that are kept; it ends after [`PAGE_EVIDENCE_BYTES`].
+pub(super) fn faults(parts: &Parts, page: api::Page) -> api::Faults {
+    let kept = parts.watch.faults();
+    let mut shown: Vec<api::FaultEntry> = Vec::new();
+    let mut bytes = 0;
+    let pages = { kept.iter() }
+        .skip(page.first as usize)
+        .take(page.limit as usize);
+    for fault in pages {
+        let Some(evidence) = &fault.evidence else {
+            continue;
+        };
+        let (height, regency) = evidence.place();
+        let evidence = evidence.to_bytes();
+        bytes += evidence.len();
+        if bytes > PAGE_EVIDENCE_BYTES && !shown.is_empty() {
+            break;
+        }
+        shown.push(api::FaultEntry {
+            who: fault.who,
+            kind: fault.kind,
+            height,
+            regency,
+            evidence: hex::encode(evidence),
+        });
+    }
+    api::Faults {
+        faults_count: u32::try_from(kept.len()).unwrap_or(u32::MAX),
+        seen: parts.watch.overview().0.faults,
+        faults: shown,
     }
 }
 

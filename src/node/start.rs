@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::bell::{self, Bell, Ringing};
 use super::clock::Clock;
-use super::config::Config;
+use super::config::{CONFIG_FILE, Config, ConfigError};
 use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, Unusable};
@@ -28,6 +28,7 @@ use super::keys;
 use super::known::Known;
 use super::recovery::{self, Opening, Recovered};
 use super::scribe::NOTES_MAX;
+use super::selftest::{self, Verdict};
 use super::threads::{Helpers, Spawner, no_thread};
 use super::watch::{Certified, Tip, Watch};
 use crate::api;
@@ -37,8 +38,6 @@ use crate::committee::{Certificate, MemberId, View};
 use crate::consortium::serve::Archive;
 use crate::consortium::{Command, Consortium, Options as ReplicaOptions, Restored};
 use crate::crypto::{SecretKey, Verifier};
-use crate::fsm::PaceOptions;
-use crate::machine::Span;
 use crate::net::{self, Net};
 use crate::storage::{GroupCommit, GroupOptions, Store};
 
@@ -154,6 +153,7 @@ impl Node {
     pub fn start(options: Options) -> Result<Self, NodeError> {
         let files = Files::open(&options)?;
         let (config, dir) = (&options.config, &options.dir);
+        try_timing(&files, &options)?;
         let is_bound = keys::consensus(dir)?.is_bound;
         let opening = Opening {
             store: &files.store,
@@ -413,14 +413,28 @@ impl Machinery {
     }
 }
 
-/// Bounds of the progress timeout on a real network.
-const PACE: PaceOptions = PaceOptions {
-    first: Span::from_ms(2_000),
-    least: Span::from_ms(500),
-    most: Span::from_ms(60_000),
-};
-/// How long nothing may move before the others are asked where they stand.
-const RESEND: Span = Span::from_ms(250);
+/// Refuses timeouts that this machine cannot keep on its best day, and warns of tight ones.
+fn try_timing(files: &Files, options: &Options) -> Result<(), NodeError> {
+    let (dir, config) = (&options.dir, &options.config);
+    let measured = selftest::run(dir, config, &files.genesis, &files.me);
+    let measured = measured.map_err(|source| {
+        let what = format!("self-test in {}", dir.join(&config.data).display());
+        NodeError::System { what, source }
+    })?;
+    match measured.judge_start(&config.timing) {
+        Verdict::Calm => {}
+        Verdict::Tight => {
+            let why = measured.explain(&config.timing, measured.works_ms());
+            tracing::warn!("timeouts are tight: {why}");
+        }
+        Verdict::Deadly => {
+            let place = dir.join(CONFIG_FILE).display().to_string();
+            let reason = measured.explain(&config.timing, measured.floor_ms());
+            return Err(ConfigError::Refused { place, reason }.into());
+        }
+    }
+    Ok(())
+}
 
 /// The replica with what the disk had, and what everybody may look at.
 fn wake(
@@ -440,14 +454,16 @@ fn wake(
         genesis: files.genesis.clone(),
         verifier: Verifier::ed25519(),
         identity: files.identity.clone(),
-        overlay: options.config.overlay.clone(),
+        overlay: options.config.neighbours.overlay.clone(),
         seed: keys::entropy().map_err(no_entropy)?,
         first_counter: (clock.now().0 / 1_000) << 20,
-        pace: PACE,
-        resend: RESEND,
+        pace: options.config.timing.pace(),
+        resend: options.config.timing.resend(),
     };
+    let faults = restored.faults.clone();
     let replica = Consortium::new(replica, restored, clock.now()).map_err(NodeError::Plug)?;
     let watch = Arc::new(Watch::new(tip, certified, replica.overview()));
+    watch.restore(faults);
     Ok((replica, watch))
 }
 
@@ -483,15 +499,10 @@ fn name_of(files: &Files, config: &Config) -> String {
 /// differ, and the observers that the settings name.
 fn peers(files: &Files, config: &Config) -> Vec<net::Peer> {
     let neighbours = &config.neighbours;
-    let founders = files.genesis.founders.iter().map(|founder| {
-        let id = MemberId::of(&founder.identity);
-        let other = neighbours.peers.get(&founder.name);
-        let other = other.or_else(|| neighbours.peers.get(&id.to_string()));
-        net::Peer {
-            id: id.0,
-            key: founder.identity,
-            address: other.unwrap_or(&founder.address).clone(),
-        }
+    let founders = files.genesis.founders.iter().map(|founder| net::Peer {
+        id: MemberId::of(&founder.identity).0,
+        key: founder.identity,
+        address: neighbours.address_of(founder).to_owned(),
     });
     let observers = neighbours.observers.iter().map(|observer| net::Peer {
         id: MemberId::of(&observer.key).0,

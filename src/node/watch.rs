@@ -5,13 +5,13 @@
 //! Elsewhere: what is told over HTTP (`host`).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::blocks::Header;
 use crate::committee::{Certificate, Height};
-use crate::consortium::{Change, FaultKind, Overview};
+use crate::consortium::{Change, Fault, Overview};
 use crate::crypto::Digest;
 
 /// The newest block that everybody can be shown.
@@ -40,8 +40,11 @@ struct State {
     certified: Option<Certified>,
     /// The newest certified header with a state root.
     provable: Option<Certified>,
-    faults: BTreeMap<FaultKind, u64>,
+    /// Faults that are kept, in the order in which they were noticed; as many as the replica keeps.
+    faults: Vec<Arc<Fault>>,
     halted: Option<Height>,
+    /// Why nothing is signed any more.
+    lapsed: Option<String>,
     failure: Option<String>,
     /// Sealed headers that wait for their certificate.
     uncertified: BTreeMap<Height, Header>,
@@ -72,8 +75,9 @@ impl Watch {
                 tip,
                 certified,
                 provable,
-                faults: BTreeMap::new(),
+                faults: Vec::new(),
                 halted: None,
+                lapsed: None,
                 failure: None,
                 uncertified: BTreeMap::new(),
             }),
@@ -130,11 +134,23 @@ impl Watch {
             Change::State(name) => tracing::info!(state = name, "ordering"),
             Change::Regency(regency, leader) => tracing::info!(regency, %leader, "new leader"),
             Change::Fault(fault) => {
-                tracing::warn!(who = %fault.who, kind = ?fault.kind, "a member misbehaves");
-                *self.state().faults.entry(fault.kind).or_default() += 1;
+                let is_proved = fault.evidence.is_some();
+                let kind = fault.kind.name();
+                tracing::warn!(who = %fault.who, kind, is_proved, "a member misbehaves");
+                if fault.evidence.is_some() {
+                    self.state().faults.push(Arc::new(fault.clone()));
+                }
             }
             Change::Reached(member, true) => tracing::info!(%member, "reached again"),
             Change::Reached(member, false) => tracing::warn!(%member, "not reached"),
+            Change::Lapsed(holder, promise) => {
+                let why = format!(
+                    "the log was rolled back: member {holder} holds {promise} that our log lacks; \
+                     rejoin with a fresh key"
+                );
+                tracing::error!(%why, "this member signs nothing any more");
+                self.state().lapsed = Some(why);
+            }
             Change::Halted {
                 height,
                 ours,
@@ -183,14 +199,24 @@ impl Watch {
         self.state().provable.clone()
     }
 
-    /// Misbehaviour seen, by kind.
-    pub(crate) fn faults(&self) -> BTreeMap<FaultKind, u64> {
+    /// Faults that are kept.
+    pub(crate) fn faults(&self) -> Vec<Arc<Fault>> {
         self.state().faults.clone()
+    }
+
+    /// Faults that the log gave back.
+    pub(crate) fn restore(&self, faults: Vec<Fault>) {
+        self.state().faults = faults.into_iter().map(Arc::new).collect();
     }
 
     /// Where voting has halted.
     pub(crate) fn halted(&self) -> Option<Height> {
         self.state().halted
+    }
+
+    /// Why nothing is signed any more, where the log was rolled back.
+    pub(crate) fn lapsed(&self) -> Option<String> {
+        self.state().lapsed.clone()
     }
 
     /// Why the process ends, when it failed.

@@ -143,7 +143,7 @@ impl Disk {
                     self.batches.insert(Digest::of(Domain::Batch, bytes), index);
                 }
                 Record::Voter(..) | Record::Payload(..) => {}
-                Record::Decision(_) | Record::Engine(..) => {}
+                Record::Decision(_) | Record::Engine(..) | Record::Fault(_) => {}
             }
         }
         self.durable = self.durable.max(upto);
@@ -228,6 +228,7 @@ impl Disk {
         let mut certificate: Option<Certificate> = None;
         let mut journal = Vec::new();
         let mut applied = Vec::new();
+        let mut faults = Vec::new();
         let mut voter = root.secret.clone().and_then(|s| Voter::new(root.view, s));
         for (index, record) in self.records.iter().enumerate() {
             match record {
@@ -242,6 +243,7 @@ impl Disk {
                 Record::Engine(_, bytes) => journal.push(bytes.clone()),
                 Record::Batch(_) | Record::Block(_) => {}
                 Record::Payload(..) | Record::Decision(_) => {}
+                Record::Fault(fault) => faults.push(fault.clone()),
             }
         }
         let certified = certificate.as_ref().map_or(Height(0), |c| c.ballot.height);
@@ -261,6 +263,7 @@ impl Disk {
             payloads: self.payloads(certified),
             decisions: self.decisions(certified),
             journal,
+            faults,
             batches: open,
         };
         Recovered {

@@ -74,6 +74,8 @@ faults! {
     Jump = "jump",
     /// Clocks run at different speeds.
     Drift = "drift",
+    /// At most f members do wrong on purpose, each in a way of its own.
+    Villains = "villains",
 }
 
 /// Kinds of faults that may happen; how often is drawn from the seed, never among it.

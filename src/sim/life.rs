@@ -12,7 +12,9 @@ use super::villain::{Stage, Villain};
 use super::world::World;
 use crate::application::Registry;
 use crate::consortium::serve;
-use crate::consortium::{Change, Command, Consortium, Event, Execute, Options as ReplicaOptions};
+use crate::consortium::{
+    Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions,
+};
 use crate::crypto::{Digest, Domain};
 use crate::machine::{Input, Span, To};
 use crate::plant::{self, Plant};
@@ -121,6 +123,11 @@ impl World {
             return;
         };
         running.handle(now, input, &mut member.disk, &mut leaving);
+        let most = Burden::most(&self.ground.genesis.parameters);
+        if let Some(part) = running.replica.burden().excess(&most) {
+            let what = format!("member {index} keeps too many {part}");
+            self.oracle.breaks("bound", what);
+        }
         self.sync(index);
         self.leave(index, leaving);
     }
@@ -144,7 +151,6 @@ impl World {
             return;
         };
         let stage = Stage {
-            now: member.clock.read(self.now),
             me: member.id,
             view: &self.ground.view,
             secret: member.secret.as_ref(),
@@ -272,7 +278,11 @@ impl World {
                     self.oracle.breaks("faultless", what);
                 }
             },
-            Change::Halted { .. } if self.oracle.is_faulty(index) => {}
+            Change::Lapsed(..) | Change::Halted { .. } if self.oracle.is_faulty(index) => {}
+            Change::Lapsed(_, promise) => {
+                self.oracle
+                    .breaks("memory", format!("member {index} does not know {promise}"));
+            }
             Change::Halted { height, .. } => {
                 self.oracle
                     .breaks("agreement", format!("member {index} halts at {height}"));

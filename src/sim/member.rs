@@ -20,7 +20,6 @@ use crate::crypto::SecretKey;
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
 
 /// Something that may leave now.
-#[expect(dead_code, reason = "villains make the last three")]
 #[derive(Debug)]
 pub(super) enum Leaving {
     /// A message.

@@ -25,6 +25,7 @@ mod setting;
 mod shrink;
 mod stored;
 mod trouble;
+mod twins;
 mod villain;
 mod world;
 
@@ -41,6 +42,8 @@ use serde::Serialize;
 
 pub use self::faults::{Fault, Faults, ParseFaultsError};
 pub use self::shrink::shrink;
+pub use self::twins::{TWINS_ROUNDS_MAX, TwinsReport, run_twins};
+pub use self::villain::{UnknownVillain, VillainKind};
 use self::world::World;
 use crate::plant::{self, Plant};
 
@@ -57,6 +60,8 @@ pub struct Options {
     pub faults: Faults,
     /// How hard it goes wrong, of a hundred.
     pub strength: u64,
+    /// One member is a villain of this kind, whatever the seed would draw.
+    pub villain: Option<VillainKind>,
     /// Test only: the bug that its machines have; only with the feature `plants`.
     pub plant: Option<Plant>,
 }
@@ -70,6 +75,7 @@ impl Options {
             steps,
             faults,
             strength,
+            villain,
             plant,
         } = self;
         let mut replay = format!(
@@ -78,6 +84,9 @@ impl Options {
         );
         if *strength != 100 {
             replay += &format!(" --strength {strength}");
+        }
+        if let Some(villain) = villain {
+            replay += &format!(" --villain {villain}");
         }
         if let Some(plant) = plant {
             replay += &format!(" --plant {}", plant.name());
@@ -94,6 +103,7 @@ impl Default for Options {
             steps: 400_000,
             faults: Faults::all(),
             strength: 100,
+            villain: None,
             plant: None,
         }
     }

@@ -5,6 +5,8 @@
 //! genesis document, members, figures. Holds: one seed in ten uses real keys. Elsewhere: what then
 //! happens (`world`).
 
+use std::collections::BTreeMap;
+
 use super::Options;
 use super::clock::Clock;
 use super::dice::Dice;
@@ -12,7 +14,7 @@ use super::disk::Disk;
 use super::faults::Fault;
 use super::member::{Fate, Member};
 use super::net::{Spread, Weather};
-use super::villain;
+use super::villain::{self, VillainKind};
 use super::world::BEGINNING_US;
 use crate::blocks::{Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
 use crate::committee::{KeyProof, MemberId, View, ViewId};
@@ -32,6 +34,8 @@ pub(super) struct Setting {
     /// Whether frames are encoded, checked and decoded as in `node`, under real keys.
     pub(super) is_complete: bool,
     pub(super) weather: Weather,
+    /// Who does wrong, and how.
+    villains: BTreeMap<usize, VillainKind>,
     /// Members without a seat.
     observers: usize,
     founders: usize,
@@ -79,6 +83,7 @@ impl Setting {
             world: (!is_complete).then_some(world),
             is_complete,
             weather,
+            villains: villain::draw(options),
             observers: dice.index(2),
             founders: options.members,
             sync_us: [100, 1_000, 10_000][dice.index(3)],
@@ -170,7 +175,7 @@ impl Setting {
                 true => Disk::stored(n),
                 false => Disk::default(),
             },
-            villain: villain::cast(self, n),
+            villain: (self.villains.get(&n)).map(|kind| villain::cast(*kind, self.seed, n)),
             running: None,
             life: 0,
             clock: clock(),

@@ -224,7 +224,7 @@ fn many_runs_sum_up_in_the_order_of_seeds_on_any_number_of_threads() {
 
 #[test]
 fn faults_read_back_as_they_are_written() {
-    for text in ["none", "all", "loss", "partition,crash", "torn,drift"] {
+    for text in ["none", "all", "loss", "torn,drift", "crash,villains"] {
         assert_eq!(text.parse::<Faults>().expect("known").to_string(), text);
     }
     assert!("bogus".parse::<Faults>().is_err());
@@ -232,7 +232,7 @@ fn faults_read_back_as_they_are_written() {
 
 /// Runs what the environment asks for and prints it.
 #[test]
-#[ignore = "explores; run by hand with SIM_FIRST, SIM_COUNT, SIM_STEPS, SIM_MEMBERS, SIM_FAULTS"]
+#[ignore = "explores; run by hand with SIM_FIRST, SIM_COUNT, SIM_STEPS, SIM_FAULTS, SIM_VILLAIN"]
 fn explore() {
     let number = |name: &str, or: u64| {
         std::env::var(name).map_or(or, |text| text.parse().expect("a number"))
@@ -243,6 +243,9 @@ fn explore() {
         members: usize::try_from(number("SIM_MEMBERS", 4)).expect("a number"),
         steps: number("SIM_STEPS", 6_000),
         faults: faults.parse().expect("faults"),
+        villain: std::env::var("SIM_VILLAIN")
+            .ok()
+            .map(|name| name.parse().expect("a villain")),
         ..Options::default()
     };
     let summary = run_many(&options, number("SIM_COUNT", 10), 2, &|report| {

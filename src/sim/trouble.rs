@@ -52,7 +52,7 @@ impl Trouble {
     /// Every kind of the world of `seed`, at `strength` of a hundred.
     pub(super) fn draw(seed: u64, strength: u64) -> Vec<(Fault, Self)> {
         let of = |fault: Fault| {
-            let mut dice = Dice::new(seed, 100 + fault as u64);
+            let mut dice = Dice::new(seed, 1_000 + fault as u64);
             let is_on = dice.chance(500);
             let every_us = dice.within(6_000_000, 40_000_000) * 100 / strength.max(1);
             (
@@ -150,6 +150,7 @@ impl World {
                     .jump(if dice.chance(500) { by } else { -by });
             }
             Fault::Loss | Fault::Duplicate | Fault::Reorder | Fault::Torn | Fault::Drift => {}
+            Fault::Villains => {}
         }
     }
 
@@ -291,7 +292,7 @@ impl World {
     pub(super) fn calm(&mut self) {
         self.is_calm = true;
         self.net.calm();
-        let mut dice = Dice::new(self.ground.options.seed, 6);
+        let mut dice = Dice::new(self.ground.options.seed, 7);
         let is_quiet = self.ground.options.faults == Faults::none();
         let is_everybody = is_quiet || dice.chance(500);
         let is_cut_off = dice.chance(500);

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::super::*;
+use crate::blocks::evidence::FaultKind;
 use crate::blocks::proof::Proof;
 use crate::blocks::{Bounds, Header, Link, ReceiptRoot, SignedGroup, Transaction as Signed};
 use crate::committee::{Height, MemberId, Regency, ViewId};
@@ -223,6 +224,7 @@ fn status() -> Status {
         },
         last_checkpoint: Height(0),
         faults_seen: 0,
+        note: None,
         version: "0.1.0".into(),
     }
 }
@@ -240,6 +242,20 @@ fn event(sequence: u64, bytes: usize) -> Event {
 }
 
 impl Host for Fake {
+    fn faults(&self, _: Page) -> Answer<'_, Faults> {
+        self.answer(Faults {
+            faults_count: 1,
+            seen: [(FaultKind::Equivocation, 1)].into(),
+            faults: vec![FaultEntry {
+                who: MemberId::default(),
+                kind: FaultKind::Equivocation,
+                height: Height(3),
+                regency: Regency(0),
+                evidence: "00".into(),
+            }],
+        })
+    }
+
     fn about(&self) -> About {
         About {
             chain: chain(),

@@ -38,7 +38,7 @@ fn stop_data(view: &View) -> StopData {
     };
     let claims = vec![claim(4, true), claim(6, false)];
     let mut voter = Voter::new(view, consensus(0)).expect("a seat");
-    let signed = voter.stop(Regency(2), (Height(3), fill(0xa2)), 7, claims);
+    let signed = voter.stop(Regency(2), (Height(3), fill(0xa2)), 7, claims, vec![]);
     signed.expect("canonical claims").1
 }
 
@@ -68,8 +68,11 @@ fn forms() -> Vec<Form> {
         form("outcome", &proof.outcome),
         form("vote", &vote),
         form("stop-data", &stopped),
-        form("record", &VoterRecord::Locked(certificate)),
-        form("stopped record", &VoterRecord::Stopped(stopped)),
+        form("record", &VoterRecord::Locked(certificate.clone())),
+        form(
+            "stopped record",
+            &VoterRecord::Stopped(stopped, vec![certificate]),
+        ),
         form("key proof", &key_proof(1)),
         form("frontier", &Frontier::new()),
         form("proof", &proof),

@@ -14,25 +14,39 @@
 //! | batches named by open proposals: window × `BLOCK_BATCHES_MAX` | the caller's window |
 //! | acknowledgements ahead of their batch: [`EARLY_MAX`] per seat | oldest forgotten |
 //! | committed digests: [`COMMITTED_MAX`] | oldest forgotten |
+//! | predicted wait of a group: half the progress timeout | `Busy` |
 
 mod line;
+mod load;
+mod options;
 mod own;
+mod proposed;
 mod recent;
 mod shelf;
+mod turns;
 
 #[cfg(test)]
+mod load_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turns_tests;
 
 use std::collections::BTreeMap;
 
 use self::line::{Lines, Waiting};
+use self::load::{Load, cost};
+pub use self::options::{Options, TURN_BLOCKS_LEAST};
 use self::own::{Own, Weight};
+use self::proposed::Proposed;
 use self::recent::Recent;
 use self::shelf::{Entry, Shelf};
+pub use self::turns::Overtaken;
+use self::turns::Turns;
 use super::{Denied, Ledger, PoolOverview};
 pub use crate::blocks::INLINE_BYTES_MAX;
 use crate::blocks::body::BLOCK_BATCHES_MAX;
-use crate::blocks::{BatchRef, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, SignedGroup};
+use crate::blocks::{BatchRef, CheckedBatch, Group, SignedGroup};
 use crate::committee::{Height, MemberId, Seat, SeatSet, View};
 use crate::crypto::{Digest, Verified};
 use crate::machine::{Span, Time};
@@ -54,42 +68,20 @@ pub const BATCH_BYTES_TARGET: usize = 256 << 10;
 pub const COMMITTED_MAX: usize = 1 << 16;
 /// Acknowledgements of one seat for batches that have not come yet, at most.
 pub const EARLY_MAX: usize = 4096;
+/// The longest that a client is asked to stay away, in milliseconds.
+pub const RETRY_AFTER_MS_MAX: u64 = 5_000;
 /// When a client that met a full pool should try again, in milliseconds.
 pub const RETRY_AFTER_MS: u64 = 250;
 
-/// What a pool is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// This member.
-    pub me: MemberId,
-    /// Members that may spread batches, this one included.
-    pub members_count: usize,
-    /// Bytes of one batch, at most.
-    pub batch_bytes_max: usize,
-}
-
-impl Options {
-    /// What one origin may have here.
-    ///
-    /// Twice what a member admits, so that one whose view of the chain is ahead is not refused.
-    fn share(&self) -> Weight {
-        let members = self.members_count.max(1);
-        let bytes = (2 * POOL_BYTES_MAX).min(ORIGINS_BYTES_MAX / members);
-        let transactions = (2 * POOL_TRANSACTIONS_MAX).min(ORIGINS_TRANSACTIONS_MAX / members);
-        Weight {
-            bytes: bytes.max(4 * self.batch_bytes_max),
-            transactions: transactions.max(4 * GROUP_TRANSACTIONS_MAX),
-        }
-    }
-
-    /// What this member may admit.
-    fn own(&self) -> Weight {
-        let share = self.share();
-        Weight {
-            bytes: POOL_BYTES_MAX.min(share.bytes / 2),
-            transactions: POOL_TRANSACTIONS_MAX.min(share.transactions / 2),
-        }
-    }
+/// A block that was applied, as the pool sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed<'a> {
+    /// Its batches.
+    pub batches: &'a [Digest],
+    /// Their bytes.
+    pub bytes: usize,
+    /// Its transactions.
+    pub transactions: usize,
 }
 
 /// What became of a batch that another member sent.
@@ -103,41 +95,6 @@ pub enum Taken {
     Late,
     /// Its origin has its share here; it is dropped and counted. Fetch it when a proposal names it.
     OverQuota,
-}
-
-/// The heights with an open proposal and the batches that each names.
-#[derive(Clone, Debug, Default)]
-struct Proposed {
-    by_height: BTreeMap<Height, Vec<Digest>>,
-    counts: BTreeMap<Digest, usize>,
-}
-
-impl Proposed {
-    fn contains(&self, digest: &Digest) -> bool {
-        self.counts.contains_key(digest)
-    }
-
-    fn insert(&mut self, height: Height, digests: &[Digest]) {
-        for digest in digests {
-            *self.counts.entry(*digest).or_default() += 1;
-        }
-        let before = self.by_height.insert(height, digests.to_vec());
-        assert!(before.is_none(), "one proposal is open per height");
-    }
-
-    /// Closes the proposal at `height` and gives what it named.
-    fn remove(&mut self, height: Height) -> Vec<Digest> {
-        let digests = self.by_height.remove(&height).unwrap_or_default();
-        for digest in &digests {
-            let count = self.counts.get_mut(digest);
-            let count = count.expect("each named batch is counted");
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(digest);
-            }
-        }
-        digests
-    }
 }
 
 /// Who must hold a batch before it is proposed by name.
@@ -162,6 +119,10 @@ pub struct Pool {
     work: BTreeMap<u64, Time>,
     proposed: Proposed,
     committed: Recent,
+    turns: Turns,
+    load: Load,
+    /// The last height that was applied.
+    applied: Height,
     refused: u64,
 }
 
@@ -181,6 +142,9 @@ impl Pool {
             work: BTreeMap::new(),
             proposed: Proposed::default(),
             committed: Recent::default(),
+            turns: Turns::default(),
+            load: Load::new(),
+            applied: Height(0),
             refused: 0,
         };
         pool.install(view);
@@ -194,6 +158,7 @@ impl Pool {
             seat: view.seat_of(&self.options.me),
             early: BTreeMap::new(),
         };
+        self.turns = Turns::default();
         let own: SeatSet = self.holding.seat.into_iter().collect();
         let digests: Vec<Digest> = self.held().collect();
         for digest in &digests {
@@ -207,18 +172,34 @@ impl Pool {
     /// Admits a client's group into the open batch. One that is here already is not taken twice.
     ///
     /// Errors: [`Denied::NotListed`], [`Denied::Expired`], and [`Denied::Busy`] when the pool, or
-    /// the client's share of it, is full.
+    /// the client's share of it, is full, or when it would wait longer than `patience`. With
+    /// nothing of this member under way a group is never too late: the estimate cannot lock it out.
     pub fn admit(
         &mut self,
         group: Verified<(SignedGroup, Group)>,
         ledger: &Ledger,
         now: Time,
+        patience: Span,
     ) -> Result<(), Denied> {
         if self.own.contains(&group.1) {
             return Ok(());
         }
         ledger.admits(&group.1)?;
+        let wait = self.wait(&group);
+        if wait > patience && self.own.total() != Weight::default() {
+            let late = Span(wait.0 - patience.0).as_ms();
+            return Err(Denied::Busy {
+                retry_after_ms: late.clamp(RETRY_AFTER_MS, RETRY_AFTER_MS_MAX),
+            });
+        }
         self.own.admit(group, now)
+    }
+
+    /// How long `group` would wait here until it is applied.
+    fn wait(&self, (signed, group): &(SignedGroup, Group)) -> Span {
+        let own = cost(self.own.total().plus(Weight::of_group(signed, group)));
+        self.load
+            .wait(own + self.shelf.before(&self.options.me, own))
     }
 
     /// Whether an open batch has its size: [`Pool::flush`] is due now.
@@ -235,6 +216,9 @@ impl Pool {
         let closed = self.own.close(|digest| committed.contains(digest));
         let mut batches = Vec::with_capacity(closed.len());
         for (batch, since) in closed {
+            let own = cost(self.own.total());
+            let queue = own + self.shelf.before(&self.options.me, own);
+            self.load.sent(batch.digest, since, queue);
             self.take_own(batch.clone(), since);
             batches.push(batch);
         }
@@ -325,6 +309,11 @@ impl Pool {
         } = *entry;
         let is_ready = entry.holders.count() >= self.holding.quorum;
         let bytes = entry.batch.bytes.len();
+        if is_ready {
+            let (queue, origins) = (self.shelf.used(&origin), self.shelf.origins());
+            let blocks = self.options.turn_blocks(queue, origins);
+            self.turns.watch(*digest, self.known(), blocks);
+        }
         if is_ready || origin == self.options.me {
             self.work.insert(arrival, entry.since);
         } else {
@@ -373,36 +362,50 @@ impl Pool {
 
     /// Forgets the open proposals above `height`: their batches may be proposed again.
     pub fn unpropose_above(&mut self, height: Height) {
-        let above = height.next()..;
-        let heights: Vec<Height> = self
-            .proposed
-            .by_height
-            .range(above)
-            .map(|(height, _)| *height)
-            .collect();
-        for height in heights {
-            let digests = self.proposed.remove(height);
-            digests.iter().for_each(|digest| self.settle(digest));
-            if plant::is(Plant::WorkDropped) {
-                digests.iter().for_each(|digest| self.remove(digest));
-            }
+        let named = self.proposed.remove_all(height.next()..);
+        named.iter().for_each(|digest| self.settle(digest));
+        if plant::is(Plant::WorkDropped) {
+            named.iter().for_each(|digest| self.remove(digest));
         }
     }
 
     /// The block at `height` was applied with these batches: they leave, and their late copies are
     /// not taken in again. Proposals at or below `height` are no longer open.
     pub fn commit(&mut self, height: Height, digests: &[Digest]) {
-        let heights = self.proposed.by_height.range(..=height);
-        let heights: Vec<Height> = heights.map(|(height, _)| *height).collect();
-        let mut named: Vec<Digest> = Vec::new();
-        for height in heights {
-            named.append(&mut self.proposed.remove(height));
-        }
+        let named = self.proposed.remove_all(..=height);
         for digest in digests {
             self.committed.insert(*digest, COMMITTED_MAX);
             self.settle(digest);
         }
         named.iter().for_each(|digest| self.settle(digest));
+        self.applied = self.applied.max(height);
+    }
+
+    /// The block at `height`, decided before our eyes, was committed: how fast the ledger is, and
+    /// whom its leader passed over.
+    pub fn measure(&mut self, now: Time, block: &Committed<'_>) -> Overtaken {
+        let weight = Weight {
+            bytes: block.bytes,
+            transactions: block.transactions,
+        };
+        let left = self.shelf.total().plus(self.own.open_weight());
+        self.load.applied(now, cost(weight), cost(left));
+        for digest in block.batches {
+            self.load.arrived(now, digest);
+        }
+        self.turns.passed(self.applied)
+    }
+
+    /// Nothing known of now counts as passing over a batch, or as a measure of the ledger: its
+    /// leader is new, or ourselves, or blocks came that were made without us.
+    pub fn excuse(&mut self) {
+        self.turns.excuse(self.known());
+        self.load.interrupt();
+    }
+
+    /// The highest height that may have been proposed before now, as far as is known here.
+    fn known(&self) -> Height {
+        self.applied.max(self.proposed.top())
     }
 
     /// Drops what can never execute above `height`, the last applied one; gives those batches.
@@ -412,7 +415,10 @@ impl Pool {
         self.own.expire(height);
         let mut over = self.shelf.expired(height);
         over.retain(|digest| !self.proposed.contains(digest));
-        over.iter().for_each(|digest| self.remove(digest));
+        for digest in &over {
+            self.load.lost(digest);
+            self.remove(digest);
+        }
         over
     }
 
@@ -432,6 +438,7 @@ impl Pool {
         };
         self.lines.remove(&entry.origin, entry.arrival);
         self.work.remove(&entry.arrival);
+        self.turns.forget(digest);
         if entry.origin == self.options.me {
             self.own.release(&entry.batch.groups);
         }

@@ -36,7 +36,7 @@ impl Weight {
         }
     }
 
-    fn of_group(signed: &SignedGroup, group: &Group) -> Self {
+    pub(super) fn of_group(signed: &SignedGroup, group: &Group) -> Self {
         Self {
             bytes: signed.bytes.len() + GROUP_EXTRA_BYTES,
             transactions: group.transactions.len(),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::load::cost;
 use super::own::{Weight, expiry};
 use crate::blocks::CheckedBatch;
 use crate::committee::{Height, MemberId, SeatSet};
@@ -64,6 +65,18 @@ impl Shelf {
     /// What `origin` has here.
     pub(super) fn used(&self, origin: &MemberId) -> Weight {
         self.used.get(origin).copied().unwrap_or_default()
+    }
+
+    /// Origins that have something here.
+    pub(super) fn origins(&self) -> usize {
+        self.used.len()
+    }
+
+    /// What a leader that is fair over origins orders before the last of `own` that `me` has here:
+    /// of each other origin no more than of `me`, however much it has.
+    pub(super) fn before(&self, me: &MemberId, own: u64) -> u64 {
+        let others = self.used.iter().filter(|(origin, _)| *origin != me);
+        others.map(|(_, used)| cost(*used).min(own)).sum()
     }
 
     /// Adds a batch that is not here.

@@ -11,11 +11,13 @@ use crate::committee::{SeatKey, ViewId};
 use crate::crypto::{Domain, PublicKey, Signature};
 
 const SEATS: u8 = 4;
-const NOW: Time = Time(1_000_000);
+pub(super) const NOW: Time = Time(1_000_000);
+/// Longer than anything waits.
+const PATIENCE: Span = Span::from_ms(1_000_000);
 /// The expiry of a transaction that is to stay.
-const FAR: u64 = 90;
+pub(super) const FAR: u64 = 90;
 
-fn member(number: u8) -> MemberId {
+pub(super) fn member(number: u8) -> MemberId {
     MemberId(Digest([number; 32]))
 }
 
@@ -34,11 +36,12 @@ fn pool_among(members_count: usize) -> Pool {
         me: member(0),
         members_count,
         batch_bytes_max: 1 << 20,
+        window: 8,
     };
     Pool::new(options, &view(0))
 }
 
-fn pool() -> Pool {
+pub(super) fn pool() -> Pool {
     pool_among(SEATS.into())
 }
 
@@ -60,7 +63,7 @@ fn group(of: u16, sequence: u64, expiry: u64, bytes: usize) -> (SignedGroup, Gro
     groups_of(of, &[(sequence, expiry)], bytes)
 }
 
-fn groups_of(of: u16, named: &[(u64, u64)], bytes: usize) -> (SignedGroup, Group) {
+pub(super) fn groups_of(of: u16, named: &[(u64, u64)], bytes: usize) -> (SignedGroup, Group) {
     let [low, high] = of.to_le_bytes();
     let mut key = [low; 32];
     key[0] = high;
@@ -96,20 +99,29 @@ fn batch(groups: Vec<(SignedGroup, Group)>) -> Verified<CheckedBatch> {
 }
 
 /// A batch of one transaction whose operation has `bytes` bytes.
-fn one(of: u16, sequence: u64, bytes: usize) -> Verified<CheckedBatch> {
+pub(super) fn one(of: u16, sequence: u64, bytes: usize) -> Verified<CheckedBatch> {
     batch(vec![group(of, sequence, FAR, bytes)])
 }
 
 fn admit(pool: &mut Pool, group: (SignedGroup, Group)) -> Result<(), Denied> {
-    pool.admit(Verified::vouch(group), &ledger(), NOW)
+    admit_within(pool, group, NOW, PATIENCE)
 }
 
-fn hold_by(pool: &mut Pool, digest: &Digest, seats: &[u16]) {
+pub(super) fn admit_within(
+    pool: &mut Pool,
+    group: (SignedGroup, Group),
+    now: Time,
+    patience: Span,
+) -> Result<(), Denied> {
+    pool.admit(Verified::vouch(group), &ledger(), now, patience)
+}
+
+pub(super) fn hold_by(pool: &mut Pool, digest: &Digest, seats: &[u16]) {
     seats.iter().for_each(|seat| pool.hold(digest, Seat(*seat)));
 }
 
 /// Adds a batch of `origin` and lets a quorum hold it.
-fn ready(pool: &mut Pool, origin: u8, batch: &Verified<CheckedBatch>) -> Digest {
+pub(super) fn ready(pool: &mut Pool, origin: u8, batch: &Verified<CheckedBatch>) -> Digest {
     assert_eq!(pool.add(member(origin), batch.clone(), NOW), Taken::New);
     hold_by(pool, &batch.digest, &[1, 2]);
     batch.digest

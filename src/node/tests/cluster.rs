@@ -253,6 +253,20 @@ async fn who_has_a_seat_and_who_has_none_must_say_so() {
     ));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_timeout_that_no_batch_could_meet_is_refused_at_start_with_what_works() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    prepare_with_observers(folder.path(), 1, 0);
+    let mut options = Options::load(&init::member_dir(folder.path(), 0)).expect("settings");
+    options.config.timing.progress_timeout_least_ms = 15;
+    options.config.timing.resend_ms = 5;
+    let error = Node::start(options).err().expect("it must not start");
+    let error = error.to_string();
+    for part in ["member.toml", "progress_timeout_least_ms = 15", "at least "] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
 /// A copy of a member's directory as a kill would leave it.
 fn killed(folder: &Path, name: &str) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a temporary folder");

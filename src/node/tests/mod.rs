@@ -7,3 +7,4 @@ mod cluster;
 mod ears;
 mod files;
 mod law;
+mod selftest;

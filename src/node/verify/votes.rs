@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::walk::Context;
 use crate::blocks::Proposal;
+use crate::blocks::evidence::Law;
 use crate::committee::{Certificate, Height, Kind, Lock, Regency, ViewId, VoterRecord};
-use crate::consortium::Block;
-use crate::crypto::{Check, Digest};
+use crate::consortium::{Block, Fault};
+use crate::crypto::{Check, Digest, Verifier};
 use crate::fsm::Payload;
 
 /// Headers that a PERSIST may still name; a voter forgets far sooner.
@@ -41,8 +42,8 @@ impl Votes {
         record: &VoterRecord,
     ) -> Looked {
         let at = match record {
-            VoterRecord::Installed(_) => Height(0),
-            VoterRecord::Stopped(data) => data.base,
+            VoterRecord::Installed(_) | VoterRecord::Lapsed(_) => Height(0),
+            VoterRecord::Stopped(data, _) => data.base,
             VoterRecord::Locked(certificate) => certificate.ballot.height,
             VoterRecord::Proposed(height, _)
             | VoterRecord::Written(height, _)
@@ -53,12 +54,12 @@ impl Votes {
             return Err((at, format!("a promise in view {view}, which has no keys")));
         }
         let signed = match record {
-            VoterRecord::Installed(_) => Ok(Vec::new()),
+            VoterRecord::Installed(_) | VoterRecord::Lapsed(_) => Ok(Vec::new()),
             VoterRecord::Proposed(height, lock) => self.once(*height, Kind::Propose, lock),
             VoterRecord::Written(height, lock) => self.once(*height, Kind::Write, lock),
             VoterRecord::Locked(certificate) => self.lock(context, certificate),
             VoterRecord::Persisted(height, digest) => self.persist(*height, *digest),
-            VoterRecord::Stopped(data) => match data.check(&context.view) {
+            VoterRecord::Stopped(data, _) => match data.check(&context.view) {
                 Some(check) => Ok(vec![check]),
                 None => Err("claims of another view, of no seat, or not canonical".into()),
             },
@@ -187,5 +188,29 @@ impl Votes {
         let floor = self.floor;
         self.signed = self.signed.split_off(&(floor, Kind::Propose, Regency(0)));
         self.bodies = self.bodies.split_off(&(floor, Digest::ZERO));
+    }
+}
+
+/// Checks that kept evidence proves what it says.
+pub(super) fn fault(context: &Context, fault: &Fault) -> Looked {
+    let Some(evidence) = &fault.evidence else {
+        return Err((Height(0), "a fault without evidence".into()));
+    };
+    let law = Law {
+        view: &context.view,
+        bounds: &context.bounds,
+        ahead_max: context.genesis.parameters.ahead_max,
+        verifier: &Verifier::ed25519(),
+    };
+    let (height, _) = evidence.place();
+    match evidence.check(&law) {
+        Ok((seat, kind)) if context.view.member(seat) == Some(fault.who) && kind == fault.kind => {
+            Ok((height, Vec::new()))
+        }
+        Ok((seat, _)) => Err((
+            height,
+            format!("evidence against seat {seat}, not {}", fault.who),
+        )),
+        Err(error) => Err((height, error.to_string())),
     }
 }

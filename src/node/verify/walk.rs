@@ -17,7 +17,7 @@ use super::compare::Compare;
 use super::findings::{Findings, Place, log_file};
 use super::locate;
 use super::replay::Replay;
-use super::votes::Votes;
+use super::votes::{self, Votes};
 use crate::application::Application;
 use crate::blocks::{BatchRef, Body, Bounds, CheckedBatch, Genesis, Group, Header};
 use crate::committee::{Certificate, Height, Kind, View};
@@ -285,6 +285,10 @@ impl<'a> Walk<'a> {
             }
             // Its checksum held; what it says only the engine knows.
             Record::Engine(..) => {}
+            Record::Fault(fault) => {
+                let looked = votes::fault(self.context, &fault);
+                self.looked(looked, position);
+            }
         }
     }
 

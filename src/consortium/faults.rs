@@ -1,0 +1,174 @@
+//! Misbehaviour of others: counted, and kept where it can be proved.
+//!
+//! Source: `ARCHITECTURE.md`. In: faults as they are noticed. Out: those that are news, and those
+//! to keep.
+//! Holds: one record per member, kind and height; at most [`FAULTS_MAX`] of them, of which one
+//! member has at most [`FAULTS_PER_MEMBER_MAX`] with [`EVIDENCE_BYTES_MAX`] bytes. When full the
+//! first ones stay and later ones are only counted: the first convicts as well as the last.
+//! Elsewhere: what proves a fault (`blocks::evidence`), the log (the driver).
+//!
+//! Heights that a block certificate closed are not watched any more: a vote for one can change
+//! nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::contract::{Change, Event, Fault, FaultKind, Record};
+use super::replica::{Consortium, Out};
+use crate::blocks::evidence::Evidence;
+use crate::committee::{Height, MemberId};
+
+/// Faults that are kept, at most.
+pub const FAULTS_MAX: usize = 1_000;
+/// Faults of one member that are kept, at most.
+pub const FAULTS_PER_MEMBER_MAX: usize = 100;
+/// Bytes of evidence against one member that are kept, at most.
+pub const EVIDENCE_BYTES_MAX: usize = 1 << 20;
+
+/// What was noticed.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// Every one that was noticed, also those that are not kept.
+    counts: BTreeMap<FaultKind, u64>,
+    /// What was told: of each member and kind the heights of what is kept, and height 0 for what
+    /// nothing proves.
+    told: BTreeSet<(MemberId, FaultKind, Height)>,
+    /// How many are kept of each member, and their bytes.
+    kept: BTreeMap<MemberId, (usize, usize)>,
+}
+
+/// What is done with a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is news and goes to the log.
+    Durably,
+    /// It is news, and nothing proves it.
+    Told,
+    /// The same was noticed before, or there is no room: it is counted.
+    Counted,
+}
+
+impl Faults {
+    /// Starts from what the log gave back.
+    pub(super) fn restore(faults: &[Fault]) -> Self {
+        let mut restored = Self::default();
+        for fault in faults {
+            restored.take(fault);
+        }
+        restored
+    }
+
+    /// Every one that was noticed, by kind.
+    pub(super) fn counts(&self) -> &BTreeMap<FaultKind, u64> {
+        &self.counts
+    }
+
+    /// Counts `fault` and says what becomes of it.
+    pub(super) fn take(&mut self, fault: &Fault) -> Kept {
+        let count = self.counts.entry(fault.kind).or_default();
+        *count = count.saturating_add(1);
+        let place = fault.evidence.as_deref().map(Evidence::place);
+        let (height, _) = place.unwrap_or_default();
+        let name = (fault.who, fault.kind, height);
+        if self.told.contains(&name) {
+            return Kept::Counted;
+        }
+        let Some(evidence) = &fault.evidence else {
+            self.told.insert(name);
+            return Kept::Told;
+        };
+        let all: usize = self.kept.values().map(|(count, _)| count).sum();
+        let (count, bytes) = self.kept.entry(fault.who).or_default();
+        let grown = *bytes + evidence.to_bytes().len();
+        let is_full = all >= FAULTS_MAX || *count >= FAULTS_PER_MEMBER_MAX;
+        if is_full || grown > EVIDENCE_BYTES_MAX {
+            return Kept::Counted;
+        }
+        (*count, *bytes) = (*count + 1, grown);
+        self.told.insert(name);
+        Kept::Durably
+    }
+}
+
+impl Consortium {
+    /// A member misbehaves.
+    pub(super) fn fault(&mut self, fault: Fault, out: &mut Out) {
+        let kept = self.faults.take(&fault);
+        if kept == Kept::Durably {
+            out.save(Record::Fault(fault.clone()));
+        }
+        if kept != Kept::Counted {
+            out.emit(Event::Changed(Change::Fault(fault)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::committee::{Ballot, Kind, Regency, Seat, ViewId, Vote};
+    use crate::crypto::{Digest, Domain, Signature};
+
+    fn member(n: u8) -> MemberId {
+        MemberId(Digest::of(Domain::Member, &[n]))
+    }
+
+    fn fault(n: u8, height: u64) -> Fault {
+        let vote = |content: u8| Vote {
+            ballot: Ballot {
+                kind: Kind::Write,
+                view: ViewId(0),
+                regency: Regency(0),
+                height: Height(height),
+                digest: Digest::of(Domain::Proposal, &[content]),
+            },
+            seat: Seat(n.into()),
+            signature: Signature([0; 64]),
+        };
+        let evidence = Evidence::Votes(vote(1), vote(2));
+        Fault {
+            who: member(n),
+            kind: evidence.kind(),
+            evidence: Some(Box::new(evidence)),
+        }
+    }
+
+    #[test]
+    fn one_record_per_member_kind_and_height() {
+        let mut faults = Faults::default();
+        assert_eq!(faults.take(&fault(1, 5)), Kept::Durably);
+        assert_eq!(faults.take(&fault(1, 5)), Kept::Counted);
+        assert_eq!(faults.take(&fault(1, 6)), Kept::Durably);
+        assert_eq!(faults.take(&fault(2, 5)), Kept::Durably);
+        assert_eq!(faults.counts()[&FaultKind::Equivocation], 4);
+        let again = Faults::restore(&[fault(1, 5), fault(1, 6)]);
+        assert_eq!(again.counts()[&FaultKind::Equivocation], 2);
+        assert_eq!(again.told.len(), 2);
+    }
+
+    #[test]
+    fn what_nothing_proves_is_told_once_and_never_kept() {
+        let mut faults = Faults::default();
+        let misuse = Fault {
+            who: member(1),
+            kind: FaultKind::BadMessage,
+            evidence: None,
+        };
+        assert_eq!(faults.take(&misuse), Kept::Told);
+        assert_eq!(faults.take(&misuse), Kept::Counted);
+        assert_eq!(faults.counts()[&FaultKind::BadMessage], 2);
+    }
+
+    #[test]
+    fn one_member_fills_its_own_share_and_all_together_the_whole() {
+        let mut faults = Faults::default();
+        let kept = |faults: &mut Faults, n: u8| {
+            let heights = 1..=2 * FAULTS_PER_MEMBER_MAX as u64;
+            let kept = heights.filter(|h| faults.take(&fault(n, *h)) == Kept::Durably);
+            kept.count()
+        };
+        assert_eq!(kept(&mut faults, 1), FAULTS_PER_MEMBER_MAX);
+        let others: usize = (2..40).map(|n| kept(&mut faults, n)).sum();
+        assert_eq!(others + FAULTS_PER_MEMBER_MAX, FAULTS_MAX);
+        assert!(faults.told.len() <= FAULTS_MAX);
+    }
+}

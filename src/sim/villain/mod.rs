@@ -1,0 +1,223 @@
+//! Villains: members that do wrong, as wrappers around a correct one.
+//!
+//! Source: Byzantine faults of at most f seats; commonware's mocks. In: what a correct member hears
+//! and what would leave it. Out: what leaves instead.
+//! Holds: a villain has the keys of its own member and no others, and rolls dice of its own; of n
+//! seats at most f are villains.
+//! Elsewhere: where it stands between member and world (`life`), what correct members may be
+//! accused of (`oracle`: nothing).
+
+mod change;
+mod den;
+mod mail;
+mod noise;
+mod votes;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use self::den::{Den, Vice};
+use super::Options;
+use super::dice::Dice;
+use super::faults::Fault;
+use super::member::Leaving;
+use crate::committee::{MemberId, Sizes, View};
+use crate::consortium::{Command, Consortium, Heard, Message};
+use crate::crypto::SecretKey;
+use crate::machine::Input;
+
+/// Worlds of a thousand that have a villain where there may be one.
+const VILLAINS_PER_MILLE: u64 = 650;
+
+/// What a villain has at hand.
+pub(super) struct Stage<'a> {
+    /// Its member.
+    pub(super) me: MemberId,
+    /// The view.
+    pub(super) view: &'a View,
+    /// Its consensus key; none without a seat.
+    pub(super) secret: Option<&'a SecretKey>,
+}
+
+/// A way to do wrong.
+pub(super) trait Villain {
+    /// Hears what the correct member is about to hear; what it gives leaves at once.
+    fn hear(&mut self, _: &Stage<'_>, _: &Input<Consortium>) -> Vec<Leaving> {
+        Vec::new()
+    }
+
+    /// What leaves instead of `leaving`.
+    fn twist(&mut self, stage: &Stage<'_>, leaving: Vec<Leaving>) -> Vec<Leaving>;
+
+    /// It asked to be woken with `number`; what it gives leaves at once.
+    fn wake(&mut self, _: &Stage<'_>, _number: u64) -> Vec<Leaving> {
+        Vec::new()
+    }
+}
+
+/// One kind: its name, and how one is made.
+type Kind = (&'static str, fn(&mut Dice) -> Box<dyn Vice>);
+
+/// Every kind of villain.
+const KINDS: &[Kind] = &[
+    ("silent", |_| Box::new(mail::Silent)),
+    ("selective", |dice| Box::new(mail::Selective::new(dice))),
+    ("delayer", |dice| Box::new(mail::Delayer::new(dice))),
+    ("replayer", |_| Box::new(mail::Replayer::default())),
+    ("withholder", |_| Box::new(mail::Withholder)),
+    ("equivocator", |dice| {
+        Box::new(votes::Equivocator::new(dice))
+    }),
+    ("double-voter", |dice| {
+        Box::new(votes::DoubleVoter::new(dice))
+    }),
+    ("wrong-digest", |_| Box::new(votes::WrongDigest)),
+    ("stale", |_| Box::new(votes::Stale)),
+    ("forger", |_| Box::new(votes::Forger::default())),
+    ("stop-liar", |_| Box::new(change::StopLiar)),
+    ("sync-hider", |dice| Box::new(change::SyncHider::new(dice))),
+    ("two-faced-sync", |dice| {
+        Box::new(change::TwoFacedSync::new(dice))
+    }),
+    ("garbler", |_| Box::new(noise::Garbler)),
+    ("flooder", |_| Box::new(noise::Flooder::default())),
+    ("mutator", |_| Box::new(noise::Mutator)),
+];
+
+/// The name of a kind of villain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VillainKind(&'static str);
+
+impl VillainKind {
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        KINDS.iter().map(|(name, _)| Self(name))
+    }
+}
+
+impl fmt::Display for VillainKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Why a text names no villain. The caller's input is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no villain has that name; there are {}", names())]
+pub struct UnknownVillain;
+
+fn names() -> String {
+    let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
+impl FromStr for VillainKind {
+    type Err = UnknownVillain;
+
+    fn from_str(text: &str) -> Result<Self, UnknownVillain> {
+        let found = VillainKind::all().find(|kind| kind.0 == text);
+        found.ok_or(UnknownVillain)
+    }
+}
+
+/// Which members of a world are villains, and of what kind: none where `villains` is no fault of
+/// it, and at most f.
+pub(super) fn draw(options: &Options) -> BTreeMap<usize, VillainKind> {
+    let f = Sizes::of(options.members).f;
+    let mut dice = Dice::new(options.seed, 6);
+    let mut drawn = BTreeMap::new();
+    let count = match options.villain {
+        _ if f == 0 => 0,
+        Some(_) => 1,
+        None if options.faults.has(Fault::Villains) && dice.chance(VILLAINS_PER_MILLE) => {
+            1 + dice.index(f)
+        }
+        None => 0,
+    };
+    while drawn.len() < count {
+        let member = dice.index(options.members);
+        let kind = options
+            .villain
+            .unwrap_or(VillainKind(KINDS[dice.index(KINDS.len())].0));
+        drawn.insert(member, kind);
+    }
+    drawn
+}
+
+/// The villain of `kind` that member `n` of the world of `seed` is.
+pub(super) fn cast(kind: VillainKind, seed: u64, n: usize) -> Box<dyn Villain> {
+    let mut dice = Dice::new(seed, 100 + n as u64);
+    let made = KINDS.iter().find(|(name, _)| *name == kind.0);
+    let (_, make) = made.expect("a kind is made of a name of the table");
+    Box::new(Cloak {
+        vice: make(&mut dice),
+        dice,
+    })
+}
+
+/// Wears the member's name and hands a vice one message to one other member at a time.
+struct Cloak {
+    vice: Box<dyn Vice>,
+    dice: Dice,
+}
+
+impl Villain for Cloak {
+    fn hear(&mut self, stage: &Stage<'_>, input: &Input<Consortium>) -> Vec<Leaving> {
+        let Some(secret) = stage.secret else {
+            return Vec::new();
+        };
+        let mut den = Den::new(stage, secret, &mut self.dice);
+        match input {
+            Input::Message { message, .. } => self.vice.overhear(&mut den, &as_message(message)),
+            Input::Command(Command::Start) => return self.vice.wake(&mut den),
+            Input::Command(_) | Input::Timer(_) => {}
+        }
+        Vec::new()
+    }
+
+    fn twist(&mut self, stage: &Stage<'_>, leaving: Vec<Leaving>) -> Vec<Leaving> {
+        let Some(secret) = stage.secret else {
+            return leaving;
+        };
+        let mut den = Den::new(stage, secret, &mut self.dice);
+        let mut left = Vec::new();
+        for what in leaving {
+            match what {
+                Leaving::Send(to, message) => {
+                    for other in den.receivers(to) {
+                        left.extend(self.vice.twist(&mut den, other, &message));
+                    }
+                }
+                other => left.push(other),
+            }
+        }
+        left
+    }
+
+    fn wake(&mut self, stage: &Stage<'_>, _: u64) -> Vec<Leaving> {
+        let Some(secret) = stage.secret else {
+            return Vec::new();
+        };
+        self.vice.wake(&mut Den::new(stage, secret, &mut self.dice))
+    }
+}
+
+/// What was heard as the message that it came in.
+fn as_message(heard: &Heard) -> Message {
+    match heard.clone() {
+        Heard::Order(order) => Message::Order(order.into_inner()),
+        Heard::Persist(vote) => Message::Persist(vote.into_inner()),
+        Heard::Batch(batch) => Message::Batch(batch.into_inner().bytes),
+        Heard::Held(digests) => Message::Held(digests),
+        Heard::Fetch(digests) => Message::Fetch(digests),
+        Heard::Request(height) => Message::Request(height),
+        Heard::Extent(extent) => Message::Extent(extent.into_inner()),
+        Heard::Certificate(certificate) => Message::Certificate(certificate.into_inner()),
+        Heard::Overlay(bytes) => Message::Overlay(bytes),
+        Heard::Engine(bytes) => Message::Engine(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests;
