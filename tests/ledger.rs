@@ -1,12 +1,11 @@
-//! Whole ledgers from outside: founders, kills, restarts, and what clients were told.
+//! Whole ledgers from outside: founders, proofs, a `dev` that lost every member.
 //!
 //! Source: `docs/cli.md`. In: words, signals. Out: histories, digests, exit codes.
 //! Holds: what was acknowledged stands in every member's history once, at its place.
-//! Elsewhere: what is refused (`refusals.rs`), verbs (`cli.rs`).
+//! Elsewhere: what is refused (`refusals.rs`), verbs (`cli.rs`), faults under load (`chaos.rs`).
 
 use std::fs;
 
-use serde_json::Value;
 use support::{Dev, Load, Place, check_history, code, signal, with_changed};
 
 #[expect(dead_code, reason = "each test file uses a part")]
@@ -79,44 +78,8 @@ fn no_byte_of_a_proof_can_change() {
     assert_eq!(member.end("TERM"), Some(0));
 }
 
-fn leader_and_follower(place: &Place) -> (usize, usize) {
-    let status = place.json(&["status", "--dir", "ledger"]);
-    let members = status["members"].as_array().expect("a list");
-    let leader = members.iter().position(|member| member["role"] == "leader");
-    let leader = leader.expect("a leader at rest");
-    (leader, (leader + 1) % members.len())
-}
-
 #[test]
-fn killed_members_come_back_and_nothing_is_lost() {
-    let place = Place::new();
-    let dev = Dev::start(&place, &[]);
-    let pids = Dev::members(&place);
-    let mut told: Vec<Value> = Vec::new();
-    let mut running: Vec<Option<support::Running>> = vec![None, None, None, None];
-    place.agree(&["--dir", "ledger"], 4);
-    for (round, is_leader) in [("follower", false), ("leader", true)] {
-        let (leader, follower) = leader_and_follower(&place);
-        let killed = if is_leader { leader } else { follower };
-        let mut load = Load::start(&place, round, 3, 600);
-        load.wait_for(1);
-        match running[killed].take() {
-            Some(member) => member.kill(),
-            None => signal("KILL", pids[killed]),
-        }
-        let member = place.start(&format!("ledger/member-{killed}"));
-        running[killed] = Some(member);
-        told.extend(load.finish());
-        place.agree(&["--dir", "ledger"], 4);
-    }
-    check_history(&place, 4, &told);
-    assert_eq!(told.len(), 2 * 3 * 600);
-    drop(running);
-    assert_eq!(dev.0.end("TERM"), Some(0));
-}
-
-#[test]
-fn all_members_killed_at_once_go_on_with_what_was_acknowledged() {
+fn a_dev_whose_members_were_all_killed_starts_again_with_what_was_acknowledged() {
     let place = Place::new();
     let dev = Dev::start(&place, &[]);
     let mut load = Load::start(&place, "all", 3, 600);

@@ -22,7 +22,7 @@ const WORLDS_TRIED: u64 = 50;
 
 pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
     if args.twins {
-        return twins(common, args.rounds);
+        return twins(common, args);
     }
     let faults = args.faults.as_deref().map(str::parse::<Faults>).transpose();
     let faults = faults.map_err(|error| Failure::usage(error, "consortium simulate --help"))?;
@@ -110,9 +110,10 @@ fn shrunk(common: &Common, options: &Options, found: Violation) -> Violation {
     shown.unwrap_or(found)
 }
 
-fn twins(common: &Common, rounds: u32) -> Result<ExitCode, Failure> {
+fn twins(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let report = sim::run_twins(rounds, threads);
+    let rounds = args.rounds;
+    let report = sim::run_twins(rounds, threads, plant(args)?);
     Output::new(common).document(&report, twins_table)?;
     match report.violations.first() {
         None => Ok(ExitCode::SUCCESS),

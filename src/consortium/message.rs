@@ -227,7 +227,11 @@ impl Ears {
         if !matches!(refused, HearError::Proposal(_) | HearError::BadSignature) {
             return None;
         }
-        let message: Message = codec::decode(frame, ENCODED_BYTES_MAX).ok()?;
+        self.convict_message(codec::decode(frame, ENCODED_BYTES_MAX).ok()?)
+    }
+
+    /// As [`Ears::convict`], of a refused message.
+    pub(crate) fn convict_message(&self, message: Message) -> Option<Fault> {
         let Message::Order(fsm::Message::Propose(vote, payload)) = message else {
             return None;
         };

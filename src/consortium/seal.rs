@@ -112,7 +112,7 @@ impl Consortium {
         }
     }
 
-    /// Counts a PERSIST; one per seat and height, the first. A second for another header is a fault.
+    /// Counts a PERSIST; one per seat and height, the first. Another header is a fault.
     pub(super) fn on_persist(&mut self, now: Time, vote: Verified<Vote>, out: &mut Out) {
         self.ordering.note(&vote);
         let height = vote.ballot.height;

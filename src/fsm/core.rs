@@ -15,9 +15,7 @@ use super::message::{Message, Payload, Status, Sync};
 use super::recall::Recall;
 use super::{Event, Options, Ordering, Record, Resumed};
 use crate::blocks::evidence::Evidence;
-use crate::committee::{
-    Certificate, Claim, Height, Kind, Lock, Regency, Seat, View, Vote, Voter, VoterRecord,
-};
+use crate::committee::{Certificate, Height, Kind, Regency, Seat, View, Vote, Voter, VoterRecord};
 use crate::crypto::{Digest, Verified};
 use crate::machine::{Outbox, Span, Time, To};
 use crate::plant::{self, Plant};
@@ -231,42 +229,6 @@ impl Core {
             height = height.next();
         }
         None
-    }
-
-    /// What we claim at a regency change: per height above the base the decision, or else the lock.
-    pub(super) fn claims(&self, regency: Regency) -> (Vec<Claim>, Vec<Certificate>) {
-        let base = self.certified();
-        let mut held: BTreeMap<Height, (bool, Certificate)> = BTreeMap::new();
-        for (height, promise) in self.voter.iter().flat_map(Voter::promises) {
-            if let Some(lock) = promise.lock.as_ref().filter(|_| height > base) {
-                held.insert(height, (false, lock.clone()));
-            }
-        }
-        for (height, instance) in self.instances.range(base.next()..) {
-            // A decision of this regency or a later one follows from its SYNC and cannot be claimed
-            // for it: what it decided is bound by q seats that vote in no regency below it any
-            // more.
-            let decision = instance.decision().filter(|c| c.ballot.regency < regency);
-            if let Some(decision) = decision {
-                held.insert(*height, (true, decision.clone()));
-            }
-        }
-        let claims = held.iter().map(|(height, (is_decided, proof))| Claim {
-            height: *height,
-            is_decided: *is_decided,
-            lock: Lock {
-                regency: proof.ballot.regency,
-                digest: proof.ballot.digest,
-            },
-        });
-        let claims = claims.collect();
-        let proofs = self.base.iter().cloned();
-        (
-            claims,
-            proofs
-                .chain(held.into_values().map(|(_, proof)| proof))
-                .collect(),
-        )
     }
 
     /// Where we stand.

@@ -384,12 +384,12 @@ fn a_vote_from_far_ahead_neither_hides_a_true_regency_nor_keeps_a_member_awake()
         let message = Verified::vouch(Message::Vote(vote.into_inner()));
         let mut out = Outbox::new();
         world.nodes[0].handle(world.now, Input::Message { from, message }, &mut out);
-        let asks = |output: &Output<Ordering>| match output {
-            Output::Send { to, message } => {
-                let is_question = matches!(message, Message::Status(s) if s.is_question);
-                *to == To::One(from) && is_question
-            }
-            _ => false,
+        let asks = |output: &Output<Ordering>| {
+            let Output::Send { to, message } = output else {
+                return false;
+            };
+            let is_question = matches!(message, Message::Status(s) if s.is_question);
+            *to == To::One(from) && is_question
         };
         (
             out.as_slice().iter().any(asks),

@@ -23,6 +23,9 @@ use crate::consortium::{
 use crate::crypto::{Digest, Domain, SecretKey, Verified};
 use crate::storage::simulated::Crash;
 
+/// Of a thousand power losses so many damage the tables.
+const TABLES_LOST: u64 = 20;
+
 /// A member's log.
 #[derive(Default)]
 pub(super) struct Disk {
@@ -42,7 +45,7 @@ pub(super) struct Disk {
 }
 
 /// What `node` keeps in tables beside its log, so that a start need not replay everything: written
-/// at each start. Worlds with the real log have none and replay from genesis.
+/// at each start, and at times lost with the power, which a start from genesis makes good.
 struct Tables {
     ledger: Ledger,
     rows: Vec<(Bytes, Bytes)>,
@@ -152,6 +155,9 @@ impl Disk {
     /// Power is lost: `how` what was not durable is torn.
     pub(super) fn crash(&mut self, how: Crash, dice: &mut Dice) {
         self.fails = false;
+        if dice.chance(TABLES_LOST) {
+            self.tables = None;
+        }
         let open = self.records.len() - self.durable;
         match &mut self.stored {
             Some(stored) => stored.crash(&self.records, how, dice),
@@ -177,14 +183,25 @@ impl Disk {
         self.take(self.records.len());
     }
 
-    /// A bit of something durable flips; false where there is nothing yet.
-    pub(super) fn flip(&mut self, dice: &mut Dice) -> bool {
-        if self.durable == 0 {
-            return false;
+    /// The disk is an older copy of itself: of its records the first `kept` are left.
+    pub(super) fn roll_back(&mut self, kept: usize) {
+        let mut records = std::mem::take(&mut self.records);
+        records.truncate(kept);
+        let stored = self.stored.take().map(|stored| stored.again(&records));
+        *self = Self {
+            records,
+            stored,
+            ..Self::default()
+        };
+        self.take(kept);
+    }
+
+    /// A bit of something durable flips, where there is something.
+    pub(super) fn flip(&mut self, dice: &mut Dice) {
+        if self.durable > 0 {
+            self.flipped = Some(dice.index(self.durable));
+            self.stored.iter_mut().for_each(|stored| stored.flip(dice));
         }
-        self.flipped = Some(dice.index(self.durable));
-        self.stored.iter_mut().for_each(|stored| stored.flip(dice));
-        true
     }
 
     /// Reads everything again at a start, as far as it survived.
@@ -247,14 +264,12 @@ impl Disk {
             }
         }
         let certified = certificate.as_ref().map_or(Height(0), |c| c.ballot.height);
-        if self.stored.is_none() {
-            self.tables = Some(Tables {
-                ledger: ledger.clone(),
-                rows: app.entries().collect(),
-                folded: self.records.len(),
-                open: open.clone(),
-            });
-        }
+        self.tables = Some(Tables {
+            ledger: ledger.clone(),
+            rows: app.entries().collect(),
+            folded: self.records.len(),
+            open: open.clone(),
+        });
         let restored = Restored {
             recent: self.recent(certified, ledger.parameters()),
             ledger,

@@ -74,6 +74,8 @@ faults! {
     Jump = "jump",
     /// Clocks run at different speeds.
     Drift = "drift",
+    /// At most f members come back with an older copy of their disk.
+    Rollback = "rollback",
     /// At most f members do wrong on purpose, each in a way of its own.
     Villains = "villains",
 }

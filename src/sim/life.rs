@@ -5,29 +5,83 @@
 //! Elsewhere: the law at one member (`member`), frames (`post`), what goes wrong (`trouble`).
 
 use super::audit::brief;
-use super::disk::{self, Recovered, Root, Unreadable};
+use super::disk::{self, Disk, Recovered, Root, Unreadable};
 use super::member::{Fate, Leaving, Running};
 use super::queue::Happening;
 use super::villain::{Stage, Villain};
-use super::world::World;
+use super::world::{Ground, World};
 use crate::application::Registry;
+use crate::committee::Height;
+use crate::committee::MemberId;
 use crate::consortium::serve;
 use crate::consortium::{
-    Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions,
+    Applied, Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions,
 };
-use crate::crypto::{Digest, Domain};
-use crate::machine::{Input, Span, To};
+use crate::crypto::{Digest, Domain, SecretKey};
+use crate::machine::{Input, Span, Time, To};
 use crate::plant::{self, Plant};
 
 /// Outputs that may wait behind one barrier.
 const WAITING_MAX: usize = 20_000;
 
+/// A member as its disk makes it, where its tables stood, and the blocks above that.
+pub(super) struct Booted {
+    pub(super) running: Running,
+    from: Height,
+    applied: Vec<Applied>,
+}
+
+impl Ground {
+    /// A member as its disk makes it, and the blocks of its disk; the first key is its identity.
+    pub(super) fn boot(
+        &self,
+        me: MemberId,
+        (identity, secret): (&SecretKey, Option<&SecretKey>),
+        disk: &mut Disk,
+        now: Time,
+    ) -> Booted {
+        let registry = Registry::standard().expect("our own applications have distinct names");
+        let plugin = registry.get(&self.genesis.parameters.application);
+        let app = (plugin.expect("the world's application is registered").make)();
+        let root = Root {
+            genesis: &self.genesis,
+            view: &self.view,
+            me,
+            secret: secret.cloned(),
+        };
+        let Recovered {
+            restored,
+            app,
+            from,
+            applied,
+        } = disk.recover(&root, app);
+        let options = ReplicaOptions {
+            me,
+            genesis: self.genesis.clone(),
+            verifier: self.verifier,
+            identity: identity.clone(),
+            overlay: "full-gossip".into(),
+            seed: Digest::of(Domain::Audit, me.0.as_bytes()).0,
+            first_counter: (now.0 / 1_000) << 20,
+            pace: self.setting.pace(),
+            resend: Span(self.setting.resend_us),
+        };
+        let replica = Consortium::new(options, restored, now).expect("founders make a view");
+        let running = Running::new(replica, app);
+        Booted {
+            running,
+            from,
+            applied,
+        }
+    }
+}
+
 impl World {
     /// A member starts from its disk.
     pub(super) fn start(&mut self, index: usize) {
-        let ground = &self.ground;
+        let is_calm = self.is_calm;
         let member = &mut self.members[index];
-        let is_wanted = !self.is_calm || member.fate == Fate::Healthy || member.villain.is_some();
+        let is_wanted = !is_calm || member.comes_back();
         if member.running.is_some() || member.fate == Fate::Ruined || !is_wanted {
             return;
         }
@@ -35,38 +89,16 @@ impl World {
             member.fate = Fate::Ruined;
             return self.unreadable(index, why);
         }
-        let registry = Registry::standard().expect("our own applications have distinct names");
-        let plugin = registry.get(&ground.genesis.parameters.application);
-        let app = (plugin.expect("the world's application is registered").make)();
-        let root = Root {
-            genesis: &ground.genesis,
-            view: &ground.view,
-            me: member.id,
-            secret: member.secret.clone(),
-        };
-        let recovered = member.disk.recover(&root, app);
-        let Recovered {
-            restored,
-            app,
-            from,
-            applied,
-        } = recovered;
-        let height = restored.ledger.height();
-        let options = ReplicaOptions {
-            me: member.id,
-            genesis: ground.genesis.clone(),
-            verifier: ground.verifier,
-            identity: member.identity.clone(),
-            overlay: "full-gossip".into(),
-            seed: Digest::of(Domain::Audit, member.id.0.as_bytes()).0,
-            first_counter: (self.now / 1_000) << 20,
-            pace: ground.setting.pace(),
-            resend: Span(ground.setting.resend_us),
-        };
         member.clock.start();
         let now = member.clock.read(self.now);
-        let replica = Consortium::new(options, restored, now).expect("founders make a view");
-        member.running = Some(Running::new(replica, app));
+        let keys = (&member.identity, member.secret.as_ref());
+        let Booted {
+            running,
+            from,
+            applied,
+        } = self.ground.boot(member.id, keys, &mut member.disk, now);
+        let height = running.replica.ledger().height();
+        member.running = Some(running);
         member.life += 1;
         self.oracle.started(index, from, &applied);
         self.note(1, index, [height.0]);
@@ -151,8 +183,10 @@ impl World {
             return;
         };
         let stage = Stage {
+            now: member.clock.read(self.now),
             me: member.id,
-            view: &self.ground.view,
+            ground: &self.ground,
+            identity: &member.identity,
             secret: member.secret.as_ref(),
         };
         let leaving = act(&mut **villain, &stage);
@@ -278,11 +312,12 @@ impl World {
                     self.oracle.breaks("faultless", what);
                 }
             },
-            Change::Lapsed(..) | Change::Halted { .. } if self.oracle.is_faulty(index) => {}
+            Change::Lapsed(..) if self.oracle.may_lapse(index) => self.count("lapses"),
             Change::Lapsed(_, promise) => {
-                self.oracle
-                    .breaks("memory", format!("member {index} does not know {promise}"));
+                let what = format!("member {index} lost nothing and does not know {promise}");
+                self.oracle.breaks("memory", what);
             }
+            Change::Halted { .. } if self.oracle.is_faulty(index) => {}
             Change::Halted { height, .. } => {
                 self.oracle
                     .breaks("agreement", format!("member {index} halts at {height}"));

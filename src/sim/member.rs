@@ -74,6 +74,13 @@ pub(super) struct Member {
     pub(super) changes: u64,
 }
 
+impl Member {
+    /// Whether it runs when the faults have ended.
+    pub(super) fn comes_back(&self) -> bool {
+        self.villain.is_some() || matches!(self.fate, Fate::Healthy | Fate::Back)
+    }
+}
+
 /// What a member is in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -81,6 +88,8 @@ pub(super) enum Fate {
     Open,
     /// It is of the quorum that is healthy for good.
     Healthy,
+    /// It comes back, and nothing is expected of it.
+    Back,
     /// It found its disk damaged and never comes back.
     Ruined,
 }

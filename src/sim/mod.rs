@@ -21,6 +21,7 @@ mod oracle;
 mod post;
 mod promises;
 mod queue;
+mod rollback;
 mod setting;
 mod shrink;
 mod stored;

@@ -4,7 +4,7 @@
 //! violations. Holds: the model of exactly-once is naive on purpose: it remembers everything.
 //! Elsewhere: what is admitted and when it must have committed (`clients`, `world`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::blocks::Parameters;
 use crate::committee::{Certificate, Height, View};
@@ -53,6 +53,8 @@ pub(super) struct Oracle {
     quorum: usize,
     /// Which members are villains: of them nothing is believed and nothing expected.
     faulty: Vec<bool>,
+    /// Members whose disk was damaged or rolled back; at most f.
+    rolled: BTreeSet<usize>,
     /// Blocks from height 1 on.
     chain: Vec<Canonical>,
     /// Everything that ever executed.
@@ -82,6 +84,7 @@ impl Oracle {
         Self {
             faulty,
             quorum: quorum(view.sizes().n),
+            rolled: BTreeSet::new(),
             view,
             verifier,
             parameters,
@@ -104,6 +107,25 @@ impl Oracle {
 
     pub(super) fn is_faulty(&self, member: usize) -> bool {
         self.faulty[member]
+    }
+
+    /// A member's disk is damaged or rolled back: it may have lost blocks. Refused where f members
+    /// are faulty or spared already.
+    pub(super) fn spare(&mut self, member: usize) -> bool {
+        let villains = self.faulty.iter().filter(|is_faulty| **is_faulty).count();
+        let is_known = self.rolled.contains(&member);
+        let has_room = villains + self.rolled.len() < self.view.sizes().f;
+        if self.faulty[member] || !(is_known || has_room) {
+            return false;
+        }
+        self.rolled.insert(member);
+        self.kept[member] = Height(0);
+        true
+    }
+
+    /// Whether a member may find that its log was rolled back.
+    pub(super) fn may_lapse(&self, member: usize) -> bool {
+        self.faulty[member] || self.rolled.contains(&member)
     }
 
     pub(super) fn is_answered(&self, name: &Name) -> bool {

@@ -6,6 +6,7 @@
 //! Elsewhere: when a frame arrives (`net`), who sends (`life`).
 
 use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -14,7 +15,8 @@ use super::audit::brief;
 use super::queue::Happening;
 use super::world::World;
 use crate::committee::{MemberId, Vote};
-use crate::consortium::{Ears, HearError, Heard, Lane, Message};
+use crate::consortium::{Command, Ears, Fault, HearError, Heard, Lane, Message};
+use crate::crypto::{Check, Digest};
 use crate::fsm;
 use crate::machine::{Input, To};
 
@@ -37,11 +39,38 @@ enum Content {
 }
 
 impl Frame {
-    fn hear(&self, ears: &Ears, from: &MemberId) -> &Result<Heard, HearError> {
+    /// What it says. Signatures that were found to hold once are `known` and not checked again, as
+    /// in `node`.
+    fn hear(
+        &self,
+        ears: &Ears,
+        from: &MemberId,
+        known: &mut HashSet<Digest>,
+    ) -> &Result<Heard, HearError> {
         self.heard.get_or_init(|| match &self.content {
-            Content::Bytes(bytes) => ears.hear(from, bytes),
             Content::Message(message) => ears.hear_message(from, message.clone()),
+            Content::Bytes(bytes) => {
+                let mut opened = ears.open(from, bytes)?;
+                opened.skip(|check| known.contains(&check.name()));
+                let fresh: Vec<Digest> = opened.checks().iter().map(Check::name).collect();
+                let heard = ears
+                    .judge(vec![opened])
+                    .pop()
+                    .expect("one goes in, one comes out");
+                if heard.is_ok() {
+                    known.extend(fresh);
+                }
+                heard
+            }
         })
+    }
+
+    /// Whom a refused frame convicts.
+    fn convict(&self, ears: &Ears, refused: &HearError) -> Option<Fault> {
+        match &self.content {
+            Content::Bytes(bytes) => ears.convict(bytes, refused),
+            Content::Message(message) => ears.convict_message(message.clone()),
+        }
     }
 }
 
@@ -104,13 +133,19 @@ impl World {
         }
         let sender = frame.from;
         let from = self.members[sender].id;
-        match frame.hear(&self.ground.ears, &from) {
+        match frame.hear(&self.ground.ears, &from, &mut self.known) {
             Ok(message) => {
                 let message = message.clone();
                 self.note(4, to, [sender as u64, frame.length as u64]);
                 self.input(to, Input::Message { from, message });
             }
-            Err(_) if self.oracle.is_faulty(sender) => self.count("refused frames"),
+            Err(error) if self.oracle.is_faulty(sender) => {
+                let convicted = frame.convict(&self.ground.ears, error);
+                self.count("refused frames");
+                if let Some(fault) = convicted {
+                    self.input(to, Input::Command(Command::Accuse(fault)));
+                }
+            }
             Err(error) => {
                 let what = format!("member {sender} says: {error}");
                 self.oracle.breaks("faultless", what);
@@ -132,7 +167,7 @@ fn length(message: &Message) -> usize {
             fsm::Message::Sync(sync) => (sync.set.len() + sync.proofs.len()) * VOTE_BYTES,
             fsm::Message::Vote(_) | fsm::Message::Stop(_) | fsm::Message::Fetch(..) => 0,
             fsm::Message::Recall(fsm::Recall::Held(_, held)) => held.votes.len() * VOTE_BYTES,
-            fsm::Message::Recall(fsm::Recall::Ask(_)) | fsm::Message::Status(_) => 0,
+            fsm::Message::Status(_) | fsm::Message::Recall(fsm::Recall::Ask(_)) => 0,
         },
         Message::Held(digests) | Message::Fetch(digests) => digests.len() * 32,
         Message::Persist(_) | Message::Request(_) | Message::Certificate(_) => 0,
@@ -154,7 +189,9 @@ fn summary(message: &Message) -> [u64; 2] {
             fsm::Message::Payload(_, payload) => [6, brief(&payload.digest)],
             fsm::Message::Status(status) => [7, status.decided.0 << 32 | status.certified.0],
             fsm::Message::Recall(fsm::Recall::Ask(number)) => [13, *number],
-            fsm::Message::Recall(fsm::Recall::Held(number, _)) => [14, *number],
+            fsm::Message::Recall(fsm::Recall::Held(number, held)) => {
+                [14 + held.votes.len() as u64, *number]
+            }
         },
         Message::Persist(vote) => of_vote(vote),
         Message::Certificate(certificate) => [8, brief(&certificate.ballot.digest)],

@@ -42,6 +42,19 @@ impl Stored {
         }
     }
 
+    /// A disk of the same store on which a log holds `records` and no more.
+    pub(super) fn again(&self, records: &[Record]) -> Self {
+        let mut again = Self {
+            disk: SimulatedDisk::default(),
+            store: self.store,
+            log: None,
+            appended: 0,
+        };
+        again.open().expect("an empty disk opens");
+        again.close(records);
+        again
+    }
+
     /// Opens the log and reads every record.
     ///
     /// Errors: what the log says of damage.

@@ -35,6 +35,7 @@ const STRIKES: &[Fault] = &[
     Fault::Full,
     Fault::SlowDisk,
     Fault::Jump,
+    Fault::Rollback,
 ];
 /// How often a link flaps, or a member crashes in a loop, at most.
 const REPEATS_MAX: u64 = 12;
@@ -139,6 +140,7 @@ impl World {
             }
             Fault::SyncFails | Fault::Full => {}
             Fault::BitFlip => self.flip(one, lasts, dice),
+            Fault::Rollback => drop(self.roll_back(one, dice)),
             Fault::SlowDisk => {
                 self.members[one].slow_disk = dice.within(2, 100);
                 self.later(lasts, Happening::FastDisk(one));
@@ -260,16 +262,10 @@ impl World {
     /// A bit flips on the disk of a member that is down, if it can be spared: it finds the damage
     /// and never comes back.
     fn flip(&mut self, index: usize, lasts: u64, dice: &mut Dice) {
-        let is_seat = index < self.ground.options.members;
-        if is_seat && self.spares == 0 || self.members[index].villain.is_some() {
-            return;
-        }
-        if self.take_down(index) {
+        if self.oracle.spare(index) && self.take_down(index) {
             let member = &mut self.members[index];
             member.disk.close();
-            if member.disk.flip(dice) && is_seat {
-                self.spares -= 1;
-            }
+            member.disk.flip(dice);
             self.later(lasts, Happening::Start(index));
         }
     }
@@ -300,7 +296,7 @@ impl World {
         for index in 0..self.members.len() {
             let member = &mut self.members[index];
             member.changes = 0;
-            if member.fate == Fate::Healthy {
+            if matches!(member.fate, Fate::Healthy | Fate::Back) {
                 member.slow_disk = 1;
                 self.resume(index);
                 self.later(1_000, Happening::Start(index));
@@ -314,8 +310,7 @@ impl World {
     /// Mends every link, but for those between the healthy and the rest where it is cut off.
     fn mend(&mut self, is_cut_off: bool) {
         let count = self.members.len();
-        let is_healthy = |member: &Member| member.fate == Fate::Healthy || member.villain.is_some();
-        let healthy: Vec<bool> = self.members.iter().map(is_healthy).collect();
+        let healthy: Vec<bool> = self.members.iter().map(Member::comes_back).collect();
         for (from, to) in (0..count).flat_map(|from| (from + 1..count).map(move |to| (from, to))) {
             if is_cut_off && healthy[from] != healthy[to] {
                 self.cut_link(from, to, true);
@@ -337,8 +332,12 @@ impl World {
             } else {
                 turn
             };
+            let is_lost = self.oracle.may_lapse(index);
             let member = &mut self.members[index];
-            let can = member.villain.is_none() && member.fate == Fate::Open;
+            let can = !is_lost && member.fate == Fate::Open;
+            if is_lost && is_everybody && member.fate == Fate::Open {
+                member.fate = Fate::Back;
+            }
             if can && (is_everybody || need > 0) {
                 member.fate = Fate::Healthy;
                 need = need.saturating_sub(1);

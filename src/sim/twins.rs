@@ -21,6 +21,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use self::stage::Stage;
+use crate::plant::{self, Plant};
 
 /// Machines: four seats, one of them doubled.
 const NODES: usize = 5;
@@ -164,8 +165,9 @@ impl Space {
     }
 }
 
-/// Runs every scenario of `rounds` rounds, at most [`TWINS_ROUNDS_MAX`], on `threads` threads.
-pub fn run_twins(rounds: u32, threads: usize) -> TwinsReport {
+/// Runs every scenario of `rounds` rounds, at most [`TWINS_ROUNDS_MAX`], on `threads` threads; the
+/// machines have the bug `planted`.
+pub fn run_twins(rounds: u32, threads: usize, planted: Option<Plant>) -> TwinsReport {
     let start = Instant::now();
     let space = Space::new(rounds.min(TWINS_ROUNDS_MAX));
     let next = AtomicU64::new(0);
@@ -173,6 +175,7 @@ pub fn run_twins(rounds: u32, threads: usize) -> TwinsReport {
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
+                plant::plant(planted);
                 loop {
                     let first = next.fetch_add(CHUNK, Ordering::Relaxed);
                     if first >= space.len() {

@@ -5,7 +5,7 @@
 //! Elsewhere: members (`life`), what they say to each other (`post`), what goes wrong (`trouble`),
 //! rules (`oracle`), chance (`dice`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::audit::Audit;
 use super::clients::{Clients, Submission};
@@ -22,7 +22,7 @@ use super::{Options, Report, Violation};
 use crate::blocks::Genesis;
 use crate::committee::{MemberId, View};
 use crate::consortium::{Command, Ears};
-use crate::crypto::Verifier;
+use crate::crypto::{Digest, Verifier};
 use crate::fsm::PaceOptions;
 use crate::machine::Input;
 
@@ -62,10 +62,10 @@ pub(super) struct World {
     pub(super) clients: Clients,
     pub(super) oracle: Oracle,
     pub(super) promises: Promises,
+    /// Signatures that were found to hold, by name; nobody goes through them.
+    pub(super) known: HashSet<Digest>,
     pub(super) dice: Dice,
     pub(super) troubles: Vec<(Fault, Trouble)>,
-    /// Seats that may still be ruined for good.
-    pub(super) spares: usize,
     /// Submissions of a burst that are still to come.
     burst: u64,
     /// Whether the phase with faults is over.
@@ -96,8 +96,6 @@ impl World {
         let dice = |part| Dice::new(options.seed, part);
         let parameters = genesis.parameters.clone();
         let faulty: Vec<bool> = members.iter().map(|m| m.villain.is_some()).collect();
-        let villains = faulty.iter().filter(|is_faulty| **is_faulty).count();
-        let f = faulty_max(options.members);
         Self {
             now: BEGINNING_US,
             queue: Queue::default(),
@@ -105,9 +103,9 @@ impl World {
             clients: Clients::new(&genesis, setting.client_secrets(), setting.large, dice(3)),
             oracle: Oracle::new(view.clone(), verifier, parameters, faulty),
             promises: Promises::default(),
+            known: HashSet::new(),
             dice: dice(4),
             troubles: Trouble::draw(options.seed, options.strength),
-            spares: f.saturating_sub(villains),
             burst: 0,
             is_calm: false,
             audit: Audit::new(),

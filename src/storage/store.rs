@@ -209,12 +209,17 @@ fn write_id(dir: &Path, id: StoreId) -> Result<(), StoreError> {
 /// Writes a small file so that after a power loss it is either absent (or the earlier one) or
 /// whole.
 pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = dir.join(format!("{name}.tmp"));
-    let mut file = File::create(&temporary)?;
+    let draft = draft(dir, name);
+    let mut file = File::create(&draft)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&temporary, dir.join(name))?;
+    fs::rename(&draft, dir.join(name))?;
     sync_dir(dir)
+}
+
+/// Where [`write_durably`] writes first; it stays behind where a write fails.
+pub(super) fn draft(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.tmp"))
 }
 
 /// Makes names created, renamed or removed in `dir` durable.

@@ -33,7 +33,7 @@ fn of_two_scenarios_that_differ_in_which_twin_is_which_one_is_canonical() {
 
 #[test]
 fn no_scenario_of_one_round_breaks_anything() {
-    let report = run_twins(1, 2);
+    let report = run_twins(1, 2, None);
     assert_eq!(report.violations, Vec::<String>::new());
     assert!(report.scenarios > 80, "{report:?}");
 }
@@ -41,7 +41,7 @@ fn no_scenario_of_one_round_breaks_anything() {
 /// Zyzzyva and FaB fell to four replicas, two regency changes and the first slot.
 #[test]
 fn twins_in_every_partition_of_two_rounds_neither_split_nor_stop_the_first_heights() {
-    let report = run_twins(2, 2);
+    let report = run_twins(2, 2, None);
     println!("{report:?}");
     assert_eq!(report.violations, Vec::<String>::new());
 }
@@ -55,7 +55,7 @@ fn one_scenario_is_one_history() {
 #[test]
 #[ignore = "goes through all scenarios of three rounds; run by hand or `simulate --twins`"]
 fn twins_in_every_partition_of_three_rounds_neither_split_nor_stop_the_first_heights() {
-    let report = run_twins(3, 2);
+    let report = run_twins(3, 2, None);
     println!("{report:?}");
     assert_eq!(report.violations, Vec::<String>::new());
 }
@@ -70,4 +70,17 @@ fn a_seat_that_is_only_asked_learns_that_it_lags() {
         rounds: vec![Partition([0, 0, 1, 1, 2]), cut, cut],
     };
     assert_eq!(scenario.run(), Ok(()));
+}
+
+#[cfg(feature = "plants")]
+#[test]
+fn planted_bugs_of_the_ordering_rules_are_found_in_two_rounds() {
+    for plant in [
+        Plant::SmallQuorum,
+        Plant::BoundIgnored,
+        Plant::DecisionProvesBelow,
+    ] {
+        let report = run_twins(2, 2, Some(plant));
+        assert!(!report.violations.is_empty(), "{}", plant.name());
+    }
 }

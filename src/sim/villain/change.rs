@@ -85,7 +85,7 @@ impl SyncHider {
 impl Vice for SyncHider {
     fn twist(&mut self, den: &mut Den<'_>, to: MemberId, message: &Message) -> Vec<Leaving> {
         let is_sync = matches!(message, Message::Order(fsm::Message::Sync(_)));
-        let is_shown = !is_sync || self.shows.is_some_and(|half| half.has(den, to));
+        let is_shown = !is_sync || self.shows.is_some_and(|half| half.has(den.view, to));
         let said = is_shown.then(|| say(to, message.clone()));
         said.into_iter().collect()
     }
@@ -141,7 +141,7 @@ impl TwoFacedSync {
 impl Vice for TwoFacedSync {
     fn twist(&mut self, den: &mut Den<'_>, to: MemberId, message: &Message) -> Vec<Leaving> {
         match message {
-            Message::Order(fsm::Message::Sync(sync)) if self.half.has(den, to) => {
+            Message::Order(fsm::Message::Sync(sync)) if self.half.has(den.view, to) => {
                 let second = self.second(den, sync);
                 vec![say(to, Message::Order(fsm::Message::Sync(second)))]
             }

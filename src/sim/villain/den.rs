@@ -17,6 +17,15 @@ use crate::machine::To;
 use crate::sim::dice::Dice;
 use crate::sim::member::Leaving;
 
+/// Who is meant by `to` of what `me` says: a villain talks to seats and to those who ask it.
+pub(super) fn receivers(view: &View, me: MemberId, to: To<MemberId>) -> Vec<MemberId> {
+    let seats = view.seats().iter().map(|seat| seat.member);
+    match to {
+        To::One(member) => vec![member],
+        To::Committee | To::Members => seats.filter(|member| *member != me).collect(),
+    }
+}
+
 /// `message` to one other, at once.
 pub(super) fn say(to: MemberId, message: Message) -> Leaving {
     Leaving::Send(To::One(to), message)
@@ -47,7 +56,7 @@ pub(super) struct Den<'a> {
 impl<'a> Den<'a> {
     pub(super) fn new(stage: &Stage<'a>, secret: &'a SecretKey, dice: &'a mut Dice) -> Self {
         Self {
-            view: stage.view,
+            view: &stage.ground.view,
             me: stage.me,
             dice,
             secret,
@@ -56,15 +65,7 @@ impl<'a> Den<'a> {
 
     /// Every other seat's member.
     pub(super) fn others(&self) -> Vec<MemberId> {
-        let seats = self.view.seats().iter().map(|seat| seat.member);
-        seats.filter(|member| *member != self.me).collect()
-    }
-
-    pub(super) fn receivers(&self, to: To<MemberId>) -> Vec<MemberId> {
-        match to {
-            To::One(member) => vec![member],
-            To::Committee | To::Members => self.others(),
-        }
+        receivers(self.view, self.me, To::Committee)
     }
 
     pub(super) fn other(&mut self) -> MemberId {
@@ -199,8 +200,8 @@ impl Half {
         Self(dice.index(2))
     }
 
-    pub(super) fn has(self, den: &Den<'_>, member: MemberId) -> bool {
-        let seat = den.view.seat_of(&member);
+    pub(super) fn has(self, view: &View, member: MemberId) -> bool {
+        let seat = view.seat_of(&member);
         seat.is_some_and(|seat| seat.index() % 2 == self.0)
     }
 }

@@ -38,7 +38,7 @@ impl Selective {
 
 impl Vice for Selective {
     fn twist(&mut self, den: &mut Den<'_>, to: MemberId, message: &Message) -> Vec<Leaving> {
-        let heard = self.0.has(den, to).then(|| say(to, message.clone()));
+        let heard = self.0.has(den.view, to).then(|| say(to, message.clone()));
         heard.into_iter().collect()
     }
 }

@@ -7,37 +7,57 @@
 //! Elsewhere: where it stands between member and world (`life`), what correct members may be
 //! accused of (`oracle`: nothing).
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a villain twists a few messages and lets all others pass, whichever there will be"
+)]
+
 mod change;
 mod den;
 mod mail;
 mod noise;
+mod twin;
 mod votes;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use self::den::{Den, Vice};
+use self::den::{Den, Vice, receivers};
 use super::Options;
 use super::dice::Dice;
+use super::disk::Disk;
 use super::faults::Fault;
-use super::member::Leaving;
-use crate::committee::{MemberId, Sizes, View};
+use super::member::{Leaving, Running};
+use super::world::Ground;
+use crate::committee::{MemberId, Sizes};
 use crate::consortium::{Command, Consortium, Heard, Message};
 use crate::crypto::SecretKey;
-use crate::machine::Input;
+use crate::machine::{Input, Time};
 
 /// Worlds of a thousand that have a villain where there may be one.
 const VILLAINS_PER_MILLE: u64 = 650;
 
 /// What a villain has at hand.
 pub(super) struct Stage<'a> {
+    /// Its clock.
+    pub(super) now: Time,
     /// Its member.
     pub(super) me: MemberId,
-    /// The view.
-    pub(super) view: &'a View,
+    /// What the world is made of.
+    pub(super) ground: &'a Ground,
+    /// Its identity key.
+    pub(super) identity: &'a SecretKey,
     /// Its consensus key; none without a seat.
     pub(super) secret: Option<&'a SecretKey>,
+}
+
+impl Stage<'_> {
+    /// The member as another disk makes it.
+    fn boot(&self, disk: &mut Disk) -> Running {
+        let keys = (self.identity, self.secret);
+        self.ground.boot(self.me, keys, disk, self.now).running
+    }
 }
 
 /// A way to do wrong.
@@ -57,32 +77,31 @@ pub(super) trait Villain {
 }
 
 /// One kind: its name, and how one is made.
-type Kind = (&'static str, fn(&mut Dice) -> Box<dyn Vice>);
+type Kind = (&'static str, fn(Dice) -> Box<dyn Villain>);
 
 /// Every kind of villain.
 const KINDS: &[Kind] = &[
-    ("silent", |_| Box::new(mail::Silent)),
-    ("selective", |dice| Box::new(mail::Selective::new(dice))),
-    ("delayer", |dice| Box::new(mail::Delayer::new(dice))),
-    ("replayer", |_| Box::new(mail::Replayer::default())),
-    ("withholder", |_| Box::new(mail::Withholder)),
-    ("equivocator", |dice| {
-        Box::new(votes::Equivocator::new(dice))
+    ("silent", |dice| cloak(dice, |_| mail::Silent)),
+    ("selective", |dice| cloak(dice, mail::Selective::new)),
+    ("delayer", |dice| cloak(dice, mail::Delayer::new)),
+    ("replayer", |dice| {
+        cloak(dice, |_| mail::Replayer::default())
     }),
-    ("double-voter", |dice| {
-        Box::new(votes::DoubleVoter::new(dice))
-    }),
-    ("wrong-digest", |_| Box::new(votes::WrongDigest)),
-    ("stale", |_| Box::new(votes::Stale)),
-    ("forger", |_| Box::new(votes::Forger::default())),
-    ("stop-liar", |_| Box::new(change::StopLiar)),
-    ("sync-hider", |dice| Box::new(change::SyncHider::new(dice))),
+    ("withholder", |dice| cloak(dice, |_| mail::Withholder)),
+    ("equivocator", |dice| cloak(dice, votes::Equivocator::new)),
+    ("double-voter", |dice| cloak(dice, votes::DoubleVoter::new)),
+    ("wrong-digest", |dice| cloak(dice, |_| votes::WrongDigest)),
+    ("stale", |dice| cloak(dice, |_| votes::Stale)),
+    ("forger", |dice| cloak(dice, |_| votes::Forger::default())),
+    ("stop-liar", |dice| cloak(dice, |_| change::StopLiar)),
+    ("sync-hider", |dice| cloak(dice, change::SyncHider::new)),
     ("two-faced-sync", |dice| {
-        Box::new(change::TwoFacedSync::new(dice))
+        cloak(dice, change::TwoFacedSync::new)
     }),
-    ("garbler", |_| Box::new(noise::Garbler)),
-    ("flooder", |_| Box::new(noise::Flooder::default())),
-    ("mutator", |_| Box::new(noise::Mutator)),
+    ("garbler", |dice| cloak(dice, |_| noise::Garbler)),
+    ("flooder", |dice| cloak(dice, |_| noise::Flooder::default())),
+    ("mutator", |dice| cloak(dice, |_| noise::Mutator)),
+    ("twin", |dice| Box::new(twin::Twin::new(dice))),
 ];
 
 /// The name of a kind of villain.
@@ -147,13 +166,14 @@ pub(super) fn draw(options: &Options) -> BTreeMap<usize, VillainKind> {
 
 /// The villain of `kind` that member `n` of the world of `seed` is.
 pub(super) fn cast(kind: VillainKind, seed: u64, n: usize) -> Box<dyn Villain> {
-    let mut dice = Dice::new(seed, 100 + n as u64);
     let made = KINDS.iter().find(|(name, _)| *name == kind.0);
     let (_, make) = made.expect("a kind is made of a name of the table");
-    Box::new(Cloak {
-        vice: make(&mut dice),
-        dice,
-    })
+    make(Dice::new(seed, 100 + n as u64))
+}
+
+fn cloak<V: Vice + 'static>(mut dice: Dice, make: impl FnOnce(&mut Dice) -> V) -> Box<dyn Villain> {
+    let vice = Box::new(make(&mut dice));
+    Box::new(Cloak { vice, dice })
 }
 
 /// Wears the member's name and hands a vice one message to one other member at a time.
@@ -185,7 +205,7 @@ impl Villain for Cloak {
         for what in leaving {
             match what {
                 Leaving::Send(to, message) => {
-                    for other in den.receivers(to) {
+                    for other in receivers(den.view, den.me, to) {
                         left.extend(self.vice.twist(&mut den, other, &message));
                     }
                 }

@@ -79,7 +79,7 @@ impl Equivocator {
 
 impl Vice for Equivocator {
     fn twist(&mut self, den: &mut Den<'_>, to: MemberId, message: &Message) -> Vec<Leaving> {
-        let is_other = self.half.has(den, to);
+        let is_other = self.half.has(den.view, to);
         let other = self.other_face(den, message).filter(|_| is_other);
         let tells_both = self.is_open && den.dice.chance(500);
         let first = (other.is_none() || tells_both).then(|| message.clone());
@@ -114,7 +114,7 @@ impl Vice for DoubleVoter {
         };
         if self.tells_both {
             vec![say(to, message.clone()), say(to, second)]
-        } else if self.half.has(den, to) {
+        } else if self.half.has(den.view, to) {
             vec![say(to, second)]
         } else {
             vec![say(to, message.clone())]

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::super::store::{sync_dir, write_durably};
+use super::super::store::{draft, sync_dir, write_durably};
 
 const SEAL_FILE: &str = "SEAL";
 const HEAD: &str = "consortium seal 1";
@@ -31,15 +31,25 @@ pub(super) type Difference = (String, u64, String);
 
 /// Removes the seal, durably: from now on files may change.
 pub(super) fn break_open(dir: &Path) -> io::Result<()> {
-    match fs::remove_file(dir.join(SEAL_FILE)) {
-        Ok(()) => sync_dir(dir),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+    match remove(&dir.join(SEAL_FILE))? {
+        true => sync_dir(dir),
+        false => Ok(()),
+    }
+}
+
+/// Removes a file that may not be there; gives whether it was.
+fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
 /// Seals the files in `dir`, which nobody may have open; gives whether it did.
 pub(super) fn write(dir: &Path) -> io::Result<bool> {
+    // A draft whose sync failed is no file of the tables: it goes when the seal takes its name.
+    remove(&draft(dir, SEAL_FILE))?;
     let mut files = BTreeMap::new();
     sum_folder(dir, "", &mut files)?;
     if files.values().map(|sums| sums.bytes).sum::<u64>() > SEALED_BYTES_MAX {

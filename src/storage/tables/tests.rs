@@ -344,6 +344,24 @@ fn any_flipped_bit_of_closed_tables_is_found_and_named() {
     }
 }
 
+/// A sync of the seal that failed leaves its draft behind.
+#[test]
+fn a_draft_of_a_seal_is_no_part_of_the_next_one() {
+    for engine in lasting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (dir, scratch) = (folder.path().join("tables"), folder.path().join("scratch"));
+        drop(open_tables(&dir, engine, &options()).expect("opens"));
+        fs::rename(dir.join("SEAL"), dir.join("SEAL.tmp")).expect("renames");
+        drop(open_tables(&dir, engine, &options()).expect("opens"));
+        let report = verify_tables(&dir, &scratch).expect("looks");
+        assert_eq!(
+            (report.is_sealed, report.problems),
+            (true, vec![]),
+            "{engine}"
+        );
+    }
+}
+
 #[test]
 fn tables_that_were_not_closed_are_checked_row_by_row_on_a_copy() {
     for engine in lasting() {
