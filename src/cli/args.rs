@@ -450,12 +450,16 @@ pub(crate) struct SimulateArgs {
     /// Members.
     #[arg(long, default_value_t = 4)]
     pub(crate) members: u16,
-    /// Steps of one run.
-    #[arg(long, default_value_t = 20_000)]
+    /// Steps of the phase with faults, at most.
+    #[arg(long, default_value_t = 400_000)]
     pub(crate) steps: u64,
-    /// Which faults happen how often, as `name=rate,…`.
-    #[arg(long, value_name = "SPEC")]
+    /// Which faults may happen: `all`, `none`, or names with commas between them.
+    #[arg(long, value_name = "NAMES")]
     pub(crate) faults: Option<String>,
+    /// How hard things go wrong, of a hundred.
+    #[arg(long, value_name = "PERCENT", default_value_t = 100,
+          value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) strength: u64,
     /// One member is a villain of this kind, whatever the seed would draw.
     #[arg(long, value_name = "NAME")]
     pub(crate) villain: Option<String>,

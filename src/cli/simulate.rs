@@ -5,6 +5,7 @@
 //! Holds: the same seed and source give the same audit; a violation exits 4.
 //! Elsewhere: the world (`sim`).
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
@@ -12,13 +13,14 @@ use super::args::{Common, SimulateArgs};
 use super::failure::Failure;
 use super::output::{Meter, Output, pairs};
 use crate::plant::Plant;
-use crate::sim::{self, Faults, Options, Report, Summary, TwinsReport, VillainKind, Violation};
+use crate::sim::{
+    self, Faults, Options, Report, Speed, Summary, TwinsReport, VillainKind, Violation,
+};
+
+/// About how many worlds it takes to shrink one.
+const WORLDS_TRIED: u64 = 50;
 
 pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
-    if args.shrink {
-        let next = "replay the seed with fewer --steps until it passes";
-        return Err(Failure::not_yet("simulate --shrink", next));
-    }
     if args.twins {
         return twins(common, args);
     }
@@ -32,6 +34,7 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         members: usize::from(args.members),
         steps: args.steps,
         faults: faults.unwrap_or(Options::default().faults),
+        strength: args.strength,
         villain,
         plant: plant(args)?,
     };
@@ -41,9 +44,14 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
             "simulate --members 4",
         ));
     }
-    match args.seeds {
-        Some(count) => many(common, &options, count),
-        None => one(common, &options),
+    let violations = match args.seeds {
+        Some(count) => many(common, &options, count)?,
+        None => one(common, &options)?,
+    };
+    match violations.into_iter().next() {
+        Some(first) if args.shrink => Err(judge(&shrunk(common, &options, first))),
+        Some(first) => Err(judge(&first)),
+        None => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -62,13 +70,13 @@ fn plant(_: &SimulateArgs) -> Result<Option<Plant>, Failure> {
     Ok(None)
 }
 
-fn one(common: &Common, options: &Options) -> Result<ExitCode, Failure> {
+fn one(common: &Common, options: &Options) -> Result<Vec<Violation>, Failure> {
     let report = sim::run(options);
     Output::new(common).document(&report, table)?;
-    judge(&report.violations)
+    Ok(report.violations)
 }
 
-fn many(common: &Common, options: &Options, count: u64) -> Result<ExitCode, Failure> {
+fn many(common: &Common, options: &Options, count: u64) -> Result<Vec<Violation>, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let meter = Mutex::new((0, Meter::new(common, "seeds", count)));
     let summary = sim::run_many(options, count, threads, &|_| {
@@ -82,7 +90,24 @@ fn many(common: &Common, options: &Options, count: u64) -> Result<ExitCode, Fail
         meter.finish();
     }
     Output::new(common).document(&summary, summary_table)?;
-    judge(&summary.violations)
+    Ok(summary.violations)
+}
+
+/// The same violation in the least world that was found to have it.
+fn shrunk(common: &Common, options: &Options, found: Violation) -> Violation {
+    let options = Options {
+        seed: found.seed,
+        ..options.clone()
+    };
+    let mut meter = Meter::new(common, "worlds tried", WORLDS_TRIED);
+    let mut tried = 0;
+    let least = sim::shrink(&options, &found.oracle, &mut |_| {
+        tried += 1;
+        meter.set(tried);
+    });
+    meter.finish();
+    let shown = sim::run(&least).violations.into_iter().next();
+    shown.unwrap_or(found)
 }
 
 fn twins(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
@@ -99,14 +124,9 @@ fn twins(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-fn judge(violations: &[Violation]) -> Result<ExitCode, Failure> {
-    match violations.first() {
-        None => Ok(ExitCode::SUCCESS),
-        Some(first) => {
-            let what = format!("seed {}: {}: {}", first.seed, first.oracle, first.what);
-            Err(Failure::violation(what, first.replay.clone()))
-        }
-    }
+fn judge(first: &Violation) -> Failure {
+    let what = format!("seed {}: {}: {}", first.seed, first.oracle, first.what);
+    Failure::violation(what, first.replay.clone())
 }
 
 fn table(report: &Report) -> String {
@@ -116,6 +136,7 @@ fn table(report: &Report) -> String {
         ("simulated", format!("{:.1} s", report.simulated_seconds)),
         ("wall", format!("{:.2} s", report.wall_seconds)),
         ("blocks", report.blocks.to_string()),
+        ("faults", faults(&report.faults)),
         ("regencies", report.regencies.to_string()),
         ("violations", report.violations.len().to_string()),
         ("audit", report.audit.clone()),
@@ -131,8 +152,26 @@ fn summary_table(summary: &Summary) -> String {
             "wall",
             format!("{:.2} s on {} cores", summary.wall_seconds, summary.cores),
         ),
+        ("speed", summary.speed.as_ref().map_or("-".into(), speed)),
+        ("faults", faults(&summary.faults)),
         ("violations", summary.violations.len().to_string()),
     ])
+}
+
+fn speed(speed: &Speed) -> String {
+    let Speed { seeds, times } = speed;
+    let (blocks, faults) = (Speed::BLOCKS_MIN, Speed::FAULTS_MIN);
+    format!(
+        "{times:.0} times real time per core ({seeds} seeds with {blocks} blocks, {faults} faults)"
+    )
+}
+
+fn faults(faults: &BTreeMap<&'static str, u64>) -> String {
+    let counted = faults.iter().filter(|(_, times)| **times > 0);
+    let counted: Vec<String> = counted
+        .map(|(kind, times)| format!("{kind} {times}"))
+        .collect();
+    counted.join(", ")
 }
 
 fn twins_table(report: &TwinsReport) -> String {

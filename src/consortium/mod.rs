@@ -15,8 +15,10 @@ pub mod ledger;
 mod lookup;
 mod message;
 pub mod pool;
+pub(crate) mod records;
 mod replica;
 mod seal;
+
 pub mod serve;
 
 #[cfg(test)]

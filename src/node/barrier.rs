@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::records::{self, Name};
 use crate::committee::MemberId;
+use crate::consortium::records::{self, Name};
 use crate::consortium::{Event, Lane, Message, Record};
 use crate::machine::To;
 use crate::storage::Position;

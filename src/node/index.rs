@@ -11,10 +11,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::records;
 use crate::blocks::codec;
 use crate::blocks::receipts::Receipt;
 use crate::committee::{Certificate, Height};
+use crate::consortium::records;
 use crate::consortium::serve::Archive;
 use crate::consortium::{Applied, Block, Executed, Record, Verdict};
 use crate::crypto::{Digest, PublicKey};

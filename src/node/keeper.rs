@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::index::{
     BATCHES, BLOCKS, CERTIFICATES, Index, Kept, META, RESULTS, SEQUENCES, STATE, row,
 };
-use super::records::Name;
 use super::tiles::Tiles;
 use crate::application;
 use crate::blocks::receipts::ReceiptTree;
@@ -21,6 +20,7 @@ use crate::blocks::{Body, Header, Link};
 use crate::committee::Height;
 use crate::consortium::Applied;
 use crate::consortium::ledger::Parts;
+use crate::consortium::records::Name;
 use crate::crypto::Digest;
 use crate::storage::{Batch, Position, Row, TableError};
 

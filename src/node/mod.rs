@@ -23,7 +23,6 @@ mod known;
 mod metrics;
 mod outlets;
 mod proofs;
-mod records;
 mod recovery;
 mod reply;
 mod scribe;

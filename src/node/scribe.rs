@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::index::Kept;
 use super::keeper::Keeper;
-use super::records::Name;
 use crate::application::Change;
 use crate::committee::Height;
 use crate::consortium::Applied;
+use crate::consortium::records::Name;
 use crate::storage::{Position, TableError};
 
 /// Vectors of notes that wait; a full queue makes the herald and the executor wait.

@@ -13,12 +13,14 @@ use bytes::Bytes;
 use super::dice::Dice;
 use super::oracle::Name;
 use crate::application::kv::Operation;
-use crate::blocks::{Genesis, Group, SignedGroup, Transaction};
+use crate::blocks::{Genesis, Group, INLINE_BYTES_MAX, SignedGroup, Transaction};
 use crate::committee::Height;
 use crate::crypto::{Digest, SecretKey, Verified};
 
 /// Groups that a client may send again.
 const PAST_MAX: usize = 8;
+/// A value that no proposal carries inline, so that its batch is spread by name.
+const LARGE_BYTES: u64 = INLINE_BYTES_MAX as u64;
 /// Keys that operations speak of.
 const KEYS: u64 = 64;
 
@@ -118,6 +120,13 @@ impl Clients {
         self.sign(who, transactions)
     }
 
+    /// A group that nobody sent before, made where the chain stands at `height`.
+    pub(super) fn probe(&mut self, height: Height) -> Submission {
+        let who = self.dice.index(self.clients.len());
+        let transactions = self.fresh(who, height);
+        self.sign(who, transactions)
+    }
+
     fn past(&mut self, who: usize) -> Vec<Transaction> {
         let index = self.dice.index(self.clients[who].past.len());
         self.clients[who].past[index].clone()
@@ -146,10 +155,10 @@ impl Clients {
     }
 
     fn operation(&mut self) -> Bytes {
-        let key = format!("key-{}", self.dice.below(KEYS));
-        let key = key.as_bytes();
+        let key = [b'k', u8::try_from(self.dice.below(KEYS)).expect("few keys")];
+        let key = &key[..];
         let length = if self.dice.chance(self.large) {
-            self.dice.within(20_000, 60_000)
+            self.dice.within(LARGE_BYTES, LARGE_BYTES + 4_000)
         } else {
             self.dice.within(0, 40)
         };

@@ -1,36 +1,104 @@
 //! The simulated log of one member: what is written, what is durable, and how it comes back.
 //!
 //! Source: `ARCHITECTURE.md`, durability. In: records. Out: an archive to serve from, and a
-//! replica's
-//! restored state. Holds: only what a sync covered counts as durable; records come back in the
-//! order in
-//! which they were saved. Elsewhere: real files (`storage`), the real recovery (`node`).
+//! replica's restored state.
+//! Holds: only what a sync covered counts as durable; records come back in the order in which they
+//! were saved, or the damage is found. Elsewhere: the real log beneath it in worlds that take the
+//! complete path (`stored`), real files (`storage`), the real recovery (`node`).
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::dice::Dice;
+use super::stored::Stored;
 use crate::application::Application;
-use crate::blocks::{BatchRef, Body, CheckedBatch, Genesis, Group};
+use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
 use crate::committee::{Certificate, Height, MemberId, View, Voter};
+use crate::consortium::ledger::is_sealed;
 use crate::consortium::serve::Archive;
 use crate::consortium::{
     Applied, Block, Decided, Execute, Execution, Ledger, Outcome, Record, Restored,
 };
 use crate::crypto::{Digest, Domain, SecretKey, Verified};
+use crate::storage::simulated::Crash;
+
+/// Of a thousand power losses so many damage the tables.
+const TABLES_LOST: u64 = 20;
 
 /// A member's log.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Disk {
     records: Vec<Record>,
     /// How many of them are durable.
     durable: usize,
+    /// The real log, in some worlds.
+    stored: Option<Stored>,
+    tables: Option<Tables>,
+    /// A record whose checksum does not hold any more.
+    flipped: Option<usize>,
+    /// The next sync fails.
+    fails: bool,
     blocks: BTreeMap<Height, usize>,
     certificates: BTreeMap<Height, usize>,
     batches: BTreeMap<Digest, usize>,
 }
 
+/// What `node` keeps in tables beside its log, so that a start need not replay everything: written
+/// at each start, and at times lost with the power, which a start from genesis makes good.
+struct Tables {
+    ledger: Ledger,
+    rows: Vec<(Bytes, Bytes)>,
+    /// Records that are in it.
+    folded: usize,
+    /// Batches that stand in no block.
+    open: Vec<Verified<CheckedBatch>>,
+}
+
+impl Tables {
+    fn new(genesis: &Genesis) -> Self {
+        Self {
+            ledger: Ledger::genesis(genesis),
+            rows: Vec::new(),
+            folded: 0,
+            open: Vec::new(),
+        }
+    }
+
+    /// Gives the application its state back.
+    fn load(&self, app: &mut dyn Application) {
+        let height = self.ledger.height();
+        if height > Height(0) {
+            let loaded = app.load(&mut self.rows.iter().cloned().map(Ok), height.0);
+            loaded.expect("these are the entries of the same application");
+            if let Some(root) = self.ledger.tip().state {
+                assert!(
+                    app.retain(height.0, &root),
+                    "the state is that of its header"
+                );
+            }
+        }
+    }
+}
+
+/// Why a member does not start from its disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// It found the damage that was done to it.
+    Damaged(String),
+    /// It reads something else than was synced and does not know.
+    Deceived(String),
+}
+
 impl Disk {
+    /// A disk with the real log on it.
+    pub(super) fn stored(number: usize) -> Self {
+        Self {
+            stored: Some(Stored::new(number)),
+            ..Self::default()
+        }
+    }
+
     /// Writes a record; it is not durable yet.
     pub(super) fn write(&mut self, record: Record) {
         self.records.push(record);
@@ -46,8 +114,28 @@ impl Disk {
         self.durable
     }
 
-    /// A sync that began when `upto` records were written has ended.
-    pub(super) fn synced(&mut self, upto: usize) {
+    /// The next sync fails.
+    pub(super) fn fail_sync(&mut self) {
+        self.fails = true;
+        self.stored.iter_mut().for_each(Stored::fail_sync);
+    }
+
+    /// A sync that began when `upto` records were written has ended; false when it failed, and
+    /// nobody knows what is on the disk.
+    pub(super) fn synced(&mut self, upto: usize) -> bool {
+        let logged = self
+            .stored
+            .as_mut()
+            .map(|stored| stored.sync(&self.records, upto));
+        if std::mem::take(&mut self.fails) || logged.is_some_and(|result| result.is_err()) {
+            return false;
+        }
+        self.take(upto);
+        true
+    }
+
+    /// Counts the first `upto` records as durable and can serve them.
+    fn take(&mut self, upto: usize) {
         for index in self.durable..upto {
             match &self.records[index] {
                 Record::Block(block) => drop(self.blocks.insert(block.header.height, index)),
@@ -64,76 +152,189 @@ impl Disk {
         self.durable = self.durable.max(upto);
     }
 
-    /// Power is lost: of what is not durable the first `kept` records survive.
-    pub(super) fn crash(&mut self, kept: usize) {
-        let survivors = (self.durable + kept).min(self.records.len());
-        self.records.truncate(survivors);
-        self.synced(survivors);
+    /// Power is lost: `how` what was not durable is torn.
+    pub(super) fn crash(&mut self, how: Crash, dice: &mut Dice) {
+        self.fails = false;
+        if dice.chance(TABLES_LOST) {
+            self.tables = None;
+        }
+        let open = self.records.len() - self.durable;
+        match &mut self.stored {
+            Some(stored) => stored.crash(&self.records, how, dice),
+            None => {
+                // A log ends at its first hole, so any subset is a prefix to it.
+                let kept = match how {
+                    Crash::Lose => 0,
+                    Crash::Keep => open,
+                    Crash::Prefix | Crash::Subset => dice.index(open + 1),
+                };
+                self.records.truncate(self.durable + kept);
+                self.take(self.records.len());
+            }
+        }
+    }
+
+    /// The member ends in good order.
+    pub(super) fn close(&mut self) {
+        self.fails = false;
+        self.stored
+            .iter_mut()
+            .for_each(|stored| stored.close(&self.records));
+        self.take(self.records.len());
     }
 
     /// The disk is an older copy of itself: of its records the first `kept` are left.
     pub(super) fn roll_back(&mut self, kept: usize) {
-        let records = std::mem::take(&mut self.records);
-        *self = Self::default();
-        self.records = records.into_iter().take(kept).collect();
-        self.synced(self.records.len());
+        let mut records = std::mem::take(&mut self.records);
+        records.truncate(kept);
+        let stored = self.stored.take().map(|stored| stored.again(&records));
+        *self = Self {
+            records,
+            stored,
+            ..Self::default()
+        };
+        self.take(kept);
+    }
+
+    /// A bit of something durable flips, where there is something.
+    pub(super) fn flip(&mut self, dice: &mut Dice) {
+        if self.durable > 0 {
+            self.flipped = Some(dice.index(self.durable));
+            self.stored.iter_mut().for_each(|stored| stored.flip(dice));
+        }
+    }
+
+    /// Reads everything again at a start, as far as it survived.
+    ///
+    /// Errors: [`Unreadable`]; the member must not start.
+    pub(super) fn open(&mut self) -> Result<(), Unreadable> {
+        let flipped = self.flipped.take();
+        let Some(stored) = &mut self.stored else {
+            let damage = |index| Unreadable::Damaged(format!("record {index}: checksum"));
+            return flipped.map_or(Ok(()), |index| Err(damage(index)));
+        };
+        let read = match stored.open() {
+            Ok(read) => read,
+            Err(error) if flipped.is_some() => return Err(Unreadable::Damaged(error.to_string())),
+            Err(error) => return Err(Unreadable::Deceived(error.to_string())),
+        };
+        let durable = self.durable;
+        if read.get(..durable) != Some(&self.records[..durable]) {
+            let what = format!("{} records instead of {durable} or more", read.len());
+            return Err(Unreadable::Deceived(what));
+        }
+        self.records = read;
+        self.take(self.records.len());
+        Ok(())
     }
 
     /// What a member starts from, and its application at the same height.
-    pub(super) fn recover(&self, root: &Root<'_>, mut app: Box<dyn Application>) -> Recovered {
-        let mut ledger = Ledger::genesis(root.genesis);
-        let mut batches: BTreeMap<Digest, Verified<CheckedBatch>> = BTreeMap::new();
-        let mut order: Vec<Digest> = Vec::new();
-        let mut blocks: Vec<&Block> = Vec::new();
+    pub(super) fn recover(&mut self, root: &Root<'_>, mut app: Box<dyn Application>) -> Recovered {
+        let tables = self
+            .tables
+            .take()
+            .unwrap_or_else(|| Tables::new(root.genesis));
+        tables.load(&mut *app);
+        let Tables {
+            mut ledger,
+            mut open,
+            folded,
+            ..
+        } = tables;
+        let from = ledger.height();
         let mut certificate: Option<Certificate> = None;
         let mut journal = Vec::new();
+        let mut applied = Vec::new();
         let mut faults = Vec::new();
         let mut voter = root.secret.clone().and_then(|s| Voter::new(root.view, s));
-        for record in &self.records {
+        for (index, record) in self.records.iter().enumerate() {
             match record {
                 Record::Voter(_, record) => voter.iter_mut().for_each(|v| v.resume(record)),
-                Record::Batch(bytes) => {
-                    let batch = root.batch(bytes);
-                    order.push(batch.digest);
-                    batches.insert(batch.digest, batch);
+                Record::Batch(bytes) if index >= folded => open.push(root.batch(bytes)),
+                Record::Block(block) if index >= folded => {
+                    applied.push(self.replay(root, block, &open, (&mut ledger, &mut *app)));
+                    let named: Vec<Digest> = block.body.batches().map(BatchRef::digest).collect();
+                    open.retain(|held| !named.contains(&held.digest));
                 }
-                Record::Block(block) => blocks.push(block),
                 Record::Certificate(c) => certificate = Some(c.clone()),
-                Record::Payload(..) | Record::Decision(_) => {}
                 Record::Engine(_, bytes) => journal.push(bytes.clone()),
+                Record::Batch(_) | Record::Block(_) => {}
+                Record::Payload(..) | Record::Decision(_) => {}
                 Record::Fault(fault) => faults.push(fault.clone()),
             }
         }
         let certified = certificate.as_ref().map_or(Height(0), |c| c.ballot.height);
-        let (mut recent, mut applied) = (Vec::new(), Vec::new());
-        for block in blocks {
-            let (sealed, again) = root.replay(block, &batches, &mut ledger, &mut *app);
-            applied.push(again);
-            let names = block.body.batches().map(BatchRef::digest);
-            names.for_each(|digest| order.retain(|held| *held != digest));
-            if block.header.height >= certified {
-                recent.push((block.header.height, ledger.tip_digest(), sealed));
-            }
-        }
+        self.tables = Some(Tables {
+            ledger: ledger.clone(),
+            rows: app.entries().collect(),
+            folded: self.records.len(),
+            open: open.clone(),
+        });
         let restored = Restored {
+            recent: self.recent(certified, ledger.parameters()),
             ledger,
             voter,
             certificate,
-            recent,
             payloads: self.payloads(certified),
             decisions: self.decisions(certified),
             journal,
             faults,
-            batches: order
-                .iter()
-                .filter_map(|digest| batches.remove(digest))
-                .collect(),
+            batches: open,
         };
         Recovered {
             restored,
             app,
+            from,
             applied,
         }
+    }
+
+    /// Applies a stored block again.
+    fn replay(
+        &self,
+        root: &Root<'_>,
+        block: &Block,
+        open: &[Verified<CheckedBatch>],
+        (ledger, app): (&mut Ledger, &mut dyn Application),
+    ) -> Applied {
+        let mut groups: Vec<Group> = Vec::new();
+        for batch in block.body.batches() {
+            match batch {
+                BatchRef::Inline(bytes) => groups.extend(root.batch(bytes).into_inner().groups),
+                BatchRef::Named(digest) => {
+                    let held = open.iter().find(|batch| batch.digest == *digest).cloned();
+                    let stored = || Some(root.batch(&self.batch(digest)?));
+                    let batch = held.or_else(stored);
+                    let batch = batch.expect("a batch is durable before the block that names it");
+                    groups.extend(batch.into_inner().groups);
+                }
+            }
+        }
+        let execute = ledger.begin(Decided::replay(block.clone(), groups));
+        let applied = ledger.finish(run(app, &execute));
+        let applied = applied.expect("an application gives one outcome per operation");
+        let name = root.me;
+        assert_eq!(
+            applied.block, *block,
+            "member {name} replays its own blocks"
+        );
+        applied
+    }
+
+    /// Blocks from `certified` on: header digest and whether it is sealed.
+    fn recent(&self, certified: Height, parameters: &Parameters) -> Vec<(Height, Digest, bool)> {
+        let blocks = self
+            .blocks
+            .range(certified..)
+            .filter_map(|(height, index)| {
+                let Record::Block(block) = &self.records[*index] else {
+                    return None;
+                };
+                let is_asked = block.header.state.is_some();
+                let is_sealed = is_sealed(*height, &block.body, is_asked, parameters);
+                Some((*height, block.header.digest(), is_sealed))
+            });
+        blocks.collect()
     }
 
     fn payloads(&self, above: Height) -> Vec<(Height, crate::fsm::Payload)> {
@@ -185,7 +386,9 @@ impl Archive for Disk {
 pub(super) struct Recovered {
     pub(super) restored: Restored,
     pub(super) app: Box<dyn Application>,
-    /// Every block of the log, applied again.
+    /// Where the tables stood.
+    pub(super) from: Height,
+    /// Every block of the log above that, applied again.
     pub(super) applied: Vec<Applied>,
 }
 
@@ -204,46 +407,6 @@ impl Root<'_> {
         let decoded = CheckedBatch::decode(bytes.clone(), self.view.chain(), &bounds);
         let (batch, _) = decoded.expect("a batch in the log was checked before it was saved");
         Verified::vouch(batch)
-    }
-
-    fn groups(
-        &self,
-        body: &Body,
-        batches: &BTreeMap<Digest, Verified<CheckedBatch>>,
-    ) -> Vec<Group> {
-        let mut groups = Vec::new();
-        for batch in body.batches() {
-            match batch {
-                BatchRef::Inline(bytes) => groups.extend(self.batch(bytes).into_inner().groups),
-                BatchRef::Named(digest) => {
-                    let batch = batches.get(digest);
-                    let batch = batch.expect("a batch is durable before the block that names it");
-                    groups.extend(batch.groups.iter().cloned());
-                }
-            }
-        }
-        groups
-    }
-
-    /// Applies a stored block again; whether it is sealed, and what it gives.
-    fn replay(
-        &self,
-        block: &Block,
-        batches: &BTreeMap<Digest, Verified<CheckedBatch>>,
-        ledger: &mut Ledger,
-        app: &mut dyn Application,
-    ) -> (bool, Applied) {
-        let groups = self.groups(&block.body, batches);
-        let execute = ledger.begin(Decided::replay(block.clone(), groups));
-        let sealed = execute.is_sealed;
-        let applied = ledger.finish(run(app, &execute));
-        let applied = applied.expect("an application gives one outcome per operation");
-        let name = self.me;
-        assert_eq!(
-            applied.block, *block,
-            "member {name} replays its own blocks"
-        );
-        (sealed, applied)
     }
 }
 

@@ -5,24 +5,31 @@
 //! Elsewhere: the law at one member (`member`), frames (`post`), what goes wrong (`trouble`).
 
 use super::audit::brief;
-use super::disk::{self, Disk, Recovered, Root};
-use super::member::{Leaving, Running};
+use super::disk::{self, Disk, Recovered, Root, Unreadable};
+use super::member::{Fate, Leaving, Running};
 use super::queue::Happening;
 use super::villain::{Stage, Villain};
 use super::world::{Ground, World};
 use crate::application::Registry;
+use crate::committee::Height;
 use crate::committee::MemberId;
 use crate::consortium::serve;
 use crate::consortium::{
     Applied, Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions,
 };
 use crate::crypto::{Digest, Domain, SecretKey};
-use crate::fsm::PaceOptions;
 use crate::machine::{Input, Span, Time, To};
 use crate::plant::{self, Plant};
 
 /// Outputs that may wait behind one barrier.
-const WAITING_MAX: usize = 100_000;
+const WAITING_MAX: usize = 20_000;
+
+/// A member as its disk makes it, where its tables stood, and the blocks above that.
+pub(super) struct Booted {
+    pub(super) running: Running,
+    from: Height,
+    applied: Vec<Applied>,
+}
 
 impl Ground {
     /// A member as its disk makes it, and the blocks of its disk; the first key is its identity.
@@ -30,9 +37,9 @@ impl Ground {
         &self,
         me: MemberId,
         (identity, secret): (&SecretKey, Option<&SecretKey>),
-        disk: &Disk,
+        disk: &mut Disk,
         now: Time,
-    ) -> (Running, Vec<Applied>) {
+    ) -> Booted {
         let registry = Registry::standard().expect("our own applications have distinct names");
         let plugin = registry.get(&self.genesis.parameters.application);
         let app = (plugin.expect("the world's application is registered").make)();
@@ -45,6 +52,7 @@ impl Ground {
         let Recovered {
             restored,
             app,
+            from,
             applied,
         } = disk.recover(&root, app);
         let options = ReplicaOptions {
@@ -55,56 +63,83 @@ impl Ground {
             overlay: "full-gossip".into(),
             seed: Digest::of(Domain::Audit, me.0.as_bytes()).0,
             first_counter: (now.0 / 1_000) << 20,
-            pace: PaceOptions {
-                first: Span(self.setting.timeout_us),
-                least: Span(self.setting.timeout_us / 4),
-                most: Span::from_ms(30_000),
-            },
+            pace: self.setting.pace(),
             resend: Span(self.setting.resend_us),
         };
         let replica = Consortium::new(options, restored, now).expect("founders make a view");
-        (Running::new(replica, app), applied)
+        let running = Running::new(replica, app);
+        Booted {
+            running,
+            from,
+            applied,
+        }
     }
 }
 
 impl World {
     /// A member starts from its disk.
     pub(super) fn start(&mut self, index: usize) {
-        if self.members[index].running.is_some() {
+        let is_calm = self.is_calm;
+        let member = &mut self.members[index];
+        let is_wanted = !is_calm || member.comes_back();
+        if member.running.is_some() || member.fate == Fate::Ruined || !is_wanted {
             return;
         }
-        let member = &mut self.members[index];
+        if let Err(why) = member.disk.open() {
+            member.fate = Fate::Ruined;
+            return self.unreadable(index, why);
+        }
+        member.clock.start();
+        let now = member.clock.read(self.now);
         let keys = (&member.identity, member.secret.as_ref());
-        let now = Time(self.now + member.skew_us);
-        let (running, applied) = self.ground.boot(member.id, keys, &member.disk, now);
+        let Booted {
+            running,
+            from,
+            applied,
+        } = self.ground.boot(member.id, keys, &mut member.disk, now);
         let height = running.replica.ledger().height();
         member.running = Some(running);
         member.life += 1;
-        self.oracle.started(index, &applied);
+        self.oracle.started(index, from, &applied);
         self.note(1, index, [height.0]);
         self.input(index, Input::Command(Command::Start));
         for other in (0..self.members.len()).filter(|other| *other != index) {
             let after = self.dice.delay(2_000);
             self.later(after, Happening::Link(index, other, true));
+            self.later(after, Happening::Link(other, index, true));
         }
     }
 
-    /// A link comes or goes: both ends are told, where they are up.
-    pub(super) fn link(&mut self, one: usize, other: usize, is_up: bool) {
-        let stands = self.net.is_up(one, other) && self.net.is_up(other, one);
-        let both = self.members[one].running.is_some() && self.members[other].running.is_some();
-        if is_up && !(stands && both) {
+    /// A member did not start: it found damage, or was deceived and did not find it.
+    fn unreadable(&mut self, index: usize, why: Unreadable) {
+        match why {
+            Unreadable::Damaged(_) => self.count("damage found"),
+            Unreadable::Deceived(what) => {
+                let what = format!("the disk of member {index}: {what}");
+                self.oracle.breaks("storage", what);
+            }
+        }
+    }
+
+    /// A member that stood still goes on: everything that happened meanwhile happens now.
+    pub(super) fn resume(&mut self, index: usize) {
+        for happening in self.members[index].paused.take().into_iter().flatten() {
+            self.later(0, happening);
+        }
+    }
+
+    /// A member that is up learns that the link to another stands or fell.
+    pub(super) fn link(&mut self, index: usize, other: usize, is_up: bool) {
+        let stands = self.net.is_up(index, other) && self.net.is_up(other, index);
+        if is_up && !(stands && self.members[other].running.is_some()) {
             return;
         }
-        for (at, peer) in [(one, other), (other, one)] {
-            let peer = self.members[peer].id;
-            let command = if is_up {
-                Command::Connected(peer)
-            } else {
-                Command::Disconnected(peer)
-            };
-            self.input(at, Input::Command(command));
-        }
+        let other = self.members[other].id;
+        let command = match is_up {
+            true => Command::Connected(other),
+            false => Command::Disconnected(other),
+        };
+        self.input(index, Input::Command(command));
     }
 
     /// Hands one input to a member that is up and carries out what leaves.
@@ -113,14 +148,13 @@ impl World {
             return;
         }
         self.as_villain(index, |villain, stage| villain.hear(stage, &input));
-        let now = Time(self.now + self.members[index].skew_us);
+        let now = self.members[index].clock.read(self.now);
         let mut leaving = Vec::new();
         let member = &mut self.members[index];
         let Some(running) = &mut member.running else {
             return;
         };
         running.handle(now, input, &mut member.disk, &mut leaving);
-        member.waited_most = member.waited_most.max(running.waits());
         let most = Burden::most(&self.ground.genesis.parameters);
         if let Some(part) = running.replica.burden().excess(&most) {
             let what = format!("member {index} keeps too many {part}");
@@ -149,7 +183,7 @@ impl World {
             return;
         };
         let stage = Stage {
-            now: Time(self.now + member.skew_us),
+            now: member.clock.read(self.now),
             me: member.id,
             ground: &self.ground,
             identity: &member.identity,
@@ -182,7 +216,8 @@ impl World {
         let (written, life) = (member.disk.written(), member.life);
         if written > member.disk.durable() {
             running.syncs = true;
-            let after = self.dice.delay(self.ground.setting.sync_us);
+            let slow = member.slow_disk;
+            let after = self.dice.delay(self.ground.setting.sync_us) * slow;
             self.later(after, Happening::Synced(index, life, written));
         }
     }
@@ -193,7 +228,9 @@ impl World {
         }
         self.note(2, index, [upto as u64]);
         let member = &mut self.members[index];
-        member.disk.synced(upto);
+        if !member.disk.synced(upto) {
+            return self.crash_by_disk(index);
+        }
         let mut leaving = Vec::new();
         if let Some(running) = &mut member.running {
             running.syncs = false;
@@ -207,6 +244,14 @@ impl World {
         self.leave(index, leaving);
     }
 
+    /// A sync failed: nobody knows what is on the disk, so the member ends as if power were lost.
+    fn crash_by_disk(&mut self, index: usize) {
+        let mut dice = self.dice.clone();
+        let after = dice.within(10_000, 2_000_000);
+        self.crash(index, after, &mut dice);
+        self.dice = dice;
+    }
+
     fn carry_out(&mut self, index: usize, leaving: Vec<Leaving>) {
         let life = self.members[index].life;
         for what in leaving {
@@ -215,7 +260,8 @@ impl World {
                 Leaving::Bytes(to, lane, bytes) => self.send_bytes(index, to, lane, bytes),
                 Leaving::Emit(event) => self.on_event(index, event),
                 Leaving::Arm(timer, after, number) => {
-                    self.later(after.0, Happening::Timer(index, life, timer, number));
+                    let lasts = self.members[index].clock.lasts(after);
+                    self.later(lasts, Happening::Timer(index, life, timer, number));
                 }
                 Leaving::Later(after, what) => {
                     self.later(after.0, Happening::Leave(index, life, *what));
@@ -257,9 +303,7 @@ impl World {
     fn on_change(&mut self, index: usize, change: Change) {
         match change {
             Change::State(_) | Change::Reached(..) => {}
-            Change::Regency(regency, _) => {
-                self.counts.regencies = self.counts.regencies.max(regency);
-            }
+            Change::Regency(regency, _) => self.on_regency(index, regency),
             Change::Fault(_) if self.oracle.is_faulty(index) => {}
             Change::Fault(fault) => match self.ground.by_id.get(&fault.who) {
                 Some(who) if self.oracle.is_faulty(*who) => self.count("accusations"),
@@ -278,6 +322,17 @@ impl World {
                 self.oracle
                     .breaks("agreement", format!("member {index} halts at {height}"));
             }
+        }
+    }
+
+    fn on_regency(&mut self, index: usize, regency: u64) {
+        let member = &mut self.members[index];
+        if member.regency < regency {
+            member.regency = regency;
+            member.changes += 1;
+        }
+        if member.villain.is_none() {
+            self.counts.regencies = self.counts.regencies.max(regency);
         }
     }
 

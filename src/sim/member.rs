@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::clock::Clock;
 use super::disk::Disk;
+use super::queue::Happening;
 use super::villain::Villain;
 use crate::application::Application;
 use crate::committee::MemberId;
@@ -60,10 +62,36 @@ pub(super) struct Member {
     pub(super) running: Option<Running>,
     /// How often it was started; what belongs to an earlier life is dropped.
     pub(super) life: u64,
-    /// How far its clock is ahead, in microseconds.
-    pub(super) skew_us: u64,
-    /// The most that ever waited behind the barrier.
-    pub(super) waited_most: usize,
+    pub(super) clock: Clock,
+    /// What happened while it stands still; none while it goes.
+    pub(super) paused: Option<Vec<Happening>>,
+    /// Its disk takes so many times as long.
+    pub(super) slow_disk: u64,
+    pub(super) fate: Fate,
+    /// The highest regency that it entered.
+    pub(super) regency: u64,
+    /// Regencies that it entered since the faults ended.
+    pub(super) changes: u64,
+}
+
+impl Member {
+    /// Whether it runs when the faults have ended.
+    pub(super) fn comes_back(&self) -> bool {
+        self.villain.is_some() || matches!(self.fate, Fate::Healthy | Fate::Back)
+    }
+}
+
+/// What a member is in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing is settled yet, or it is dead or cut off for good.
+    Open,
+    /// It is of the quorum that is healthy for good.
+    Healthy,
+    /// It comes back, and nothing is expected of it.
+    Back,
+    /// It found its disk damaged and never comes back.
+    Ruined,
 }
 
 impl Running {

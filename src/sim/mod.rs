@@ -10,16 +10,21 @@
 
 mod audit;
 mod clients;
+mod clock;
 mod dice;
 mod disk;
+mod faults;
 mod life;
 mod member;
 mod net;
 mod oracle;
 mod post;
+mod promises;
 mod queue;
 mod rollback;
 mod setting;
+mod shrink;
+mod stored;
 mod trouble;
 mod twins;
 mod villain;
@@ -30,13 +35,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
 
+pub use self::faults::{Fault, Faults, ParseFaultsError};
+pub use self::shrink::shrink;
 pub use self::twins::{TWINS_ROUNDS_MAX, TwinsReport, run_twins};
 pub use self::villain::{UnknownVillain, VillainKind};
 use self::world::World;
@@ -49,10 +55,12 @@ pub struct Options {
     pub seed: u64,
     /// Members with a seat.
     pub members: usize,
-    /// Events of the phase with faults; what was admitted must commit afterwards.
+    /// Events of the phase with faults, at most; what was admitted must commit afterwards.
     pub steps: u64,
     /// What may go wrong.
     pub faults: Faults,
+    /// How hard it goes wrong, of a hundred.
+    pub strength: u64,
     /// One member is a villain of this kind, whatever the seed would draw.
     pub villain: Option<VillainKind>,
     /// Test only: the bug that its machines have; only with the feature `plants`.
@@ -67,6 +75,7 @@ impl Options {
             members,
             steps,
             faults,
+            strength,
             villain,
             plant,
         } = self;
@@ -74,6 +83,9 @@ impl Options {
             "consortium simulate --seed {seed} --members {members} --steps {steps} \
              --faults {faults}"
         );
+        if *strength != 100 {
+            replay += &format!(" --strength {strength}");
+        }
         if let Some(villain) = villain {
             replay += &format!(" --villain {villain}");
         }
@@ -89,128 +101,12 @@ impl Default for Options {
         Self {
             seed: 0,
             members: 4,
-            steps: 20_000,
+            steps: 400_000,
             faults: Faults::all(),
+            strength: 100,
             villain: None,
             plant: None,
         }
-    }
-}
-
-/// What may go wrong; how often is drawn from the seed, never among it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// Frames get lost.
-    pub loss: bool,
-    /// Frames come twice.
-    pub duplicate: bool,
-    /// Frames overtake each other.
-    pub reorder: bool,
-    /// Members are cut off from others, the leader among them.
-    pub partition: bool,
-    /// Members end in good order and start again.
-    pub restart: bool,
-    /// Members lose power: what is not durable is gone.
-    pub crash: bool,
-    /// At most f members come back with an older copy of their disk.
-    pub rollback: bool,
-    /// At most f members do wrong on purpose, each in a way of its own.
-    pub villains: bool,
-}
-
-/// Names of faults, in the order of [`Faults`].
-const FAULT_NAMES: [&str; 8] = [
-    "loss",
-    "duplicate",
-    "reorder",
-    "partition",
-    "restart",
-    "crash",
-    "rollback",
-    "villains",
-];
-
-impl Faults {
-    /// Nothing goes wrong.
-    pub const fn none() -> Self {
-        Self {
-            loss: false,
-            duplicate: false,
-            reorder: false,
-            partition: false,
-            restart: false,
-            crash: false,
-            rollback: false,
-            villains: false,
-        }
-    }
-
-    /// Everything goes wrong.
-    pub const fn all() -> Self {
-        Self {
-            loss: true,
-            duplicate: true,
-            reorder: true,
-            partition: true,
-            restart: true,
-            crash: true,
-            rollback: true,
-            villains: true,
-        }
-    }
-
-    fn fields(&mut self) -> [&mut bool; 8] {
-        [
-            &mut self.loss,
-            &mut self.duplicate,
-            &mut self.reorder,
-            &mut self.partition,
-            &mut self.restart,
-            &mut self.crash,
-            &mut self.rollback,
-            &mut self.villains,
-        ]
-    }
-}
-
-/// Why a text names no faults. The caller's input is at fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{name}' is no fault; there are none, all, {}", FAULT_NAMES.join(", "))]
-pub struct ParseFaultsError {
-    /// What was not understood.
-    name: String,
-}
-
-impl FromStr for Faults {
-    type Err = ParseFaultsError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut faults = Self::none();
-        for name in text.split(',').filter(|name| !name.is_empty()) {
-            match (name, FAULT_NAMES.iter().position(|known| *known == name)) {
-                ("none", _) => faults = Self::none(),
-                ("all", _) => faults = Self::all(),
-                (_, Some(index)) => *faults.fields()[index] = true,
-                (_, None) => {
-                    let name = name.chars().take(80).collect();
-                    return Err(ParseFaultsError { name });
-                }
-            }
-        }
-        Ok(faults)
-    }
-}
-
-impl std::fmt::Display for Faults {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if *self == Self::all() {
-            return f.write_str("all");
-        }
-        let mut copy = *self;
-        let flags = copy.fields().map(|flag| *flag);
-        let named = FAULT_NAMES.iter().zip(flags).filter(|(_, flag)| *flag);
-        let names: Vec<&str> = named.map(|(name, _)| *name).collect();
-        let none = names.is_empty();
-        f.write_str(&if none { "none".into() } else { names.join(",") })
     }
 }
 
@@ -238,6 +134,10 @@ pub struct Report {
     pub simulated_seconds: f64,
     /// Time that passed here.
     pub wall_seconds: f64,
+    /// Time that a processor spent on it, where the system tells; else what passed here.
+    pub cpu_seconds: f64,
+    /// Faults that struck, of every kind but the weather.
+    pub fault_events: u64,
     /// The last height.
     pub blocks: u64,
     /// The last regency.
@@ -267,13 +167,54 @@ pub struct Summary {
     pub wall_seconds: f64,
     /// Threads used.
     pub cores: usize,
+    /// Faults of all, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// How fast it was, where a world counts.
+    pub speed: Option<Speed>,
     /// What was broken.
     pub violations: Vec<Violation>,
 }
 
+/// How much faster than real time a core simulates. Only worlds with many blocks and many faults
+/// count: [`Speed::BLOCKS_MIN`], [`Speed::FAULTS_MIN`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Speed {
+    /// Worlds that count.
+    pub seeds: u64,
+    /// Simulated seconds per second of a processor.
+    pub times: f64,
+}
+
+impl Speed {
+    /// Blocks that a world has at least.
+    pub const BLOCKS_MIN: u64 = 200;
+    /// Faults that strike in it at least.
+    pub const FAULTS_MIN: u64 = 30;
+
+    fn of(reports: &[Report]) -> Option<Self> {
+        let counts = |report: &&Report| {
+            report.blocks >= Self::BLOCKS_MIN && report.fault_events >= Self::FAULTS_MIN
+        };
+        let counted: Vec<&Report> = reports.iter().filter(counts).collect();
+        let simulated: f64 = counted.iter().map(|report| report.simulated_seconds).sum();
+        let spent: f64 = counted.iter().map(|report| report.cpu_seconds).sum();
+        (spent > 0.0).then(|| Self {
+            seeds: counted.len() as u64,
+            times: simulated / spent,
+        })
+    }
+}
+
+/// Seconds that a processor spent on this thread, where the system tells.
+fn cpu_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds: f64 = text.split(' ').next()?.parse().ok()?;
+    Some(nanoseconds / 1e9)
+}
+
 /// Runs one world.
 pub fn run(options: &Options) -> Report {
-    let start = Instant::now();
+    let (start, spent) = (Instant::now(), cpu_seconds());
     plant::plant(options.plant);
     let mut world = World::new(options);
     // A machine that panics breaks a rule like any other; its world is not used any further.
@@ -286,6 +227,8 @@ pub fn run(options: &Options) -> Report {
     plant::plant(None);
     let mut report = world.report();
     report.wall_seconds = start.elapsed().as_secs_f64();
+    let spent = spent.and_then(|spent| Some(cpu_seconds()? - spent));
+    report.cpu_seconds = spent.unwrap_or(report.wall_seconds);
     report
 }
 
@@ -323,7 +266,13 @@ pub fn run_many(
     let reports = reports.into_inner();
     let mut reports = reports.unwrap_or_else(std::sync::PoisonError::into_inner);
     reports.sort_by_key(|report| report.seed);
+    let mut faults = BTreeMap::new();
+    for (kind, times) in reports.iter().flat_map(|report| &report.faults) {
+        *faults.entry(*kind).or_default() += times;
+    }
     Summary {
+        speed: Speed::of(&reports),
+        faults,
         seeds: count,
         first: options.seed,
         blocks: reports.iter().map(|report| report.blocks).sum(),

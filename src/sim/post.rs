@@ -6,6 +6,7 @@
 //! Elsewhere: when a frame arrives (`net`), who sends (`life`).
 
 use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::queue::Happening;
 use super::world::World;
 use crate::committee::{MemberId, Vote};
 use crate::consortium::{Command, Ears, Fault, HearError, Heard, Lane, Message};
+use crate::crypto::{Check, Digest};
 use crate::fsm;
 use crate::machine::{Input, To};
 
@@ -37,10 +39,29 @@ enum Content {
 }
 
 impl Frame {
-    fn hear(&self, ears: &Ears, from: &MemberId) -> &Result<Heard, HearError> {
+    /// What it says. Signatures that were found to hold once are `known` and not checked again, as
+    /// in `node`.
+    fn hear(
+        &self,
+        ears: &Ears,
+        from: &MemberId,
+        known: &mut HashSet<Digest>,
+    ) -> &Result<Heard, HearError> {
         self.heard.get_or_init(|| match &self.content {
-            Content::Bytes(bytes) => ears.hear(from, bytes),
             Content::Message(message) => ears.hear_message(from, message.clone()),
+            Content::Bytes(bytes) => {
+                let mut opened = ears.open(from, bytes)?;
+                opened.skip(|check| known.contains(&check.name()));
+                let fresh: Vec<Digest> = opened.checks().iter().map(Check::name).collect();
+                let heard = ears
+                    .judge(vec![opened])
+                    .pop()
+                    .expect("one goes in, one comes out");
+                if heard.is_ok() {
+                    known.extend(fresh);
+                }
+                heard
+            }
         })
     }
 
@@ -56,6 +77,11 @@ impl Frame {
 impl World {
     /// A member sends a message.
     pub(super) fn send(&mut self, from: usize, to: To<MemberId>, message: Message) {
+        if !self.oracle.is_faulty(from)
+            && let Some(what) = self.promises.note(from, &message)
+        {
+            self.oracle.breaks("contradiction", what);
+        }
         let (lane, length) = (message.lane(), length(&message));
         self.note(3, from, summary(&message));
         let content = if self.ground.setting.is_complete {
@@ -107,7 +133,7 @@ impl World {
         }
         let sender = frame.from;
         let from = self.members[sender].id;
-        match frame.hear(&self.ground.ears, &from) {
+        match frame.hear(&self.ground.ears, &from, &mut self.known) {
             Ok(message) => {
                 let message = message.clone();
                 self.note(4, to, [sender as u64, frame.length as u64]);

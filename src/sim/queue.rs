@@ -28,14 +28,39 @@ pub(super) enum Happening {
     Leave(usize, u64, Leaving),
     /// A villain is woken.
     Wake(usize, u64, u64),
-    /// Two members learn whether the link between them stands.
+    /// A member learns whether the link to another stands.
     Link(usize, usize, bool),
     /// A client submits.
     Client,
-    /// Something goes wrong.
-    Trouble,
-    /// Links are mended.
-    Mend,
+    /// A kind of trouble strikes.
+    Trouble(usize),
+    /// One direction of a link is cut, or both are mended.
+    Cut(usize, usize, bool),
+    /// A link is as fast as others again.
+    Fast(usize, usize),
+    /// A disk is as fast as others again.
+    FastDisk(usize),
+    /// A member that stood still goes on.
+    Resume(usize),
+    /// A member loses power, and so often again.
+    CrashLoop(usize, u64),
+}
+
+impl Happening {
+    /// The member that must go on to see it.
+    pub(super) fn seen_by(&self) -> Option<usize> {
+        match self {
+            Self::Frame(member, ..) | Self::Timer(member, ..) | Self::Synced(member, ..) => {
+                Some(*member)
+            }
+            Self::Executed(member, ..) | Self::Leave(member, ..) | Self::Wake(member, ..) => {
+                Some(*member)
+            }
+            Self::Link(member, ..) => Some(*member),
+            Self::Start(_) | Self::Client | Self::Trouble(_) | Self::Cut(..) => None,
+            Self::Fast(..) | Self::FastDisk(_) | Self::Resume(_) | Self::CrashLoop(..) => None,
+        }
+    }
 }
 
 /// The queue.

@@ -6,22 +6,21 @@
 //! out before it contradicts itself, or the oracles `faultless` and `agreement` break.
 //! Elsewhere: how it is found out (`fsm::recall`), crashes that lose nothing durable (`trouble`).
 
+use super::dice::Dice;
 use super::queue::Happening;
 use super::world::World;
 
 impl World {
     /// Stops `victim` and starts it again from a prefix of what it held durably; whether there was
     /// one more to roll back.
-    pub(super) fn roll_back(&mut self, victim: usize) -> bool {
-        if !self.oracle.roll_back(victim) {
+    pub(super) fn roll_back(&mut self, victim: usize, dice: &mut Dice) -> bool {
+        if !self.oracle.spare(victim) {
             return false;
         }
-        self.count("rollbacks");
-        self.stop(victim, true);
-        let durable = self.members[victim].disk.durable();
-        let kept = self.dice.index(durable + 1);
-        self.members[victim].disk.roll_back(kept);
-        let after = self.dice.within(10_000, 1_000_000);
+        self.lose_power(victim, dice);
+        let disk = &mut self.members[victim].disk;
+        disk.roll_back(dice.index(disk.durable() + 1));
+        let after = dice.within(10_000, 1_000_000);
         self.later(after, Happening::Start(victim));
         true
     }

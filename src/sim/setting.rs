@@ -8,14 +8,22 @@
 use std::collections::BTreeMap;
 
 use super::Options;
+use super::clock::Clock;
 use super::dice::Dice;
 use super::disk::Disk;
-use super::member::Member;
-use super::net::Weather;
+use super::faults::Fault;
+use super::member::{Fate, Member};
+use super::net::{Spread, Weather};
 use super::villain::{self, VillainKind};
+use super::world::BEGINNING_US;
 use crate::blocks::{Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
 use crate::committee::{KeyProof, MemberId, View, ViewId};
 use crate::crypto::{Digest, Domain, SecretKey, Verifier};
+use crate::fsm::PaceOptions;
+use crate::machine::Span;
+
+/// Clocks are fast or slow by at most so many millionths: one hundredth.
+const DRIFT_MAX: u64 = 10_000;
 
 /// Figures of a world.
 #[derive(Clone, Debug)]
@@ -34,7 +42,11 @@ pub(super) struct Setting {
     pub(super) sync_us: u64,
     pub(super) execute_us: u64,
     pub(super) client_us: u64,
-    pub(super) timeout_us: u64,
+    timeout_us: u64,
+    /// How long the phase with faults is.
+    pub(super) lasts_us: u64,
+    /// How much clocks are fast or slow at most, in millionths.
+    drift: i64,
     pub(super) resend_us: u64,
     /// Operations of a thousand that are large.
     pub(super) large: u64,
@@ -44,25 +56,28 @@ pub(super) struct Setting {
 impl Setting {
     pub(super) fn draw(options: &Options) -> Self {
         let mut dice = Dice::new(options.seed, 1);
-        let faults = &options.faults;
         let is_complete = options.seed % 10 == 9;
         let world = Digest::of(Domain::Audit, &options.seed.to_le_bytes());
         let delay_us = [200, 2_000, 20_000, 80_000][dice.index(4)];
         // A strength of its own for each seed, and often none.
-        let mut strength = |on: bool, most: u64| {
-            let drawn = if dice.chance(400) {
-                0
+        let spread = Spread::ALL[dice.index(4)];
+        let mut strength = |fault: Fault, most: u64| {
+            let (is_on, drawn) = (dice.chance(600), dice.within(1, most));
+            let is_on = is_on && options.faults.has(fault);
+            if is_on {
+                drawn * options.strength / 100
             } else {
-                dice.within(1, most)
-            };
-            if on { drawn } else { 0 }
+                0
+            }
         };
         let weather = Weather {
             delay_us,
-            loss: strength(faults.loss, 100),
-            duplicate: strength(faults.duplicate, 100),
-            reorder: strength(faults.reorder, 1) == 1,
+            spread,
+            loss: strength(Fault::Loss, 100),
+            duplicate: strength(Fault::Duplicate, 100),
+            reorder: strength(Fault::Reorder, 100) > 0,
         };
+        let drift = i64::try_from(strength(Fault::Drift, DRIFT_MAX)).expect("a small number");
         Self {
             seed: options.seed,
             world: (!is_complete).then_some(world),
@@ -73,12 +88,23 @@ impl Setting {
             founders: options.members,
             sync_us: [100, 1_000, 10_000][dice.index(3)],
             execute_us: [50, 500, 5_000][dice.index(3)],
-            client_us: [1_000, 10_000, 100_000][dice.index(3)],
+            client_us: [200_000, 400_000, 800_000][dice.index(3)],
+            lasts_us: dice.within(120_000_000, 400_000_000),
+            drift,
             // Several round trips and syncs; too short a timeout is the regency's own test.
             timeout_us: (delay_us * 10).max(200_000) * dice.within(1, 4),
             resend_us: (delay_us * 4).max(50_000),
-            large: [0, 20, 200][dice.index(3)],
+            large: [0, 5, 40][dice.index(3)],
             parameters: parameters(&mut dice),
+        }
+    }
+
+    /// Bounds of the progress timeout.
+    pub(super) fn pace(&self) -> PaceOptions {
+        PaceOptions {
+            first: Span(self.timeout_us),
+            least: Span(self.timeout_us / 4),
+            most: Span::from_ms(30_000),
         }
     }
 
@@ -129,6 +155,15 @@ impl Setting {
     /// Every member, founders first.
     pub(super) fn members(&self, genesis: &Genesis) -> Vec<Member> {
         let mut dice = Dice::new(self.seed, 5);
+        let mut clock = || {
+            let ahead = i64::try_from(dice.below(2_000_000)).expect("two seconds");
+            let drift = match dice.index(3) {
+                0 => self.drift,
+                1 => -self.drift,
+                _ => 0,
+            };
+            Clock::new(ahead, drift, BEGINNING_US)
+        };
         let member = |n: usize| Member {
             id: match genesis.founders.get(n) {
                 Some(founder) => MemberId::of(&founder.identity),
@@ -136,12 +171,19 @@ impl Setting {
             },
             identity: self.secret(0, n),
             secret: (n < self.founders).then(|| self.secret(1, n)),
-            disk: Disk::default(),
+            disk: match self.is_complete {
+                true => Disk::stored(n),
+                false => Disk::default(),
+            },
             villain: (self.villains.get(&n)).map(|kind| villain::cast(*kind, self.seed, n)),
             running: None,
             life: 0,
-            skew_us: dice.below(2_000_000),
-            waited_most: 0,
+            clock: clock(),
+            paused: None,
+            slow_disk: 1,
+            fate: Fate::Open,
+            regency: 0,
+            changes: 0,
         };
         (0..self.founders + self.observers).map(member).collect()
     }

@@ -1,5 +1,8 @@
 //! Whole worlds, small and large.
 
+use super::dice::Dice;
+use super::net::Spread;
+use super::setting::Setting;
 use super::*;
 use crate::committee::Height;
 
@@ -9,8 +12,7 @@ fn world(seed: u64, faults: &str) -> Options {
         members: 4,
         steps: 4_000,
         faults: faults.parse().expect("known faults"),
-        villain: None,
-        plant: None,
+        ..Options::default()
     }
 }
 
@@ -38,14 +40,26 @@ fn assert_settles(world: &mut World) {
 }
 
 #[test]
-fn quiet_worlds_order_and_settle_without_a_regency_change_where_timeouts_are_long() {
-    for seed in [0, 1, 9] {
-        assert_eq!(
-            assert_clean(&world(seed, "none")).regencies,
-            0,
-            "seed {seed}"
-        );
+fn quiet_worlds_order_and_settle_without_a_regency_change_where_delays_are_steady() {
+    let quiet = (0..).map(|seed| world(seed, "none"));
+    let is_steady = |options: &Options| {
+        let weather = Setting::draw(options).weather;
+        weather.spread == Spread::Constant && weather.delay_us < 10_000
+    };
+    for options in quiet.filter(is_steady).take(3) {
+        let report = assert_clean(&options);
+        assert_eq!(report.regencies, 0, "seed {}", options.seed);
     }
+}
+
+#[test]
+fn two_dozen_short_worlds_of_every_kind_break_no_rule() {
+    let options = Options {
+        steps: 1_500,
+        ..world(1_000, "all")
+    };
+    let summary = run_many(&options, 24, 2, &|_| {});
+    assert!(summary.violations.is_empty(), "{:#?}", summary.violations);
 }
 
 #[test]
@@ -56,16 +70,27 @@ fn worlds_with_bad_links_order_and_settle() {
 }
 
 #[test]
+fn worlds_with_bad_disks_and_clocks_order_and_settle() {
+    for seed in [61, 62, 63, 69] {
+        let disks = "crash,torn,sync-fails,bit-flip,full,slow-disk,jump,drift";
+        assert_clean(&world(seed, disks));
+    }
+}
+
+#[test]
 fn worlds_with_partitions_order_and_settle() {
     for seed in 20..26 {
-        assert_clean(&world(seed, "partition"));
+        assert_clean(&world(
+            seed,
+            "partition,one-way,isolate,flap,slow-link,clog",
+        ));
     }
 }
 
 #[test]
 fn worlds_with_restarts_and_crashes_order_and_settle() {
     for seed in 30..36 {
-        assert_clean(&world(seed, "restart,crash"));
+        assert_clean(&world(seed, "restart,crash,pause,crash-loop,all-down,torn"));
     }
 }
 
@@ -79,11 +104,15 @@ fn worlds_with_everything_order_and_settle() {
 #[test]
 fn members_with_an_older_disk_sign_nothing_that_contradicts_them_and_follow() {
     let mut lapses = 0;
-    for seed in 60..63 {
+    for seed in 60..66 {
         let mut world = warmed(seed);
         for victim in [1, 1, 2] {
             let is_second = victim == 2;
-            assert_eq!(world.roll_back(victim), !is_second, "seed {seed}: f is one");
+            assert_eq!(
+                world.roll_back(victim, &mut Dice::new(seed, 0)),
+                !is_second,
+                "seed {seed}: f is one"
+            );
             world.run_for(1_500_000);
         }
         assert_settles(&mut world);
@@ -126,7 +155,7 @@ fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_returns() {
         .map(|member| member == leader)
         .collect();
     let before = world.oracle.height();
-    world.cut(&side, false);
+    world.cut(&side, false, true);
     world.run_for(20_000_000);
     // On links as slow as these a regency may end early, and its turn may come to the absent one.
     for _ in 0..40 {
@@ -150,7 +179,7 @@ fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_returns() {
         .collect();
     assert_ne!(world.leader(), Some(leader), "{stand:?}");
     assert!(world.oracle.height() > before.plus(3), "the others go on");
-    world.mend_after();
+    world.cut(&side, false, false);
     assert_settles(&mut world);
     let regencies: Vec<_> = world.overviews().map(|at| at.regency).collect();
     let seats = &regencies[..4];
@@ -163,12 +192,11 @@ fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_returns() {
 #[test]
 fn one_member_and_then_all_restart_from_their_logs() {
     let mut world = warmed(5);
-    world.stop(1, false);
+    world.restart(1, 1);
     world.run_for(2_000_000);
-    world.start(1);
-    world.run_for(2_000_000);
+    let mut dice = Dice::new(5, 0);
     for member in 0..world.members.len() {
-        world.stop(member, true);
+        world.lose_power(member, &mut dice);
     }
     let before = world.oracle.certified;
     assert!(before > Height(0), "something was promised");
@@ -192,6 +220,20 @@ fn an_application_that_errs_at_one_member_is_found() {
     assert!(first.replay.contains("--seed 8"), "{first:?}");
 }
 
+#[cfg(feature = "plants")]
+#[test]
+fn a_violation_shrinks_to_a_lesser_world_that_shows_it_too() {
+    let options = Options {
+        plant: Some(Plant::OwnResults),
+        ..world(8, "crash,loss,drift")
+    };
+    let first = run(&options).violations.remove(0);
+    let least = shrink(&options, &first.oracle, &mut |_| {});
+    assert!(least.steps < options.steps, "{least:?}");
+    assert_eq!(least.faults, Faults::none());
+    assert_eq!(run(&least).violations[0].oracle, first.oracle);
+}
+
 #[test]
 fn many_runs_sum_up_in_the_order_of_seeds_on_any_number_of_threads() {
     let options = Options {
@@ -207,7 +249,7 @@ fn many_runs_sum_up_in_the_order_of_seeds_on_any_number_of_threads() {
 
 #[test]
 fn faults_read_back_as_they_are_written() {
-    for text in ["none", "all", "loss", "partition,crash", "crash,villains"] {
+    for text in ["none", "all", "loss", "torn,drift", "crash,villains"] {
         assert_eq!(text.parse::<Faults>().expect("known").to_string(), text);
     }
     assert!("bogus".parse::<Faults>().is_err());
@@ -229,7 +271,7 @@ fn explore() {
         villain: std::env::var("SIM_VILLAIN")
             .ok()
             .map(|name| name.parse().expect("a villain")),
-        plant: None,
+        ..Options::default()
     };
     let summary = run_many(&options, number("SIM_COUNT", 10), 2, &|report| {
         println!(
@@ -259,14 +301,14 @@ fn each_member_cut_off_in_turn_stops_nobody_else() {
     for alone in 0..4 {
         let before = world.oracle.height();
         let side: Vec<bool> = (0..world.members.len()).map(|m| m == alone).collect();
-        world.cut(&side, false);
+        world.cut(&side, false, true);
         world.run_for(20_000_000);
         let height = world.oracle.height();
         assert!(
             height > before.plus(3),
             "{before} to {height} without {alone}"
         );
-        world.mend_after();
+        world.cut(&side, false, false);
         world.run_for(2_000_000);
     }
     assert_settles(&mut world);
@@ -278,7 +320,7 @@ fn a_member_that_is_heard_and_hears_nothing_stops_nobody() {
     for deaf in 0..4 {
         let mut world = warmed(4);
         for other in (0..world.members.len()).filter(|other| *other != deaf) {
-            world.net.cut(other, deaf);
+            world.net.cut(other, deaf, true);
         }
         let mut changes = Vec::new();
         for _ in 0..4 {

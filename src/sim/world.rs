@@ -5,27 +5,39 @@
 //! Elsewhere: members (`life`), what they say to each other (`post`), what goes wrong (`trouble`),
 //! rules (`oracle`), chance (`dice`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::audit::Audit;
 use super::clients::{Clients, Submission};
 use super::dice::Dice;
-use super::member::{Member, Running};
+use super::faults::Fault;
+use super::member::{Fate, Member, Running};
 use super::net::Net;
-use super::oracle::Oracle;
+use super::oracle::{Oracle, faulty_max};
+use super::promises::Promises;
 use super::queue::{Happening, Queue};
 use super::setting::Setting;
+use super::trouble::Trouble;
 use super::{Options, Report, Violation};
 use crate::blocks::Genesis;
 use crate::committee::{MemberId, View};
 use crate::consortium::{Command, Ears};
-use crate::crypto::Verifier;
+use crate::crypto::{Digest, Verifier};
+use crate::fsm::PaceOptions;
 use crate::machine::Input;
 
 /// When worlds begin, in microseconds since the Unix epoch.
-const BEGINNING_US: u64 = 1_700_000_000_000_000;
-/// How long after the last fault everything admitted must have committed.
+pub(super) const BEGINNING_US: u64 = 1_700_000_000_000_000;
+/// How long after the last fault everything admitted must have committed, and a probe after it.
 const CALM_US: u64 = 120_000_000;
+/// Of a thousand submissions so many begin a burst, a few of which are silences instead.
+const BURSTS: u64 = 30;
+const SILENCES: u64 = 3;
+/// Submissions in a burst at most, and how long clients are silent.
+const BURST_MAX: u64 = 20;
+const SILENCE_US_MAX: u64 = 20_000_000;
+/// What waits at most for a member that stands still.
+const HELD_MAX: usize = 20_000;
 /// How often it is looked whether it has.
 const LOOK_US: u64 = 200_000;
 
@@ -49,7 +61,13 @@ pub(super) struct World {
     pub(super) net: Net,
     pub(super) clients: Clients,
     pub(super) oracle: Oracle,
+    pub(super) promises: Promises,
+    /// Signatures that were found to hold, by name; nobody goes through them.
+    pub(super) known: HashSet<Digest>,
     pub(super) dice: Dice,
+    pub(super) troubles: Vec<(Fault, Trouble)>,
+    /// Submissions of a burst that are still to come.
+    burst: u64,
     /// Whether the phase with faults is over.
     pub(super) is_calm: bool,
     audit: Audit,
@@ -77,15 +95,18 @@ impl World {
         let members = setting.members(&genesis);
         let dice = |part| Dice::new(options.seed, part);
         let parameters = genesis.parameters.clone();
-        let faulty = members.iter().map(|member| member.villain.is_some());
-        let faulty = faulty.collect();
+        let faulty: Vec<bool> = members.iter().map(|m| m.villain.is_some()).collect();
         Self {
             now: BEGINNING_US,
             queue: Queue::default(),
-            net: Net::new(setting.weather, dice(2)),
+            net: Net::new(setting.weather, members.len(), dice(2)),
             clients: Clients::new(&genesis, setting.client_secrets(), setting.large, dice(3)),
             oracle: Oracle::new(view.clone(), verifier, parameters, faulty),
+            promises: Promises::default(),
+            known: HashSet::new(),
             dice: dice(4),
+            troubles: Trouble::draw(options.seed, options.strength),
+            burst: 0,
             is_calm: false,
             audit: Audit::new(),
             counts: Counts::default(),
@@ -102,13 +123,20 @@ impl World {
         }
     }
 
-    /// Runs the whole history.
+    /// Runs the whole history: a phase with faults, then calm, in which a healthy quorum commits
+    /// all that its members admitted, and a probe after it.
     pub(super) fn run(&mut self) {
         self.begin();
-        let steps = self.ground.options.steps;
-        while self.counts.steps < steps && self.oracle.broken.is_empty() && self.step() {}
+        let (steps, end) = (
+            self.ground.options.steps,
+            self.now + self.ground.setting.lasts_us,
+        );
+        while self.counts.steps < steps && self.now < end && self.goes_on() && self.step() {}
         self.calm();
         self.settle();
+        self.probe();
+        self.settle();
+        self.judge_the_end();
     }
 
     /// Members start one after the other; clients and trouble follow.
@@ -118,14 +146,19 @@ impl World {
             self.later(at, Happening::Start(member));
         }
         self.later(100_000, Happening::Client);
-        self.later(300_000, Happening::Trouble);
+        self.begin_trouble();
+    }
+
+    /// Whether no rule was broken.
+    fn goes_on(&self) -> bool {
+        self.oracle.broken.is_empty()
     }
 
     /// Runs until everything admitted is answered everywhere, or too much time has passed.
     pub(super) fn settle(&mut self) {
         let deadline = self.now + CALM_US;
         let mut look = self.now;
-        while self.now < deadline && self.oracle.broken.is_empty() {
+        while self.now < deadline && self.goes_on() {
             if self.now >= look {
                 look = self.now + LOOK_US;
                 if self.unsettled().is_none() {
@@ -136,8 +169,38 @@ impl World {
                 break;
             }
         }
-        if let Some(why) = self.unsettled().filter(|_| self.oracle.broken.is_empty()) {
+        if let Some(why) = self.unsettled().filter(|_| self.goes_on()) {
             self.oracle.breaks("liveness", why);
+        }
+    }
+
+    /// Every healthy seat gets a group that nobody sent before.
+    fn probe(&mut self) {
+        for index in 0..self.ground.options.members {
+            if self.members[index].fate == Fate::Healthy && self.goes_on() {
+                let probe = self.clients.probe(self.oracle.height());
+                self.input(index, Input::Command(Command::Submit(probe)));
+            }
+        }
+    }
+
+    /// What can be judged only at the end.
+    fn judge_the_end(&mut self) {
+        self.oracle.end();
+        let PaceOptions { least, most, .. } = self.ground.setting.pace();
+        let doublings = u64::from((most.0 / least.0.max(1)).max(1).ilog2()) + 1;
+        let bound = doublings + faulty_max(self.ground.options.members) as u64 + 1;
+        let healthy = self
+            .members
+            .iter()
+            .filter(|member| member.fate == Fate::Healthy);
+        let changes = healthy
+            .map(|member| member.changes)
+            .max()
+            .unwrap_or_default();
+        if changes > bound {
+            let what = format!("{changes} regencies after the last fault, more than {bound}");
+            self.oracle.breaks("regencies", what);
         }
     }
 
@@ -165,6 +228,16 @@ impl World {
         assert!(at >= self.now, "time never goes back");
         self.now = at;
         self.counts.steps += 1;
+        let paused = happening
+            .seen_by()
+            .map(|member| &mut self.members[member].paused);
+        if let Some(Some(held)) = paused {
+            // What does not fit the buffers of a process that stands still is lost.
+            if held.len() < HELD_MAX {
+                held.push(happening);
+            }
+            return true;
+        }
         match happening {
             Happening::Start(member) => self.start(member),
             Happening::Frame(member, life, frame) => self.arrive(member, life, &frame),
@@ -184,8 +257,14 @@ impl World {
             Happening::Wake(member, life, number) => self.wake(member, life, number),
             Happening::Link(one, other, is_up) => self.link(one, other, is_up),
             Happening::Client => self.submit(),
-            Happening::Trouble => self.trouble(),
-            Happening::Mend => self.mend_after(),
+            Happening::Trouble(index) => self.trouble(index),
+            Happening::Cut(from, to, is_cut) if !self.is_calm => self.cut_link(from, to, is_cut),
+            Happening::Cut(..) => {}
+            Happening::Fast(from, to) => self.net.slow(from, to, 1),
+            Happening::FastDisk(member) => self.members[member].slow_disk = 1,
+            Happening::Resume(member) if !self.is_calm => self.resume(member),
+            Happening::Resume(_) => {}
+            Happening::CrashLoop(member, left) => self.crash_again(member, left),
         }
         true
     }
@@ -218,20 +297,26 @@ impl World {
         let submission: Submission = self.clients.submit(self.oracle.height());
         let member = self.dice.index(self.ground.options.members);
         self.input(member, Input::Command(Command::Submit(submission)));
-        let after = self.dice.delay(self.ground.setting.client_us);
+        let after = match (self.burst, self.dice.below(1000)) {
+            (1.., _) => {
+                self.burst -= 1;
+                self.dice.delay(500)
+            }
+            (0, BURSTS..) => self.dice.delay(self.ground.setting.client_us),
+            (0, SILENCES..) => {
+                self.burst = self.dice.within(2, BURST_MAX);
+                self.dice.delay(500)
+            }
+            (0, _) => self.dice.within(5_000_000, SILENCE_US_MAX),
+        };
         self.later(after, Happening::Client);
-    }
-
-    /// The members that no villain is.
-    fn correct(&self) -> impl Iterator<Item = (usize, &Member)> {
-        let all = self.members.iter().enumerate();
-        all.filter(|(_, member)| member.villain.is_none())
     }
 
     /// Why not everything is well yet.
     pub(super) fn unsettled(&self) -> Option<String> {
         let height = self.oracle.height();
-        for (index, member) in self.correct() {
+        let all = self.members.iter().enumerate();
+        for (index, member) in all.filter(|(_, member)| member.fate == Fate::Healthy) {
             let Some(running) = &member.running else {
                 return Some(format!("member {index} is down"));
             };
@@ -241,8 +326,8 @@ impl World {
             }
         }
         let open = self.clients.admitted.iter().find(|admitted| {
-            let lives_on = self.members[admitted.member].life == admitted.life
-                && !self.oracle.is_faulty(admitted.member);
+            let by = &self.members[admitted.member];
+            let lives_on = by.life == admitted.life && by.fate == Fate::Healthy;
             let is_open = admitted
                 .names
                 .iter()
@@ -298,6 +383,8 @@ impl World {
             steps: self.counts.steps,
             simulated_seconds: (self.now - BEGINNING_US) as f64 / 1e6,
             wall_seconds: 0.0,
+            cpu_seconds: 0.0,
+            fault_events: Fault::ALL.iter().filter_map(|f| faults.get(f.name())).sum(),
             blocks: self.oracle.height().0,
             regencies: self.counts.regencies,
             views: 1,

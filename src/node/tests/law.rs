@@ -6,11 +6,11 @@
 use bytes::Bytes;
 
 use crate::committee::{Height, MemberId};
+use crate::consortium::records::{self, Name};
 use crate::consortium::{Event, Message, Record};
 use crate::crypto::Digest;
 use crate::machine::{Span, Time, To};
 use crate::node::barrier::{Barrier, GROUPS_MAX, HELD_MAX, Leaving};
-use crate::node::records::{self, Name};
 use crate::node::timers::Timers;
 use crate::storage::Position;
 

@@ -17,13 +17,13 @@ use crate::blocks::codec;
 use crate::blocks::receipts::{Frontier, Nodes, ReceiptTree};
 use crate::committee::Height;
 use crate::consortium::ledger::{Parts, remembered};
+use crate::consortium::records::Name;
 use crate::consortium::{Applied, Ledger};
 use crate::crypto::Digest;
 use crate::node::index::{
     BATCHES, BLOCKS, CERTIFICATES, META, RESULTS, SEQUENCES, STATE, kept, row,
 };
 use crate::node::keeper::{STANDING, Standing, result_rows};
-use crate::node::records::Name;
 use crate::node::recovery;
 use crate::node::tiles::{self, TILE_HASHES, TILE_LEVELS, TILES};
 use crate::storage::{

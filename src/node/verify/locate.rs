@@ -14,8 +14,8 @@ use super::findings::{Findings, Place};
 use super::walk::Log;
 use crate::committee::Height;
 use crate::consortium::Record;
+use crate::consortium::records;
 use crate::crypto::Digest;
-use crate::node::records;
 use crate::storage::{LogError, Position, verify_log};
 
 /// A disk writes at least so many bytes at once; an unfinished write ends at a multiple.

@@ -21,9 +21,9 @@ use super::votes::{self, Votes};
 use crate::application::Application;
 use crate::blocks::{BatchRef, Body, Bounds, CheckedBatch, Genesis, Group, Header};
 use crate::committee::{Certificate, Height, Kind, View};
+use crate::consortium::records::{self, Name};
 use crate::consortium::{Block, Record};
 use crate::crypto::{Check, Digest};
-use crate::node::records::{self, Name};
 use crate::storage::{self, LogError, Position, Report, StoreId, verify_log};
 
 /// Bytes of the log between two words about progress.

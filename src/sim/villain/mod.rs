@@ -27,6 +27,7 @@ use self::den::{Den, Vice, receivers};
 use super::Options;
 use super::dice::Dice;
 use super::disk::Disk;
+use super::faults::Fault;
 use super::member::{Leaving, Running};
 use super::world::Ground;
 use crate::committee::{MemberId, Sizes};
@@ -53,9 +54,9 @@ pub(super) struct Stage<'a> {
 
 impl Stage<'_> {
     /// The member as another disk makes it.
-    fn boot(&self, disk: &Disk) -> Running {
+    fn boot(&self, disk: &mut Disk) -> Running {
         let keys = (self.identity, self.secret);
-        self.ground.boot(self.me, keys, disk, self.now).0
+        self.ground.boot(self.me, keys, disk, self.now).running
     }
 }
 
@@ -148,7 +149,9 @@ pub(super) fn draw(options: &Options) -> BTreeMap<usize, VillainKind> {
     let count = match options.villain {
         _ if f == 0 => 0,
         Some(_) => 1,
-        None if options.faults.villains && dice.chance(VILLAINS_PER_MILLE) => 1 + dice.index(f),
+        None if options.faults.has(Fault::Villains) && dice.chance(VILLAINS_PER_MILLE) => {
+            1 + dice.index(f)
+        }
         None => 0,
     };
     while drawn.len() < count {

@@ -92,7 +92,7 @@ impl Vice for Twice {
 fn votes_for_two_digests_that_reach_one_member_name_their_signer() {
     for kind in [Of::Write, Of::Accept, Of::Persist] {
         let (mut world, villain) = world_with(4, Box::new(Twice(kind)));
-        world.run_for(3_000_000);
+        world.run_for(20_000_000);
         let accusations = accusations(&world, villain);
         let all = accusations.iter().all(|count| *count > 0);
         assert!(all, "{kind:?}: {accusations:?}");

@@ -85,7 +85,7 @@ impl Villain for Twin {
     fn hear(&mut self, stage: &Stage<'_>, input: &Input<Consortium>) -> Vec<Leaving> {
         let is_heard = match input {
             Input::Command(Command::Start) => {
-                self.running = Some(stage.boot(&self.disk));
+                self.running = Some(stage.boot(&mut self.disk));
                 self.timers.clear();
                 true
             }

@@ -19,6 +19,7 @@ use crate::blocks::{
     SignedGroup, Transaction,
 };
 use crate::committee::{Certificate, Height, Regency, View, ViewId, Voter, VoterRecord};
+use crate::consortium::records;
 use crate::consortium::{Block, Decided, Ledger, Record};
 use crate::crypto::{Digest, SecretKey};
 use crate::fsm::Payload;
@@ -27,7 +28,7 @@ use crate::node::index::{Index, kept};
 use crate::node::init::{self, Cluster};
 use crate::node::keeper::Keeper;
 use crate::node::verify::{Verdict, VerifyDir, verify_dir};
-use crate::node::{Config, keys, records, recovery};
+use crate::node::{Config, keys, recovery};
 use crate::storage::{Log, Options, Position, Store, TableOptions, open_tables};
 
 /// Bytes of a log file: small, so that there are several.

@@ -6,9 +6,9 @@
 
 use bytes::Bytes;
 
+use super::{Block, Fault, Record};
 use crate::blocks::codec::{self, DecodeError, ENCODED_BYTES_MAX};
 use crate::committee::{Certificate, Height, ViewId, VoterRecord};
-use crate::consortium::{Block, Fault, Record};
 use crate::crypto::{Digest, Domain};
 use crate::fsm;
 
