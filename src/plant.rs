@@ -76,12 +76,12 @@ plants! {
     NoQuestion = "no-question",
     /// PERSIST is signed before the block is durable.
     EagerPersist = "eager-persist",
-    /// A payload that nobody sent twice is never fetched.
+    /// A payload or a batch that got lost is never asked for.
     NoFetch = "no-fetch",
     /// Heights far ahead are kept without a bound.
     NoWindow = "no-window",
-    /// A leader's contradiction is not seen.
-    BlindToFaults = "blind-to-faults",
+    /// A vote counts though its signature does not hold.
+    UncheckedVote = "unchecked-vote",
 }
 
 impl std::str::FromStr for Plant {

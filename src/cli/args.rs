@@ -469,7 +469,8 @@ pub(crate) struct SimulateArgs {
     /// Rounds of these scenarios before the network heals.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4))]
     pub(crate) rounds: u32,
-    /// Test only, with the feature `plants`: a bug that must be found.
+    /// Test only, with the feature `plants`: a bug that must be found, or `all` in turn, each in
+    /// at most `--seeds` worlds.
     #[cfg(feature = "plants")]
     #[arg(long, value_name = "NAME")]
     pub(crate) plant: Option<String>,

@@ -11,6 +11,8 @@ use std::sync::Mutex;
 
 use super::args::{Common, SimulateArgs};
 use super::failure::Failure;
+#[cfg(feature = "plants")]
+use super::output;
 use super::output::{Meter, Output, pairs};
 use crate::plant::Plant;
 use crate::sim::{
@@ -19,6 +21,11 @@ use crate::sim::{
 
 /// About how many worlds it takes to shrink one.
 const WORLDS_TRIED: u64 = 50;
+/// What `--plant` calls all bugs, and how many seeds each is given.
+#[cfg(feature = "plants")]
+const EVERY_PLANT: &str = "all";
+#[cfg(feature = "plants")]
+const HUNT_SEEDS: u64 = 200;
 
 pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
     if args.twins {
@@ -44,6 +51,10 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
             "simulate --members 4",
         ));
     }
+    #[cfg(feature = "plants")]
+    if args.plant.as_deref() == Some(EVERY_PLANT) {
+        return hunt(common, &options, args.seeds.unwrap_or(HUNT_SEEDS));
+    }
     let violations = match args.seeds {
         Some(count) => many(common, &options, count)?,
         None => one(common, &options)?,
@@ -57,7 +68,8 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
 
 #[cfg(feature = "plants")]
 fn plant(args: &SimulateArgs) -> Result<Option<Plant>, Failure> {
-    let plant = args.plant.as_deref().map(str::parse::<Plant>).transpose();
+    let one = args.plant.as_deref().filter(|name| *name != EVERY_PLANT);
+    let plant = one.map(str::parse::<Plant>).transpose();
     plant.map_err(|error| Failure::usage(error, "consortium simulate --help"))
 }
 
@@ -68,6 +80,46 @@ fn plant(args: &SimulateArgs) -> Result<Option<Plant>, Failure> {
 )]
 fn plant(_: &SimulateArgs) -> Result<Option<Plant>, Failure> {
     Ok(None)
+}
+
+/// Plants every bug in turn and looks for a seed that shows it.
+#[cfg(feature = "plants")]
+fn hunt(common: &Common, options: &Options, count: u64) -> Result<ExitCode, Failure> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let meter = Meter::new(common, "plants", Plant::ALL.len() as u64);
+    let meter = Mutex::new((0, meter));
+    let hunt = sim::hunt(options, Plant::ALL, count, threads, &|_| {
+        if let Ok(mut meter) = meter.lock() {
+            meter.0 += 1;
+            let done = meter.0;
+            meter.1.set(done);
+        }
+    });
+    if let Ok((_, meter)) = meter.into_inner() {
+        meter.finish();
+    }
+    Output::new(common).document(&hunt, hunt_table)?;
+    let is_whole = hunt.plants.iter().all(|prey| prey.found);
+    Ok(ExitCode::from(u8::from(!is_whole)))
+}
+
+#[cfg(feature = "plants")]
+fn hunt_table(hunt: &sim::Hunt) -> String {
+    let or_dash = |text: Option<String>| text.unwrap_or("-".into());
+    let row = |prey: &sim::Prey| {
+        vec![
+            prey.plant.to_owned(),
+            prey.seeds_tried.to_string(),
+            or_dash(prey.seed.map(|seed| seed.to_string())),
+            or_dash(prey.oracle.clone()),
+            format!("{:.1}", prey.seconds),
+        ]
+    };
+    let rows: Vec<Vec<String>> = hunt.plants.iter().map(row).collect();
+    output::table(
+        &["plant", "seeds tried", "seed", "oracle", "seconds"],
+        &rows,
+    )
 }
 
 fn one(common: &Common, options: &Options) -> Result<Vec<Violation>, Failure> {

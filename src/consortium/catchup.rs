@@ -16,6 +16,7 @@ use crate::committee::{Height, MemberId, View};
 use crate::crypto::{Digest, Verified};
 use crate::fsm::{self, Status};
 use crate::machine::{Span, Time, To};
+use crate::plant::{self, Plant};
 
 /// Certified blocks that wait to be applied, at most; further extents are asked for again.
 const PENDING_MAX: usize = 4096;
@@ -91,6 +92,9 @@ impl CatchUp {
     }
 
     fn missing(&self) -> Vec<Digest> {
+        if plant::is(Plant::NoFetch) {
+            return Vec::new();
+        }
         let waiting = self.waiting.values().flatten().copied();
         let all: BTreeSet<Digest> = waiting.chain(self.lacking.iter().copied()).collect();
         all.into_iter().take(DIGESTS_MAX).collect()

@@ -15,6 +15,7 @@ use super::sync::settle;
 use super::{Event as Told, Timer};
 use crate::committee::{Regency, Voter};
 use crate::machine::Span;
+use crate::plant::{self, Plant};
 
 /// A complaint stands for so many timeouts, though blocks flow; others have seen the same by then.
 const COMPLAINT_TIMEOUTS: u64 = 8;
@@ -131,6 +132,9 @@ impl RegencyChange {
             return;
         };
         let regency = context.core.asked;
+        if plant::is(Plant::StopOnce) && self.stops.has_heard(seat, regency) {
+            return;
+        }
         self.stops.hear(seat, regency, context.now);
         context.send(Message::Stop(Stop {
             view: context.core.view.id(),
@@ -157,7 +161,10 @@ impl RegencyChange {
     /// Paper: f + 1 STOPs make us join; one is from a correct seat, so no liar starts a change
     /// alone.
     pub(super) fn join(&mut self, context: &mut Scene<'_>) {
-        let f1 = context.core.view.sizes().f + 1;
+        let f1 = match plant::is(Plant::EagerJoin) {
+            true => 1,
+            false => context.core.view.sizes().f + 1,
+        };
         let joined = self.stops.wanted_by(f1, None, context.now);
         let is_new = joined > context.core.asked.max(context.core.regency);
         if is_new && context.core.seat().is_some() {

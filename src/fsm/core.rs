@@ -581,9 +581,6 @@ impl Scene<'_> {
     }
 
     pub(super) fn fault(&mut self, seat: Seat, votes: Option<Box<(Vote, Vote)>>) {
-        if plant::is(Plant::BlindToFaults) {
-            return;
-        }
         let evidence = votes.map(|votes| Box::new(Evidence::Votes(votes.0, votes.1)));
         self.out.emit(Event::Fault(seat, evidence));
     }

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use crate::machine::{Span, Time};
+use crate::plant::{self, Plant};
 
 /// Laps that are remembered.
 const LAPS_MAX: usize = 100;
@@ -140,6 +141,10 @@ impl Pace {
     }
 
     fn clamp(&self, us: u64) -> Span {
-        Span(us.clamp(self.options.least.0, self.options.most.0))
+        let most = match plant::is(Plant::FlatTimeout) {
+            true => self.timeout,
+            false => self.options.most,
+        };
+        Span(us.clamp(self.options.least.0, most.0))
     }
 }

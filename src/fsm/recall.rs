@@ -18,6 +18,7 @@ use crate::committee::{
 };
 use crate::crypto::Digest;
 use crate::machine::{Outbox, Span, Time};
+use crate::plant::{self, Plant};
 
 /// What is remembered of others, and what they say of us.
 #[derive(Debug)]
@@ -101,7 +102,7 @@ impl Core {
     /// Whether votes may leave: a quorum, ourselves counted, holds nothing of ours that our log
     /// lacks.
     pub(super) fn is_cleared(&self) -> bool {
-        self.recall.answered.len() + 1 >= self.view.sizes().q
+        self.recall.answered.len() + 1 >= self.view.sizes().q || plant::is(Plant::NoQuestion)
     }
 
     /// Everything we hold that `seat` signed: what is open, what stands in certificates, and the

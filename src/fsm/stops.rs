@@ -35,6 +35,12 @@ impl Stops {
         self.words.insert(seat, (regency, now));
     }
 
+    /// Whether the last word of `seat` is that it asks for `regency`.
+    pub(super) fn has_heard(&self, seat: Seat, regency: Regency) -> bool {
+        let word = self.words.get(&seat);
+        word.is_some_and(|(said, _)| *said == regency)
+    }
+
     /// The highest regency that at least `count` seats but `apart` ask for or for more.
     pub(super) fn wanted_by(&self, count: usize, apart: Option<Seat>, now: Time) -> Regency {
         let said = self

@@ -14,6 +14,8 @@ mod clock;
 mod dice;
 mod disk;
 mod faults;
+#[cfg(feature = "plants")]
+mod hunt;
 mod life;
 mod member;
 mod net;
@@ -42,6 +44,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 pub use self::faults::{Fault, Faults, ParseFaultsError};
+#[cfg(feature = "plants")]
+pub use self::hunt::{Hunt, Prey, hunt};
 pub use self::shrink::shrink;
 pub use self::twins::{TWINS_ROUNDS_MAX, TwinsReport, run_twins};
 pub use self::villain::{UnknownVillain, VillainKind};
