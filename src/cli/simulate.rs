@@ -109,6 +109,7 @@ fn hunt_table(hunt: &sim::Hunt) -> String {
     let row = |prey: &sim::Prey| {
         vec![
             prey.plant.to_owned(),
+            or_dash(prey.villain.map(str::to_owned)),
             prey.seeds_tried.to_string(),
             or_dash(prey.seed.map(|seed| seed.to_string())),
             or_dash(prey.oracle.clone()),
@@ -116,10 +117,15 @@ fn hunt_table(hunt: &sim::Hunt) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = hunt.plants.iter().map(row).collect();
-    output::table(
-        &["plant", "seeds tried", "seed", "oracle", "seconds"],
-        &rows,
-    )
+    let heads = [
+        "plant",
+        "villain",
+        "seeds tried",
+        "seed",
+        "oracle",
+        "seconds",
+    ];
+    output::table(&heads, &rows)
 }
 
 fn one(common: &Common, options: &Options) -> Result<Vec<Violation>, Failure> {

@@ -20,6 +20,7 @@ use crate::committee::Height;
 use crate::crypto::{Digest, PublicKey, Verified};
 use crate::fsm;
 use crate::machine::{Span, Time, To};
+use crate::plant::{self, Plant};
 
 /// Bytes of transactions in one block, as the leader aims for.
 const BLOCK_BYTES_TARGET: usize = 2 << 20;
@@ -228,6 +229,9 @@ impl Consortium {
         let is_control = applied.block.body.is_control();
         let ordered = transactions as u64 + u64::from(is_control);
         self.chain.recent.insert(height, (digest, is_sealed));
+        if is_sealed && plant::is(Plant::EagerPersist) {
+            self.seal(now, height, digest, out);
+        }
         out.save(Record::Block(applied.block.clone()));
         out.emit(Event::Applied(Box::new(applied)));
         self.pool.commit(height, &batches);

@@ -114,6 +114,12 @@ impl Disk {
         self.durable
     }
 
+    /// Whether the block with this header is durable.
+    pub(super) fn holds(&self, height: Height, header: &Digest) -> bool {
+        let record = self.blocks.get(&height).map(|index| &self.records[*index]);
+        matches!(record, Some(Record::Block(block)) if block.header.digest() == *header)
+    }
+
     /// The next sync fails.
     pub(super) fn fail_sync(&mut self) {
         self.fails = true;

@@ -14,11 +14,22 @@ use serde::Serialize;
 use super::{Options, run};
 use crate::plant::Plant;
 
+/// Bugs that only a certain villain brings to light in a few worlds.
+const VILLAINS: &[(Plant, &str)] = &[
+    (Plant::LowestLock, "schemer"),
+    (Plant::UnprovedLock, "schemer"),
+    (Plant::StopDataReused, "schemer"),
+    (Plant::DecisionProvesBelow, "schemer"),
+    (Plant::EagerJoin, "flooder"),
+];
+
 /// What came of the hunt for one bug.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prey {
     /// Its name.
     pub plant: &'static str,
+    /// The villain that was cast for it; else seeds draw theirs.
+    pub villain: Option<&'static str>,
     /// Whether a seed showed it.
     pub found: bool,
     /// Worlds that were run, up to the first that showed it.
@@ -71,8 +82,12 @@ pub fn hunt(
 
 fn hunt_one(options: &Options, plant: Plant, count: u64) -> Prey {
     let start = Instant::now();
+    let cast = VILLAINS.iter().find(|(needs, _)| *needs == plant);
+    let villain = cast.map(|(_, villain)| *villain);
+    let forced = villain.map(|name| name.parse().expect("a villain of the table"));
     let mut prey = Prey {
         plant: plant.name(),
+        villain,
         found: false,
         seeds_tried: 0,
         seed: None,
@@ -83,6 +98,7 @@ fn hunt_one(options: &Options, plant: Plant, count: u64) -> Prey {
         let sound = Options {
             seed: options.seed.wrapping_add(prey.seeds_tried),
             plant: None,
+            villain: forced.or(options.villain),
             ..options.clone()
         };
         let planted = Options {

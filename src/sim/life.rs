@@ -331,9 +331,15 @@ impl World {
             member.regency = regency;
             member.changes += 1;
         }
-        if member.villain.is_none() {
-            self.counts.regencies = self.counts.regencies.max(regency);
+        if member.villain.is_some() {
+            return;
         }
+        let highest = self.counts.regencies;
+        if regency > highest + 1 {
+            let what = format!("member {index} enters {regency}, and nobody was beyond {highest}");
+            self.oracle.breaks("regencies", what);
+        }
+        self.counts.regencies = highest.max(regency);
     }
 
     fn execute(&mut self, index: usize, block: &Execute) {

@@ -82,6 +82,13 @@ impl World {
         {
             self.oracle.breaks("contradiction", what);
         }
+        if let Message::Persist(Vote { ballot, .. }) = &message
+            && !self.oracle.is_faulty(from)
+            && !self.members[from].disk.holds(ballot.height, &ballot.digest)
+        {
+            let what = format!("member {from} signs PERSIST of {} too early", ballot.height);
+            self.oracle.breaks("durability", what);
+        }
         let (lane, length) = (message.lane(), length(&message));
         self.note(3, from, summary(&message));
         let content = if self.ground.setting.is_complete {

@@ -16,6 +16,7 @@ mod change;
 mod den;
 mod mail;
 mod noise;
+mod schemer;
 mod twin;
 mod votes;
 
@@ -102,7 +103,10 @@ const KINDS: &[Kind] = &[
     ("flooder", |dice| cloak(dice, |_| noise::Flooder::default())),
     ("mutator", |dice| cloak(dice, |_| noise::Mutator)),
     ("twin", |dice| Box::new(twin::Twin::new(dice))),
+    ("schemer", |dice| cloak(dice, schemer::Schemer::new)),
 ];
+/// So many of them are drawn: the last one is cast by name only.
+const DRAWN: usize = KINDS.len() - 1;
 
 /// The name of a kind of villain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +162,7 @@ pub(super) fn draw(options: &Options) -> BTreeMap<usize, VillainKind> {
         let member = dice.index(options.members);
         let kind = options
             .villain
-            .unwrap_or(VillainKind(KINDS[dice.index(KINDS.len())].0));
+            .unwrap_or(VillainKind(KINDS[dice.index(DRAWN)].0));
         drawn.insert(member, kind);
     }
     drawn
