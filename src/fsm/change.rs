@@ -81,6 +81,7 @@ impl RegencyChange {
     pub(super) fn is_first_half(&mut self, context: &mut Scene<'_>) -> bool {
         let is_first = self.watch == Watch::First;
         if is_first {
+            self.questioned_at = context.now;
             context.ask_all();
         }
         let next = if is_first {
@@ -197,7 +198,9 @@ impl RegencyChange {
         self.unwatch(context);
         let is_asked = context.core.asked > context.core.regency;
         let took = is_asked.then(|| context.now - self.asked_at);
-        self.pace.ended(context.now, took.unwrap_or_default());
+        let was_silent = context.core.leader_heard < self.questioned_at;
+        self.pace
+            .ended(context.now, took.unwrap_or_default(), was_silent);
         self.guard.rest();
         let (claims, proofs) = context.core.claims(regency);
         let base = context.core.base.as_ref();
@@ -269,7 +272,7 @@ impl RegencyChange {
         }
         self.unwatch(context); // It runs again as soon as there is work.
         if regency > context.core.regency {
-            self.pace.ended(context.now, Span(0));
+            self.pace.ended(context.now, Span(0), false);
             self.guard.rest();
         }
         context.core.enter(regency, true);

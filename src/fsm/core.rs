@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
     pub(super) heard: BTreeMap<Seat, Status>,
+    /// When the leader of the installed regency said something last.
+    pub(super) leader_heard: Time,
     /// Whether the normal machine is in a state that votes.
     pub(super) may_vote: bool,
     /// What the slowest height took to be decided, among those since the last progress.
@@ -83,6 +85,7 @@ impl Core {
             rumours: BTreeMap::new(),
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
+            leader_heard: Time(0),
             may_vote: false,
             slowest: None,
             moves: 0,

@@ -319,6 +319,9 @@ impl Ordering {
         // be replaced.
         let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed" | "wiped");
         self.remember(from, &heard, out);
+        if from == self.core.leader() {
+            self.core.leader_heard = now;
+        }
         match &*heard {
             Message::Stop(stop) if !is_deaf => {
                 self.change(now, &regency::Event::Stop(from, stop.regency), out);
