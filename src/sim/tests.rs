@@ -341,3 +341,27 @@ fn a_member_that_is_heard_and_hears_nothing_stops_nobody() {
         assert_settles(&mut world);
     }
 }
+
+#[cfg(feature = "plants")]
+#[test]
+fn ten_of_the_planted_bugs_break_a_rule_within_five_short_worlds() {
+    let quick = [
+        Plant::SmallQuorum,
+        Plant::BlindAccept,
+        Plant::LockLost,
+        Plant::RegencyForgotten,
+        Plant::WriteTwice,
+        Plant::EagerJoin,
+        Plant::SequenceForgotten,
+        Plant::ExpiryIgnored,
+        Plant::OwnResults,
+        Plant::EagerPersist,
+    ];
+    let options = Options {
+        steps: 20_000,
+        ..Options::default()
+    };
+    let hunt = hunt(&options, &quick, 5, 2, &|_| {});
+    let missed: Vec<_> = hunt.plants.iter().filter(|prey| !prey.found).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}

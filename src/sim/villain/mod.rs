@@ -125,6 +125,13 @@ impl fmt::Display for VillainKind {
     }
 }
 
+impl VillainKind {
+    /// Whether it decides what the network loses.
+    pub(super) fn has_network(self) -> bool {
+        self.0 == KINDS[DRAWN].0
+    }
+}
+
 /// Why a text names no villain. The caller's input is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no villain has that name; there are {}", names())]

@@ -40,7 +40,7 @@ impl Schemer {
     /// Claims a lock of the last regency on every second proposal, or nothing at all.
     fn lie(&self, den: &mut Den<'_>, data: &StopData) -> Option<StopData> {
         let regency = Regency(data.regency.0.checked_sub(1)?);
-        let seconds: BTreeMap<Height, Digest> = match den.dice.chance(800) {
+        let seconds: BTreeMap<Height, Digest> = match den.dice.chance(500) {
             true => self.equivocator.seconds().collect(),
             false => BTreeMap::new(),
         };
