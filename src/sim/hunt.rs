@@ -15,13 +15,7 @@ use super::{Options, run};
 use crate::plant::Plant;
 
 /// Bugs that only a certain villain brings to light in a few worlds.
-const VILLAINS: &[(Plant, &str)] = &[
-    (Plant::LowestLock, "schemer"),
-    (Plant::UnprovedLock, "schemer"),
-    (Plant::StopDataReused, "schemer"),
-    (Plant::DecisionProvesBelow, "schemer"),
-    (Plant::EagerJoin, "flooder"),
-];
+const VILLAINS: &[(Plant, &str)] = &[(Plant::EagerJoin, "flooder")];
 
 /// What came of the hunt for one bug.
 #[derive(Clone, Debug, PartialEq, Serialize)]

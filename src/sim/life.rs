@@ -281,10 +281,7 @@ impl World {
                 self.note(5, index, [brief(&group)]);
                 self.clients.told(&group, result.is_ok(), index, life);
             }
-            Event::Ordered(height, names) => {
-                self.oracle.ordered(index, height, names);
-                self.ambush(index);
-            }
+            Event::Ordered(height, names) => self.oracle.ordered(index, height, names),
             Event::Applied(applied) => {
                 self.note(6, index, [brief(&applied.digest)]);
                 self.oracle.applied(index, &applied);

@@ -8,7 +8,6 @@
 //! event
 //! proves it. Elsewhere: the machines (`consortium`), real processes (`node`).
 
-mod ambush;
 mod audit;
 mod clients;
 mod clock;

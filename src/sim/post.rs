@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::audit::brief;
 use super::queue::Happening;
 use super::world::World;
-use crate::committee::{Kind, MemberId, Vote};
+use crate::committee::{MemberId, Vote};
 use crate::consortium::{Command, Ears, Fault, HearError, Heard, Lane, Message};
 use crate::crypto::{Check, Digest};
 use crate::fsm;
@@ -28,7 +28,6 @@ pub(super) struct Frame {
     from: usize,
     content: Content,
     length: usize,
-    sent: u64,
     /// What it says: every receiver has the same ears, so it is heard once.
     heard: OnceCell<Result<Heard, HearError>>,
 }
@@ -91,11 +90,6 @@ impl World {
             let what = format!("member {from} signs PERSIST of {} too early", ballot.height);
             self.oracle.breaks("durability", what);
         }
-        if let Message::Order(fsm::Message::Vote(vote)) = &message
-            && vote.ballot.kind == Kind::Accept
-        {
-            self.ambush(from);
-        }
         let (lane, length) = (message.lane(), length(&message));
         self.note(3, from, summary(&message));
         let content = if self.ground.setting.is_complete {
@@ -119,7 +113,6 @@ impl World {
             from,
             content,
             length,
-            sent: self.now,
             heard,
         };
         let frame = Rc::new(frame);
@@ -143,7 +136,7 @@ impl World {
 
     /// A frame arrives; what only a villain sends is dropped, as `node` drops it.
     pub(super) fn arrive(&mut self, to: usize, life: u64, frame: &Frame) {
-        if self.alive(to, life).is_none() || frame.sent < self.ambush.swept {
+        if self.alive(to, life).is_none() {
             return;
         }
         let sender = frame.from;

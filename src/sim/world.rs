@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::ambush::Ambush;
 use super::audit::Audit;
 use super::clients::{Clients, Submission};
 use super::dice::Dice;
@@ -72,7 +71,6 @@ pub(super) struct World {
     /// Whether the phase with faults is over.
     pub(super) is_calm: bool,
     audit: Audit,
-    pub(super) ambush: Ambush,
     pub(super) counts: Counts,
 }
 
@@ -111,7 +109,6 @@ impl World {
             burst: 0,
             is_calm: false,
             audit: Audit::new(),
-            ambush: Ambush::default(),
             counts: Counts::default(),
             ground: Ground {
                 options: options.clone(),

@@ -16,7 +16,6 @@ mod change;
 mod den;
 mod mail;
 mod noise;
-mod schemer;
 mod twin;
 mod votes;
 
@@ -103,10 +102,7 @@ const KINDS: &[Kind] = &[
     ("flooder", |dice| cloak(dice, |_| noise::Flooder::default())),
     ("mutator", |dice| cloak(dice, |_| noise::Mutator)),
     ("twin", |dice| Box::new(twin::Twin::new(dice))),
-    ("schemer", |dice| cloak(dice, schemer::Schemer::new)),
 ];
-/// So many of them are drawn: the last one is cast by name only.
-const DRAWN: usize = KINDS.len() - 1;
 
 /// The name of a kind of villain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,13 +118,6 @@ impl VillainKind {
 impl fmt::Display for VillainKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
-    }
-}
-
-impl VillainKind {
-    /// Whether it decides what the network loses.
-    pub(super) fn has_network(self) -> bool {
-        self.0 == KINDS[DRAWN].0
     }
 }
 
@@ -169,7 +158,7 @@ pub(super) fn draw(options: &Options) -> BTreeMap<usize, VillainKind> {
         let member = dice.index(options.members);
         let kind = options
             .villain
-            .unwrap_or(VillainKind(KINDS[dice.index(DRAWN)].0));
+            .unwrap_or(VillainKind(KINDS[dice.index(KINDS.len())].0));
         drawn.insert(member, kind);
     }
     drawn

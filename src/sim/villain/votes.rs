@@ -36,12 +36,6 @@ impl Equivocator {
         }
     }
 
-    /// Its second proposals, by height, those of the highest regency last.
-    pub(super) fn seconds(&self) -> impl Iterator<Item = (Height, Digest)> {
-        let seconds = self.seconds.iter();
-        seconds.map(|((_, height), digest)| (*height, *digest))
-    }
-
     /// One that some hear both proposals of.
     #[cfg(test)]
     pub(super) fn telling_both() -> Self {
