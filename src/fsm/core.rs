@@ -8,7 +8,7 @@
 //! SYNC allows; no vote leaves for a height more than W above the decided prefix. Elsewhere: roles
 //! (`normal`), leaders that fail (`regency`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::instance::{Counted, Decided, Instance};
 use super::message::{Message, Payload, Status, Sync};
@@ -45,6 +45,10 @@ pub(super) struct Core {
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
     pub(super) heard: BTreeMap<Seat, Status>,
+    /// Seats whose links fell and do not stand again.
+    pub(super) away: BTreeSet<Seat>,
+    /// Since when links to a quorum stand, where they ever fell.
+    pub(super) quorum_since: Time,
     /// Whether the normal machine is in a state that votes.
     pub(super) may_vote: bool,
     /// What the slowest height took to be decided, among those since the last progress.
@@ -83,6 +87,8 @@ impl Core {
             rumours: BTreeMap::new(),
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
+            away: BTreeSet::new(),
+            quorum_since: Time(0),
             may_vote: false,
             slowest: None,
             moves: 0,
@@ -492,7 +498,8 @@ impl Scene<'_> {
             Decided::Split => return self.out.emit(Event::Split(height)),
             Decided::New => {}
         }
-        let took = instance.opened().map(|opened| self.now - opened);
+        let opened = instance.opened();
+        let took = opened.map(|opened| self.now - opened.max(self.core.quorum_since));
         self.core.slowest = self.core.slowest.max(took);
         self.core.moves += 1;
         let promise = self

@@ -73,6 +73,11 @@ impl Pace {
         self.since = Some(now);
     }
 
+    /// There was no quorum until `until`: the wait before it tells nothing of a leader.
+    pub(super) fn excuse(&mut self, until: Time) {
+        self.since = self.since.map(|since| since.max(until));
+    }
+
     /// Something was ordered, by decisions made here of which the slowest took `slowest`: the
     /// timeout decays towards the estimate. Blocks that were fetched from others tell nothing
     /// about the leader's pace: they come without.
@@ -91,12 +96,13 @@ impl Pace {
     ///
     /// The next is given twice as long: its leader has to collect claims and to order what has
     /// gathered meanwhile; where this helps, the timeout decays again. If the last one had ordered
-    /// anything, the wait that led to this is a lap: were it a false alarm, that was too short. A
-    /// change takes as long as STOPs travel, so on links that have become slow one is enough to
-    /// learn how slow.
-    pub(super) fn ended(&mut self, now: Time, change: Span) {
+    /// anything and is not `away`, the wait that led to this is a lap: were it a false alarm, that
+    /// was too short. A leader whose links fell is no false alarm, and were its absence a lap, each
+    /// death would make the next one last longer. A change takes as long as STOPs travel, so on
+    /// links that have become slow one is enough to learn how slow.
+    pub(super) fn ended(&mut self, now: Time, change: Span, is_away: bool) {
         let before = self.timeout.0;
-        if let Some(since) = self.since.take().filter(|_| self.is_fruitful) {
+        if let Some(since) = self.since.take().filter(|_| self.is_fruitful && !is_away) {
             self.learn(now - since);
         }
         let travelled = change.0.saturating_mul(CHANGE_STEPS);

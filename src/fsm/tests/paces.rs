@@ -43,7 +43,7 @@ fn heights_that_one_late_message_decides_at_once_are_slow_laps() {
 #[test]
 fn a_regency_without_progress_doubles_and_a_false_alarm_is_learnt_from() {
     let mut pace = pace(100);
-    pace.ended(at(0), Span(0));
+    pace.ended(at(0), Span(0), false);
     assert_eq!(pace.timeout(), Span::from_ms(200));
     pace.begin(at(0));
     (1..=200).for_each(|i| pace.progress(at(i * 10), Some(Span::from_ms(10))));
@@ -52,7 +52,7 @@ fn a_regency_without_progress_doubles_and_a_false_alarm_is_learnt_from() {
     for _ in 0..2 {
         pace.begin(at(5_000));
         pace.progress(at(5_010), Some(Span::from_ms(10)));
-        pace.ended(at(5_310), Span(0));
+        pace.ended(at(5_310), Span(0), false);
     }
     assert!(pace.timeout() >= Span::from_ms(900), "{}", pace.timeout());
 }
@@ -60,9 +60,9 @@ fn a_regency_without_progress_doubles_and_a_false_alarm_is_learnt_from() {
 #[test]
 fn a_change_that_took_long_makes_the_next_timeout_long_within_bounds() {
     let mut pace = pace(100);
-    pace.ended(at(0), Span::from_ms(100));
+    pace.ended(at(0), Span::from_ms(100), false);
     assert_eq!(pace.timeout(), Span::from_ms(800));
-    pace.ended(at(0), Span::from_ms(60_000));
+    pace.ended(at(0), Span::from_ms(60_000), false);
     assert_eq!(pace.timeout(), Span::from_ms(10_000));
 }
 
