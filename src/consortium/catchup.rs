@@ -19,8 +19,8 @@ use crate::machine::{Span, Time, To};
 
 /// Certified blocks that wait to be applied, at most; further extents are asked for again.
 const PENDING_MAX: usize = 4096;
-/// Bytes of batches after which the answer to one request ends.
-const FETCH_BYTES: usize = 4 << 20;
+/// Bytes of batches after which the answer to one request, or to one who returns, ends.
+pub(super) const FETCH_BYTES: usize = 4 << 20;
 /// How long an answer may take before another peer is asked.
 const PATIENCE: Span = Span::from_ms(200);
 /// How often a member without a seat asks for what follows.
@@ -90,6 +90,15 @@ impl CatchUp {
         self.waiting.len()
     }
 
+    /// What proposals wait for, by height.
+    pub(super) fn wanted(&self) -> BTreeMap<Height, Vec<Digest>> {
+        let mut wanted: BTreeMap<Height, Vec<Digest>> = BTreeMap::new();
+        for ((height, _), missing) in &self.waiting {
+            wanted.entry(*height).or_default().extend(missing);
+        }
+        wanted
+    }
+
     fn missing(&self) -> Vec<Digest> {
         let waiting = self.waiting.values().flatten().copied();
         let all: BTreeSet<Digest> = waiting.chain(self.lacking.iter().copied()).collect();
@@ -120,6 +129,7 @@ impl Consortium {
         }
         if let Some(seat) = self.view.seat_of(&member) {
             self.tell(now, fsm::Command::Connected(seat, true), out);
+            self.give_batches(member, out);
         }
         if self.seals.ahead().is_some() {
             self.asked_again(out);
