@@ -7,6 +7,7 @@
 //! (`bootstrap`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::apply::{Source, named};
 use super::contract::{Event, Timer, Wanted};
@@ -39,6 +40,8 @@ pub(super) struct CatchUp {
     waiting: BTreeMap<(Height, Digest), BTreeSet<Digest>>,
     /// Batches that a decided block lacks.
     lacking: BTreeSet<Digest>,
+    /// The last batch that was asked for because a proposal waits for it.
+    asked_last: Digest,
     /// Members without a seat that are connected: they are told of certificates.
     pub(super) observers: BTreeSet<MemberId>,
     /// The height from which an extent was asked for.
@@ -63,6 +66,7 @@ impl CatchUp {
             turn: 0,
             waiting: BTreeMap::new(),
             lacking: BTreeSet::new(),
+            asked_last: Digest::ZERO,
             observers: BTreeSet::new(),
             asked: None,
             is_armed: false,
@@ -99,10 +103,20 @@ impl CatchUp {
         wanted
     }
 
-    fn missing(&self) -> Vec<Digest> {
-        let waiting = self.waiting.values().flatten().copied();
-        let all: BTreeSet<Digest> = waiting.chain(self.lacking.iter().copied()).collect();
-        all.into_iter().take(DIGESTS_MAX).collect()
+    /// What to ask for now: first what decided blocks lack, which others have; then what proposals
+    /// wait for, which a liar may have invented, so each time what follows on what was asked last.
+    fn missing(&mut self) -> Vec<Digest> {
+        let waiting: BTreeSet<Digest> = self.waiting.values().flatten().copied().collect();
+        let after = (Bound::Excluded(self.asked_last), Bound::Unbounded);
+        let turn = waiting
+            .range(after)
+            .chain(waiting.range(..=self.asked_last));
+        let turn = turn.filter(|digest| !self.lacking.contains(digest));
+        let missing = self.lacking.iter().chain(turn).copied();
+        let missing: Vec<Digest> = missing.take(DIGESTS_MAX).collect();
+        let last = missing.last().filter(|last| waiting.contains(last));
+        self.asked_last = last.copied().unwrap_or(self.asked_last);
+        missing
     }
 }
 

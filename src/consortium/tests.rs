@@ -615,3 +615,28 @@ fn a_batch_that_a_proposal_waits_for_is_taken_after_the_leader_changed() {
     replica.handle(Time(0), Input::Message { from, message }, &mut out);
     assert_eq!(replica.catchup.waits(), 0);
 }
+
+#[test]
+fn batches_that_a_liar_invented_do_not_keep_true_ones_from_being_fetched() {
+    let mut replica = Consortium::new(options(1), fresh(1), Time(0)).expect("a view");
+    let name = |n: usize| Digest::of(crate::crypto::Domain::Batch, &n.to_le_bytes());
+    let mut names: Vec<Digest> = (0..=3 * DIGESTS_MAX).map(name).collect();
+    names.sort_unstable();
+    let truth = names.pop().expect("many");
+    for (height, invented) in (1..).zip(names.chunks(DIGESTS_MAX)) {
+        let height = Height(height);
+        replica.catchup.wait(height, Digest::ZERO, invented);
+    }
+    // In the next regency an honest leader names the one batch that is not here.
+    replica.catchup.wait(Height(1), truth, &[truth]);
+    let mut out = Outbox::new();
+    replica.fetch_batches(&mut out);
+    (0..4).for_each(|_| replica.fetch_again(Time(0), &mut out));
+    let asks = |output: &Output<Consortium>| {
+        let Output::Send { message, .. } = output else {
+            return false;
+        };
+        matches!(message, Message::Fetch(digests) if digests.contains(&truth))
+    };
+    assert!(out.as_slice().iter().any(asks));
+}

@@ -7,8 +7,8 @@
 //! Elsewhere: how much a pool may hold at all (`own`), the timeout (`fsm`).
 //!
 //! μ is what leaves per second while something waits all along. A ledger that has no backlog shows
-//! what is asked of it and not what it can do, so such a stretch raises μ and never lowers it: a ledger that
-//! was slow and admits little since is found out by the little that it does in no time.
+//! what is asked of it and not what it can do, so such a stretch raises μ and never lowers it: one
+//! that was slow and admits little since is found out by the little that it does in no time.
 //! The rest, batch delay, round trips, sync and execution, is not added up from guesses: it is the
 //! part of the sojourn of our own batches that the queue before them does not explain.
 
