@@ -6,6 +6,7 @@
 //! (`bootstrap`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::apply::{Source, named};
 use super::contract::{Event, Timer, Wanted};
@@ -18,8 +19,8 @@ use crate::machine::{Span, Time, To};
 
 /// Certified blocks that wait to be applied, at most; further extents are asked for again.
 const PENDING_MAX: usize = 4096;
-/// Bytes of batches after which the answer to one request ends.
-const FETCH_BYTES: usize = 4 << 20;
+/// Bytes of batches after which the answer to one request, or to one who returns, ends.
+pub(super) const FETCH_BYTES: usize = 4 << 20;
 /// How long an answer may take before another peer is asked.
 const PATIENCE: Span = Span::from_ms(200);
 /// How often a member without a seat asks for what follows.
@@ -41,6 +42,8 @@ pub(super) struct CatchUp {
     waiting: BTreeMap<(Height, Digest), BTreeSet<Digest>>,
     /// Batches that a decided block lacks.
     lacking: BTreeSet<Digest>,
+    /// The last batch that was asked for because a proposal waits for it.
+    asked_last: Digest,
     /// Members without a seat that are connected: they are told of certificates.
     pub(super) observers: BTreeSet<MemberId>,
     /// The height from which an extent was asked for.
@@ -66,6 +69,7 @@ impl CatchUp {
             connected: BTreeSet::new(),
             waiting: BTreeMap::new(),
             lacking: BTreeSet::new(),
+            asked_last: Digest::ZERO,
             observers: BTreeSet::new(),
             asked: None,
             is_armed: false,
@@ -104,10 +108,29 @@ impl CatchUp {
         self.waiting.len()
     }
 
-    fn missing(&self) -> Vec<Digest> {
-        let waiting = self.waiting.values().flatten().copied();
-        let all: BTreeSet<Digest> = waiting.chain(self.lacking.iter().copied()).collect();
-        all.into_iter().take(DIGESTS_MAX).collect()
+    /// What proposals wait for, by height.
+    pub(super) fn wanted(&self) -> BTreeMap<Height, Vec<Digest>> {
+        let mut wanted: BTreeMap<Height, Vec<Digest>> = BTreeMap::new();
+        for ((height, _), missing) in &self.waiting {
+            wanted.entry(*height).or_default().extend(missing);
+        }
+        wanted
+    }
+
+    /// What to ask for now: first what decided blocks lack, which others have; then what proposals
+    /// wait for, which a liar may have invented, so each time what follows on what was asked last.
+    fn missing(&mut self) -> Vec<Digest> {
+        let waiting: BTreeSet<Digest> = self.waiting.values().flatten().copied().collect();
+        let after = (Bound::Excluded(self.asked_last), Bound::Unbounded);
+        let turn = waiting
+            .range(after)
+            .chain(waiting.range(..=self.asked_last));
+        let turn = turn.filter(|digest| !self.lacking.contains(digest));
+        let missing = self.lacking.iter().chain(turn).copied();
+        let missing: Vec<Digest> = missing.take(DIGESTS_MAX).collect();
+        let last = missing.last().filter(|last| waiting.contains(last));
+        self.asked_last = last.copied().unwrap_or(self.asked_last);
+        missing
     }
 }
 
@@ -135,6 +158,7 @@ impl Consortium {
         }
         if let Some(seat) = self.view.seat_of(&member) {
             self.tell(now, fsm::Command::Connected(seat, true), out);
+            self.give_batches(member, out);
         }
         if self.seals.ahead().is_some() {
             self.asked_again(out);

@@ -4,7 +4,8 @@
 //! to keep.
 //! Holds: one record per member, kind and height; at most [`FAULTS_MAX`] of them, of which one
 //! member has at most [`FAULTS_PER_MEMBER_MAX`] with [`EVIDENCE_BYTES_MAX`] bytes. When full the
-//! first ones stay and later ones are only counted: the first convicts as well as the last.
+//! first ones stay and later ones are only counted: the first convicts as well as the last. The
+//! first of each member and kind is kept whatever others, or its own other kinds, have filled.
 //! Elsewhere: what proves a fault (`blocks::evidence`), the log (the driver).
 //!
 //! Heights that a block certificate closed are not watched any more: a vote for one can change
@@ -79,8 +80,12 @@ impl Faults {
         let all: usize = self.kept.values().map(|(count, _)| count).sum();
         let (count, bytes) = self.kept.entry(fault.who).or_default();
         let grown = *bytes + evidence.to_bytes().len();
-        let is_full = all >= FAULTS_MAX || *count >= FAULTS_PER_MEMBER_MAX;
-        if is_full || grown > EVIDENCE_BYTES_MAX {
+        let is_full =
+            all >= FAULTS_MAX || *count >= FAULTS_PER_MEMBER_MAX || grown > EVIDENCE_BYTES_MAX;
+        let of_kind =
+            (fault.who, fault.kind, Height(0))..=(fault.who, fault.kind, Height(u64::MAX));
+        let is_first = self.told.range(of_kind).next().is_none();
+        if is_full && !is_first {
             return Kept::Counted;
         }
         (*count, *bytes) = (*count + 1, grown);
@@ -168,7 +173,23 @@ mod tests {
         };
         assert_eq!(kept(&mut faults, 1), FAULTS_PER_MEMBER_MAX);
         let others: usize = (2..40).map(|n| kept(&mut faults, n)).sum();
-        assert_eq!(others + FAULTS_PER_MEMBER_MAX, FAULTS_MAX);
-        assert!(faults.told.len() <= FAULTS_MAX);
+        let beyond = 39 - FAULTS_MAX / FAULTS_PER_MEMBER_MAX;
+        assert_eq!(others + FAULTS_PER_MEMBER_MAX, FAULTS_MAX + beyond);
+        assert!(
+            faults.told.len() <= FAULTS_MAX + 39,
+            "and the first of each"
+        );
+    }
+
+    #[test]
+    fn liars_who_fill_the_store_do_not_hide_the_first_fault_of_another() {
+        let mut faults = Faults::default();
+        for n in 0..20 {
+            for height in 1..=FAULTS_PER_MEMBER_MAX as u64 {
+                faults.take(&fault(n, height));
+            }
+        }
+        assert_eq!(faults.take(&fault(20, 1)), Kept::Durably);
+        assert_eq!(faults.take(&fault(20, 2)), Kept::Counted);
     }
 }

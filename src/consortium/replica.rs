@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::Chain;
-use super::catchup::CatchUp;
+use super::catchup::{CatchUp, FETCH_BYTES};
 use super::contract::{Change, Command, Event, Fault, FaultKind, Record, Timer};
 use super::faults::Faults;
 use super::gate::{PlugError, Plugs};
@@ -370,6 +370,10 @@ impl Consortium {
         out.emit(Event::Changed(Change::Regency(regency.0, leader)));
         self.pool
             .unpropose_above(self.ordering.decided().max(self.chain.reach()));
+        // A proposal that waits may be bound: what it names is still taken whoever brings it.
+        for (height, missing) in self.catchup.wanted() {
+            self.pool.mark_proposed(height, &missing);
+        }
         self.pool.excuse();
         if !is_synchronised || leader == self.options.me {
             return;
@@ -382,10 +386,35 @@ impl Consortium {
         unspread
             .into_iter()
             .for_each(|message| out.send(To::Committee, message));
+        self.tell_all_held(leader, out);
+    }
+
+    fn tell_all_held(&self, member: MemberId, out: &mut Out) {
         let held: Vec<_> = self.pool.held().collect();
         for digests in held.chunks(HELD_MAX) {
-            out.send(To::One(leader), Message::Held(digests.to_vec()));
+            out.send(To::One(member), Message::Held(digests.to_vec()));
         }
+    }
+
+    /// A seat is back: the quorum that our batches need may be with it, and it has heard neither of
+    /// them nor of who holds what.
+    pub(super) fn give_batches(&self, member: MemberId, out: &mut Out) {
+        let mut bytes = 0;
+        for batch in self.to_spread() {
+            bytes += batch.bytes.len();
+            if bytes > FETCH_BYTES {
+                break;
+            }
+            out.send(To::One(member), Message::Batch(batch.bytes.clone()));
+        }
+        self.tell_all_held(member, out);
+    }
+
+    /// Own batches, oldest first; what a leader can inline it need not spread.
+    fn to_spread(&self) -> impl Iterator<Item = &Verified<CheckedBatch>> {
+        let leads = self.ordering.is_leading();
+        let own = self.pool.own();
+        own.filter(move |batch| !leads || batch.bytes.len() > pool::INLINE_BYTES_MAX)
     }
 
     fn on_batch(
@@ -489,13 +518,9 @@ impl Consortium {
     /// acknowledges it again; while nothing commits they are spread less and less often.
     fn spread_more(&mut self, out: &mut Out) {
         let rounds = self.spread_again.take().unwrap_or_default();
-        let leads = self.ordering.is_leading();
-        let oldest = self.pool.own().take(SPREAD_MAX);
-        let oldest = oldest.filter(|b| !leads || b.bytes.len() > pool::INLINE_BYTES_MAX);
-        let again: Vec<_> = oldest.map(|b| (b.digest, b.bytes.clone())).collect();
-        for (digest, bytes) in again {
-            out.send(To::Committee, Message::Batch(bytes));
-            self.tell_held(digest, out);
+        for batch in self.to_spread().take(SPREAD_MAX) {
+            out.send(To::Committee, Message::Batch(batch.bytes.clone()));
+            self.tell_held(batch.digest, out);
         }
         if self.pool.own().next().is_some() {
             let rounds = (rounds + 1).min(SPREAD_ROUNDS_MAX);
@@ -504,10 +529,13 @@ impl Consortium {
         }
     }
 
-    /// A block that is not empty was applied: the ledger moves, so batches are not lost but
-    /// waiting.
-    pub(super) fn progressed(&mut self) {
-        self.spread_again = self.spread_again.map(|_| 0);
+    /// A block that is not empty was applied: the ledger moves, so what is still here is spread
+    /// again as soon as in the beginning.
+    pub(super) fn progressed(&mut self, out: &mut Out) {
+        if self.spread_again.is_some_and(|rounds| rounds > 0) {
+            self.spread_again = Some(0);
+            out.arm(Timer::Spread, SPREAD);
+        }
     }
 
     fn command(&mut self, now: Time, command: Command, out: &mut Out) {
