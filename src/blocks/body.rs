@@ -13,14 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::genesis::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX};
 use super::proposal::FORMAT_VERSION;
+pub use crate::committee::MEMBERS_MAX;
 use crate::committee::{Certificate, Height, KeyProof, MemberId, SEATS_MAX, SeatSet, ViewId};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey, Signature};
 
 /// Batches in one block, at most.
 pub const BLOCK_BATCHES_MAX: usize = 256;
 
-/// Members that a reconfiguration lists, at most.
-pub const MEMBERS_MAX: usize = 4096;
 /// Bytes of a threshold public key or of a compact signature, at most.
 pub const THRESHOLD_BYTES_MAX: usize = 16 << 10;
 

@@ -2,12 +2,15 @@
 //!
 //! Source: `docs/cli.md`. In: words. Out: [`Cli`].
 //! Holds: a flag may stand before or after words; every flag has a variable `CONSORTIUM_*`.
-//! Elsewhere: what the verbs do (the file of each), how answers are printed (`output`).
+//! Elsewhere: what the verbs do (the file of each), the experiments and their flags (`lab`), how
+//! answers are printed (`output`).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use super::lab::LabVerb;
 
 /// The program's arguments.
 #[derive(Debug, Parser)]
@@ -84,6 +87,12 @@ pub(crate) enum Verb {
     Member(MemberVerb),
     #[command(flatten)]
     Tool(ToolVerb),
+    /// Repeats an experiment of the papers that the ledger is built on.
+    #[command(
+        subcommand,
+        after_help = "Example:  consortium lab committee --members 1000"
+    )]
+    Lab(LabVerb),
 }
 
 /// Verbs that ask a running ledger.

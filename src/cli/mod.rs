@@ -11,6 +11,7 @@ mod dev;
 mod failure;
 mod faults;
 mod keys;
+mod lab;
 mod output;
 mod ports;
 mod processes;
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             MemberVerb::Start(args) => start::run(&common, &args),
             MemberVerb::Config(args) => keys::config(&common, &args),
         },
+        Verb::Lab(verb) => lab::run(&common, &verb),
         Verb::Tool(verb) => match verb {
             ToolVerb::Verify(args) => verify::run(&common, &args),
             ToolVerb::Bench(args) => on_runtime(bench::run(&common, &args)),

@@ -1,5 +1,8 @@
 //! Quorums meet, certificates count, and the voter never contradicts itself.
 
+mod draw;
+mod risk;
+
 use proptest::prelude::*;
 
 use super::*;

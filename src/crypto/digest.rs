@@ -141,6 +141,19 @@ impl Hasher {
     pub fn finish(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
     }
+
+    /// The extended output for all that was added, cut into digests; [`Self::finish`] is the first.
+    ///
+    /// Never ends.
+    pub fn stretch(&self) -> impl Iterator<Item = Digest> + use<> {
+        let mut output = self.0.finalize_xof();
+        let blocks = std::iter::repeat_with(move || {
+            let mut block = [[0; 32]; 2]; // what BLAKE3 makes at a time
+            output.fill(block.as_flattened_mut());
+            block
+        });
+        blocks.flatten().map(Digest)
+    }
 }
 
 /// SHA-256 of the concatenation of `parts`.

@@ -20,44 +20,6 @@ use super::message::{Message, Sync};
 use super::sync::{is_proved, needed};
 use crate::committee::{Certificate, Claim, Height, Lock, Regency, Seat, StopData, View, Voter};
 
-impl Core {
-    /// What we claim at a regency change: per height above the base the decision, or else the lock.
-    pub(super) fn claims(&self, regency: Regency) -> (Vec<Claim>, Vec<Certificate>) {
-        let base = self.certified();
-        let mut held: BTreeMap<Height, (bool, Certificate)> = BTreeMap::new();
-        for (height, promise) in self.voter.iter().flat_map(Voter::promises) {
-            if let Some(lock) = promise.lock.as_ref().filter(|_| height > base) {
-                held.insert(height, (false, lock.clone()));
-            }
-        }
-        for (height, instance) in self.instances.range(base.next()..) {
-            // A decision of this regency or a later one follows from its SYNC and cannot be claimed
-            // for it: what it decided is bound by q seats that vote in no regency below it any
-            // more.
-            let decision = instance.decision().filter(|c| c.ballot.regency < regency);
-            if let Some(decision) = decision {
-                held.insert(*height, (true, decision.clone()));
-            }
-        }
-        let claims = held.iter().map(|(height, (is_decided, proof))| Claim {
-            height: *height,
-            is_decided: *is_decided,
-            lock: Lock {
-                regency: proof.ballot.regency,
-                digest: proof.ballot.digest,
-            },
-        });
-        let claims = claims.collect();
-        let proofs = self.base.iter().cloned();
-        (
-            claims,
-            proofs
-                .chain(held.into_values().map(|(_, proof)| proof))
-                .collect(),
-        )
-    }
-}
-
 /// The newest claims of each seat.
 #[derive(Debug, Default)]
 pub(super) struct Collected(BTreeMap<Seat, (StopData, Vec<Certificate>)>);
@@ -100,5 +62,43 @@ impl Collected {
             proofs: needed(&set, &proofs),
             set,
         })
+    }
+}
+
+impl Core {
+    /// What we claim at a regency change: per height above the base the decision, or else the lock.
+    pub(super) fn claims(&self, regency: Regency) -> (Vec<Claim>, Vec<Certificate>) {
+        let base = self.certified();
+        let mut held: BTreeMap<Height, (bool, Certificate)> = BTreeMap::new();
+        for (height, promise) in self.voter.iter().flat_map(Voter::promises) {
+            if let Some(lock) = promise.lock.as_ref().filter(|_| height > base) {
+                held.insert(height, (false, lock.clone()));
+            }
+        }
+        for (height, instance) in self.instances.range(base.next()..) {
+            // A decision of this regency or a later one follows from its SYNC and cannot be claimed
+            // for it: what it decided is bound by q seats that vote in no regency below it any
+            // more.
+            let decision = instance.decision().filter(|c| c.ballot.regency < regency);
+            if let Some(decision) = decision {
+                held.insert(*height, (true, decision.clone()));
+            }
+        }
+        let claims = held.iter().map(|(height, (is_decided, proof))| Claim {
+            height: *height,
+            is_decided: *is_decided,
+            lock: Lock {
+                regency: proof.ballot.regency,
+                digest: proof.ballot.digest,
+            },
+        });
+        let claims = claims.collect();
+        let proofs = self.base.iter().cloned();
+        (
+            claims,
+            proofs
+                .chain(held.into_values().map(|(_, proof)| proof))
+                .collect(),
+        )
     }
 }

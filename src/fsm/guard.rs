@@ -18,12 +18,29 @@ const SHARE_PERCENT: u64 = 80;
 /// just ordered took from its first word on: that block could have held it.
 const STANDING: u64 = 2;
 
+/// The first interval, in timeouts.
+const TIMEOUTS: u64 = 8;
+
+/// One step of the decided prefix, as the guard looks at it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// Transactions and control blocks in it.
+    pub(super) ordered: u64,
+    /// What its slowest height took.
+    pub(super) lap: Span,
+    /// How long the oldest work that is left has waited.
+    pub(super) oldest: Span,
+    /// The present timeout.
+    pub(super) timeout: Span,
+}
+
 /// What the leaders of the last regencies were able to order.
 #[derive(Debug)]
 pub(super) struct Guard {
     /// Regencies that are remembered.
     turns: u64,
-    interval: Span,
+    /// How often we complained, so how often the interval has doubled.
+    complaints: u32,
     /// The present interval: its beginning, and what was ordered in it.
     since: Option<Time>,
     ordered: u64,
@@ -32,27 +49,20 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// A guard of a committee with `turns` leaders that looks once in an `interval`.
-    pub(super) fn new(turns: usize, interval: Span) -> Self {
+    /// A guard of a committee with `turns` leaders.
+    pub(super) fn new(turns: usize) -> Self {
         Self {
             turns: turns as u64,
-            interval,
+            complaints: 0,
             since: None,
             ordered: 0,
             best: BTreeMap::new(),
         }
     }
 
-    /// So many transactions were ordered, the slowest height of them in `lap`, while the oldest
-    /// that is left has waited for `oldest`. Whether the leader of `regency` is too slow.
-    pub(super) fn is_slow(
-        &mut self,
-        now: Time,
-        regency: Regency,
-        ordered: u64,
-        (lap, oldest): (Span, Span),
-    ) -> bool {
-        if oldest.0 < lap.0.saturating_mul(STANDING) {
+    /// Whether the leader of `regency`, who ordered `step`, is too slow.
+    pub(super) fn is_slow(&mut self, now: Time, regency: Regency, step: &Step) -> bool {
+        if step.oldest.0 < step.lap.0.saturating_mul(STANDING) {
             self.rest(); // It keeps up with what there is.
             return false;
         }
@@ -60,9 +70,10 @@ impl Guard {
             self.since = Some(now);
             return false;
         };
-        self.ordered += ordered;
+        self.ordered += step.ordered;
         let passed = now - since;
-        if passed < self.interval {
+        let doubled = TIMEOUTS.saturating_mul(1 << self.complaints.min(32));
+        if passed.0 < step.timeout.0.saturating_mul(doubled) {
             return false;
         }
         let rate = self.ordered.saturating_mul(1_000_000_000) / passed.0.max(1);
@@ -84,9 +95,7 @@ impl Guard {
         *own = rate.max(*own);
         let best = self.best.values().copied().max().unwrap_or_default();
         let is_slow = rate.saturating_mul(100) < best.saturating_mul(SHARE_PERCENT);
-        if is_slow {
-            self.interval = Span(self.interval.0.saturating_mul(2));
-        }
+        self.complaints += u32::from(is_slow);
         is_slow
     }
 }

@@ -157,7 +157,8 @@ impl Instance {
             false => view.sizes().q,
         };
         let of_regency = self.writes.values();
-        let of_regency = of_regency.filter(|vote| vote.ballot.regency == regency);
+        let of_regency = of_regency
+            .filter(|vote| vote.ballot.regency == regency || plant::is(Plant::LockLowered));
         certificate(view, need, of_regency)
     }
 

@@ -7,6 +7,7 @@
 //! Elsewhere: what a payload is and whether it is valid (`consortium`), who signs
 //! (`committee::voter`).
 
+mod change;
 mod collect;
 mod core;
 mod guard;
@@ -278,7 +279,11 @@ impl Ordering {
             now,
             out,
         };
+        #[cfg(test)]
+        let before = self.normal.state().name();
         self.normal.handle_with_context(event, &mut scene);
+        #[cfg(test)]
+        tests::edges::saw(before, &|| format!("{event:?}"), self.state());
         let may_vote = matches!(self.state(), "follower" | "leader" | "checkpointing");
         if may_vote != self.core.may_vote {
             self.core.may_vote = may_vote;
@@ -299,7 +304,11 @@ impl Ordering {
         };
         let before = scene.core.regency;
         let was_synchronised = scene.core.is_synchronised;
+        #[cfg(test)]
+        let state = self.regency.state().name();
         self.regency.handle_with_context(event, &mut scene);
+        #[cfg(test)]
+        tests::edges::saw(state, &|| format!("{event:?}"), self.regency_state());
         if self.core.regency != before || self.core.is_synchronised != was_synchronised {
             self.normal(now, &normal::Event::Settle, out);
         }
@@ -310,6 +319,9 @@ impl Ordering {
         // be replaced.
         let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed" | "wiped");
         self.remember(from, &heard, out);
+        if from == self.core.leader() {
+            self.core.leader_heard = now;
+        }
         match &*heard {
             Message::Stop(stop) if !is_deaf => {
                 self.change(now, &regency::Event::Stop(from, stop.regency), out);

@@ -7,11 +7,49 @@
 //! Elsewhere: the acts themselves (`core`), replacing the leader (`regency`), seats of the next
 //! view (`view`).
 //!
+//! Every pair of state and event has an outcome; those that change the state are:
+//!
 //! ```text
-//! initial --start--> recovering --recovered--> synchronising --known--> follower <--lead/follow-->
-//! leader | ^ | ^ | unseated checkpoint / taken | v | v | | observer --invited--> joining
-//! checkpointing <-------+ any --fail--> failed
-//! synchronising and voting --lapse--> wiped
+//! initial       --start-->     recovering
+//! recovering    --recovered--> synchronising
+//! synchronising --heard-->     follower       q, ourselves counted, said where they stand
+//! synchronising --heard-->     leader         ... and we lead
+//! synchronising --settle-->    follower
+//! synchronising --settle-->    leader
+//! synchronising --heard-->     observer       we have no seat
+//! synchronising --settle-->    observer
+//! synchronising --change-->    observer       unseated, here and below
+//! observer      --change-->    joining        invited
+//! joining       --settle-->    synchronising
+//! joining       --change-->    observer
+//! follower      --settle-->    leader         a SYNC made us lead
+//! leader        --settle-->    follower
+//! follower      --change-->    checkpointing  a snapshot begins
+//! leader        --change-->    checkpointing
+//! checkpointing --change-->    follower       ... and ends
+//! checkpointing --change-->    leader
+//! follower      --change-->    observer
+//! leader        --change-->    observer
+//! checkpointing --change-->    observer
+//! initial       --change-->    failed         our state contradicts a certificate, in any state
+//! recovering    --change-->    failed
+//! synchronising --change-->    failed
+//! observer      --change-->    failed
+//! joining       --change-->    failed
+//! follower      --change-->    failed
+//! leader        --change-->    failed
+//! checkpointing --change-->    failed
+//! wiped         --change-->    failed
+//! synchronising --heard-->     wiped          our log was rolled back in an earlier life
+//! synchronising --settle-->    wiped
+//! initial       --change-->    wiped          our log was rolled back, found in any state
+//! recovering    --change-->    wiped
+//! synchronising --change-->    wiped
+//! observer      --change-->    wiped
+//! joining       --change-->    wiped
+//! follower      --change-->    wiped
+//! leader        --change-->    wiped
+//! checkpointing --change-->    wiped
 //! ```
 
 #![expect(

@@ -13,7 +13,13 @@ use crate::machine::{Span, Time};
 /// Laps that are remembered.
 const LAPS_MAX: usize = 100;
 /// So many times the slowest of ninety-nine in a hundred laps are waited for, at least.
-const MARGIN: u64 = 2;
+const MARGIN: u64 = 3;
+/// STOP-DATA, SYNC, PROPOSE, WRITE and ACCEPT travel after STOP before anything is ordered; with
+/// what disks take between them it is so many times what STOP took.
+const CHANGE_STEPS: u64 = 8;
+/// One change makes the timeout so many times what it was, at most: our own asking may have stood
+/// alone for long.
+const GROWTH_MAX: u64 = 16;
 
 /// Bounds of the progress timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,29 +74,38 @@ impl Pace {
     }
 
     /// Something was ordered, by decisions made here of which the slowest took `slowest`: the
-    /// timeout decays towards the estimate. Blocks that were fetched from others tell nothing
-    /// about the leader's pace: they come without.
+    /// timeout decays towards the estimate. Blocks that were fetched from others come without and
+    /// end a lap that was none: whoever was cut off would take its absence for the leader's.
     pub(super) fn progress(&mut self, now: Time, slowest: Option<Span>) {
+        let since = self.since.replace(now);
         let Some(slowest) = slowest else {
             return;
         };
         self.is_fruitful = true;
-        let lap = self.since.replace(now).map_or(Span(0), |since| now - since);
+        let lap = since.map_or(Span(0), |since| now - since);
         self.learn(lap.max(slowest));
         let decayed = self.timeout.0 / 10 * 9;
         self.timeout = self.clamp(decayed.max(self.estimate()));
     }
 
-    /// The regency is replaced. Where it ordered nothing the next is given twice as long; where it
-    /// did, the wait that led to this is a lap: if it was a false alarm, that was too short.
-    pub(super) fn ended(&mut self, now: Time) {
-        if !self.is_fruitful {
-            self.timeout = self.clamp(self.timeout.0.saturating_mul(2));
-        } else if let Some(since) = self.since {
+    /// The regency is replaced; between our asking for it and q doing so passed `change`.
+    ///
+    /// The next is given twice as long: its leader has to collect claims and to order what has
+    /// gathered meanwhile; where this helps, the timeout decays again. If the last one had ordered
+    /// anything, the wait that led to this is a lap: were it a false alarm, that was too short. It
+    /// was none where the leader `was_silent` when we asked: the dead teach nothing about pace. A
+    /// change takes as long as STOPs travel, so on links that have become slow one is enough to
+    /// learn how slow.
+    pub(super) fn ended(&mut self, now: Time, change: Span, was_silent: bool) {
+        let before = self.timeout.0;
+        let teaches = self.is_fruitful && !was_silent;
+        if let Some(since) = self.since.take().filter(|_| teaches) {
             self.learn(now - since);
-            self.timeout = self.clamp(self.timeout.0.max(self.estimate()));
         }
-        self.since = None;
+        let travelled = change.0.saturating_mul(CHANGE_STEPS);
+        let travelled = travelled.min(before.saturating_mul(GROWTH_MAX));
+        let doubled = before.saturating_mul(2);
+        self.timeout = self.clamp(doubled.max(self.estimate()).max(travelled));
         self.is_fruitful = false;
     }
 
@@ -116,8 +131,8 @@ impl Pace {
         self.laps.push_back(lap);
     }
 
-    /// What was measured says to wait for so long: mean and four deviations, or twice the lap that
-    /// ninety-nine in a hundred do not exceed.
+    /// What was measured says to wait for so long: mean and four deviations, or three times the lap
+    /// that ninety-nine in a hundred do not exceed.
     fn estimate(&self) -> u64 {
         let (mean, deviation) = self.smooth.unwrap_or_default();
         let mut laps: Vec<u64> = self.laps.iter().copied().collect();

@@ -4,7 +4,8 @@
 //! STOP-DATA, SYNC. Out: the same messages, the progress timer, the new leader's bound proposals.
 //! Holds: the installed regency never decreases; nothing is voted between STOP-DATA and SYNC; STOP
 //! promises nothing. Elsewhere: who asks for what (`stops`), the claims (`collect`), what a SYNC
-//! settles (`sync`), how long to wait (`pace`), leaders that are slow on purpose (`guard`).
+//! settles (`sync`), how long to wait (`pace`), slow leaders (`guard`), the acts that the
+//! transitions name (`change`).
 //!
 //! Every pair of state and event has an outcome; those that change the state are:
 //!
@@ -25,18 +26,21 @@
 //! steady     --resend-->    collecting
 //! stopping   --stop-->      awaiting
 //! stopping   --stop-->      collecting
+//! stopping   --stop-->      steady       ... where claims for it were here already, as below
 //! stopping   --timeout-->   steady       others are ahead: we lag, the leader does not
 //! stopping   --progress-->  steady       the leader was slow, not dead
 //! stopping   --work-->      steady       those whom we joined have taken it back
 //! stopping   --sync-->      steady       the others changed without us
 //! awaiting   --sync-->      steady
 //! awaiting   --timeout-->   collecting   no SYNC came; the next regency is ours
+//! awaiting   --timeout-->   steady
 //! awaiting   --stop-->      collecting
+//! awaiting   --stop-->      steady
 //! collecting --stop-data--> steady       n - f claims: our SYNC
 //! collecting --sync-->      steady       our own from before a restart, or a later one
-//! collecting --timeout-->   awaiting
+//! collecting --timeout-->   awaiting     too few claims came
 //! collecting --stop-->      awaiting
-//! collecting --stop-->      steady       claims for a later regency that is ours were here already
+//! collecting --stop-->      steady
 //! ```
 
 #![expect(
@@ -46,21 +50,15 @@
 
 use statig::prelude::*;
 
+use super::Options;
 use super::collect::Collected;
 use super::core::Scene;
 use super::guard::Guard;
-use super::message::{Message, Stop, Sync};
+use super::message::Sync;
 use super::pace::Pace;
 use super::stops::Stops;
-use super::sync::settle;
-use super::{Event as Told, Options, Timer};
-use crate::committee::{Certificate, Regency, Seat, StopData, View, Voter};
+use crate::committee::{Certificate, Regency, Seat, StopData, View};
 use crate::machine::{Span, Time};
-
-/// A complaint stands for so many timeouts, though blocks flow; others have seen the same by then.
-const COMPLAINT_TIMEOUTS: u64 = 8;
-/// The guard's first interval, in first timeouts.
-const GUARD_TIMEOUTS: u64 = 8;
 
 /// What the regency machine is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,38 +86,46 @@ pub(super) enum Event {
 /// The progress timer runs in two halves: after the first we ask where the others stand, as the
 /// paper's first timeout forwards requests, and after the second we ask for the next leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Watch {
+pub(super) enum Watch {
+    /// It does not run.
     Off,
+    /// The half after which we ask where the others stand.
     First,
+    /// The half after which we complain.
     Second,
 }
 
 /// The progress timer, the STOPs and the claims.
 #[derive(Debug)]
 pub(super) struct RegencyChange {
-    stops: Stops,
-    collected: Collected,
-    pace: Pace,
-    guard: Guard,
-    watch: Watch,
+    pub(super) stops: Stops,
+    pub(super) collected: Collected,
+    pub(super) pace: Pace,
+    pub(super) guard: Guard,
+    pub(super) watch: Watch,
     /// The last regency of whose leader we complained: once is enough.
-    complained: Option<Regency>,
+    pub(super) complained: Option<Regency>,
+    /// When we asked last where the others stand, since nothing moved.
+    pub(super) questioned_at: Time,
+    /// When we first asked for what we ask for.
+    pub(super) asked_at: Time,
     /// Until when our STOP stands though blocks flow.
-    insists_until: Time,
+    pub(super) insists_until: Time,
     /// Events that had no place in their state.
     pub(super) ignored: u64,
 }
 
 impl RegencyChange {
     pub(super) fn new(view: &View, options: &Options) -> Self {
-        let interval = Span(options.pace.first.0.saturating_mul(GUARD_TIMEOUTS));
         Self {
             stops: Stops::new(options.resend),
             collected: Collected::default(),
             pace: Pace::new(options.pace),
-            guard: Guard::new(view.sizes().n, interval),
+            guard: Guard::new(view.sizes().n),
             watch: Watch::Off,
             complained: None,
+            questioned_at: Time(0),
+            asked_at: Time(0),
             insists_until: Time(0),
             ignored: 0,
         }
@@ -290,257 +296,6 @@ impl RegencyChange {
                 Handled
             }
         }
-    }
-
-    /// Learns from what was ordered and watches for more; whether the leader is too slow.
-    fn progress(&mut self, ordered: u64, oldest: Span, context: &mut Scene<'_>) -> bool {
-        let slowest = context.core.slowest.take();
-        self.pace.progress(context.now, slowest);
-        if self.watch != Watch::Off {
-            self.arm(context);
-        }
-        let (regency, laps) = (context.core.regency, (slowest.unwrap_or_default(), oldest));
-        let is_slow = self.guard.is_slow(context.now, regency, ordered, laps);
-        is_slow && !context.core.is_leading()
-    }
-
-    fn on_work(&mut self, has_work: bool, context: &mut Scene<'_>) {
-        if context.core.seat().is_none() {
-            return; // Who has no seat replaces nobody.
-        }
-        let is_asking = context.core.asked > context.core.regency;
-        let is_open = context.core.has_open() || !context.core.is_synchronised;
-        if has_work || is_open || is_asking {
-            self.watch(context);
-        } else if self.watch != Watch::Off {
-            self.unwatch(context);
-        }
-    }
-
-    fn watch(&mut self, context: &mut Scene<'_>) {
-        if self.watch == Watch::Off {
-            self.pace.begin(context.now);
-            self.arm(context);
-        }
-    }
-
-    fn unwatch(&mut self, context: &mut Scene<'_>) {
-        self.watch = Watch::Off;
-        let timer = Timer::Progress(context.core.regency);
-        context.out.cancel(timer);
-    }
-
-    fn arm(&mut self, context: &mut Scene<'_>) {
-        self.arm_half(Watch::First, context);
-    }
-
-    fn arm_half(&mut self, half: Watch, context: &mut Scene<'_>) {
-        self.watch = half;
-        let after = Span(self.pace.timeout().0.div_ceil(2));
-        let timer = Timer::Progress(context.core.regency);
-        context.out.arm(timer, after);
-    }
-
-    /// The timer ran out: after its first half we ask where the others stand and wait on; after
-    /// the second it runs anew, whatever comes of it.
-    fn is_first_half(&mut self, context: &mut Scene<'_>) -> bool {
-        let is_first = self.watch == Watch::First;
-        if is_first {
-            context.ask_all();
-        }
-        let next = if is_first {
-            Watch::Second
-        } else {
-            Watch::First
-        };
-        self.arm_half(next, context);
-        is_first
-    }
-
-    /// Complains of the leader, once in its regency.
-    fn complain(&mut self, context: &mut Scene<'_>) -> Outcome<State> {
-        if !self.insist(context) {
-            return Handled;
-        }
-        self.ask(context.core.regency.next(), context);
-        self.count(context, Some(State::stopping()))
-    }
-
-    fn insist(&mut self, context: &Scene<'_>) -> bool {
-        let regency = Some(context.core.regency);
-        let is_first = self.complained.replace(context.core.regency) != regency;
-        if is_first && context.core.seat().is_some() {
-            let stands = Span(self.pace.timeout().0.saturating_mul(COMPLAINT_TIMEOUTS));
-            self.insists_until = context.now + stands;
-        }
-        is_first && context.core.seat().is_some()
-    }
-
-    fn ask(&mut self, regency: Regency, context: &mut Scene<'_>) {
-        context.core.asked = context.core.asked.max(regency);
-        self.say_stop(context);
-        context.arm_resend();
-    }
-
-    fn take_back(&mut self, context: &mut Scene<'_>) -> Outcome<State> {
-        context.core.asked = context.core.regency;
-        self.say_stop(context);
-        Transition(State::steady())
-    }
-
-    /// Says what we ask for; our own word counts like another's.
-    fn say_stop(&mut self, context: &mut Scene<'_>) {
-        let Some(seat) = context.core.seat() else {
-            return;
-        };
-        let regency = context.core.asked;
-        self.stops.hear(seat, regency, context.now);
-        context.send(Message::Stop(Stop {
-            view: context.core.view.id(),
-            regency,
-            seat,
-        }));
-    }
-
-    fn say_again(&mut self, context: &mut Scene<'_>) {
-        self.say_stop(context);
-        self.say_stop_data(context);
-    }
-
-    /// Sends the leader our claims, byte for byte what they were before.
-    fn say_stop_data(&mut self, context: &mut Scene<'_>) {
-        let leader = context.core.leader();
-        let own = context.core.seat().filter(|own| *own != leader);
-        let held = own.and_then(|own| self.collected.message(own, context.core.regency));
-        if let Some(message) = held {
-            context.send_to(leader, message);
-        }
-    }
-
-    /// Paper: f + 1 STOPs make us join; one is from a correct seat, so no liar starts a change
-    /// alone.
-    fn join(&mut self, context: &mut Scene<'_>) {
-        let f1 = context.core.view.sizes().f + 1;
-        let joined = self.stops.wanted_by(f1, None, context.now);
-        let is_new = joined > context.core.asked.max(context.core.regency);
-        if is_new && context.core.seat().is_some() {
-            self.ask(joined, context);
-        }
-    }
-
-    /// Paper: q STOPs install; with fewer the state is `otherwise`, or stays what it is.
-    fn count(&mut self, context: &mut Scene<'_>, otherwise: Option<State>) -> Outcome<State> {
-        let q = context.core.view.sizes().q;
-        let wanted = self.stops.wanted_by(q, None, context.now);
-        // STOP-DATA is a promise: none is made before others have said what they hold of ours.
-        let may_promise = context.core.seat().is_some() && context.core.is_cleared();
-        if wanted > context.core.regency && may_promise {
-            return Transition(self.install(wanted, context));
-        }
-        if otherwise.is_some() {
-            self.watch(context);
-        }
-        otherwise.map_or(Handled, Transition)
-    }
-
-    /// Installs a regency durably and claims what we hold to its leader.
-    fn install(&mut self, regency: Regency, context: &mut Scene<'_>) -> State {
-        assert!(regency > context.core.regency, "a regency never goes back");
-        self.unwatch(context);
-        self.pace.ended(context.now);
-        self.guard.rest();
-        let (claims, proofs) = context.core.claims(regency);
-        let base = context.core.base.as_ref();
-        let base = base.map_or(Default::default(), |c| (c.ballot.height, c.ballot.digest));
-        let timeout_us = self.pace.timeout().0;
-        let voter = context.core.voter.as_mut();
-        let (records, data) = voter
-            .expect("only a seat counts STOPs")
-            .stop(regency, base, timeout_us, claims, proofs.clone())
-            .expect("claims are bounded, by height, and of regencies below an uninstalled one");
-        context.save(records);
-        context.core.enter(regency, false);
-        context.core.asked = context.core.asked.max(regency);
-        self.collected.forget_below(regency);
-        self.collected.keep(&data, &proofs);
-        context.out.emit(Told::Regency(regency, false));
-        self.gather(context)
-    }
-
-    /// Our own STOP-DATA of before a restart counts as it did, and is said again.
-    fn resume(&mut self, context: &mut Scene<'_>) -> State {
-        let voter = context.core.voter.as_ref();
-        if let Some((data, proofs)) = voter.and_then(Voter::stop_data) {
-            self.collected.keep(data, proofs);
-        }
-        self.say_stop(context);
-        self.gather(context)
-    }
-
-    /// Waits for the SYNC of the installed regency, or for what it is made of. Claims that came
-    /// before we installed may make the set already.
-    fn gather(&mut self, context: &mut Scene<'_>) -> State {
-        self.arm(context);
-        context.arm_resend();
-        if context.core.seat() != Some(context.core.leader()) {
-            self.say_stop_data(context);
-            return State::awaiting();
-        }
-        self.try_sync(context).unwrap_or(State::collecting())
-    }
-
-    fn try_sync(&mut self, context: &mut Scene<'_>) -> Option<State> {
-        let (view, regency) = (&context.core.view, context.core.regency);
-        let sync = self.collected.sync(view, regency)?;
-        context.send(Message::Sync(sync.clone()));
-        self.start(sync, context)
-    }
-
-    fn on_sync(&mut self, sync: Sync, context: &mut Scene<'_>) -> Outcome<State> {
-        let core = &context.core;
-        let is_old =
-            sync.regency < core.regency || (sync.regency == core.regency && core.is_synchronised);
-        if is_old {
-            self.ignored += 1;
-            return Handled;
-        }
-        // Who sent a void one is not known here: a true set may have been stripped of its proofs on
-        // the way.
-        self.start(sync, context).map_or(Handled, Transition)
-    }
-
-    /// Starts the regency from what its SYNC settles; nothing when the SYNC is void.
-    fn start(&mut self, sync: Sync, context: &mut Scene<'_>) -> Option<State> {
-        let settled = settle(&sync, &context.core.view).ok()?;
-        let regency = sync.regency;
-        if let Some(voter) = &mut context.core.voter {
-            let records = voter.install(regency);
-            context.save(records);
-        }
-        self.unwatch(context); // It runs again as soon as there is work.
-        if regency > context.core.regency {
-            self.pace.ended(context.now);
-            self.guard.rest();
-        }
-        context.core.enter(regency, true);
-        context.core.bound = settled.bound;
-        context.core.sync = Some(sync);
-        context.resume_votes();
-        self.pace.adopt(settled.timeout_us);
-        // The leader whom we gave up while we waited is there after all.
-        let has_given_up = context.core.asked > regency;
-        context.core.asked = regency;
-        if has_given_up {
-            self.say_stop(context);
-        }
-        context.arm_resend();
-        context.out.emit(Told::Regency(regency, true));
-        let base = settled.base;
-        if let Some(base) = base.filter(|b| b.ballot.height > context.core.certified()) {
-            context.out.emit(Told::Behind(base));
-        }
-        context.propose_bound();
-        Some(State::steady())
     }
 }
 

@@ -9,7 +9,7 @@ use super::Timer;
 use super::core::Scene;
 use super::instance::Instance;
 use super::message::{Message, Payload, Status};
-use crate::committee::{Height, Lock, Regency, Seat};
+use crate::committee::{Height, Lock, Regency, Seat, Vote};
 use crate::crypto::{Digest, Verified};
 use crate::machine::Span;
 
@@ -106,10 +106,15 @@ impl Scene<'_> {
             .decision()
             .filter(|c| c.ballot.digest == *digest)
             .cloned();
-        let message = match (decision, instance.proposal()) {
+        // A PROPOSE of a regency that ended is dropped on arrival and its payload with it: a new
+        // leader would never get the bytes of what its SYNC bound.
+        let is_current = |vote: &&Vote| {
+            vote.ballot.digest == *digest && vote.ballot.regency == self.core.regency
+        };
+        let message = match (decision, instance.proposal().filter(is_current)) {
             (Some(certificate), _) => Message::Decision(certificate, payload),
-            (None, Some(vote)) if vote.ballot.digest == *digest => Message::Propose(*vote, payload),
-            (None, _) => Message::Payload(height, payload),
+            (None, Some(vote)) => Message::Propose(*vote, payload),
+            (None, None) => Message::Payload(height, payload),
         };
         self.send_to(seat, message);
     }

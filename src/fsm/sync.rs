@@ -92,7 +92,12 @@ pub(super) fn is_proved(data: &StopData, proofs: &[Certificate]) -> bool {
         && data
             .claims
             .iter()
-            .all(|claim| plant::is(Plant::UnprovedLock) || is_proved_by(claim, proofs))
+            .all(|claim| is_believed(claim) || is_proved_by(claim, proofs))
+}
+
+/// The planted bug: a lock is believed without its certificate.
+fn is_believed(claim: &Claim) -> bool {
+    plant::is(Plant::UnprovedLock) && !claim.is_decided
 }
 
 fn is_proved_by(claim: &Claim, proofs: &[Certificate]) -> bool {
@@ -131,8 +136,7 @@ fn base_of<'a>(
 fn bind(claims: &[&Claim], proofs: &[Certificate]) -> Result<Digest, SyncError> {
     let mut bound: Option<&Claim> = None;
     for claim in claims.iter().filter(|claim| must_be_proved(claim, claims)) {
-        let is_believed = plant::is(Plant::UnprovedLock) && !claim.is_decided;
-        if !is_believed && !is_proved_by(claim, proofs) {
+        if !is_believed(claim) && !is_proved_by(claim, proofs) {
             return Err(SyncError::Claim(claim.height));
         }
         // A decision stands before every lock; among locks of the highest regency there is one

@@ -1,6 +1,10 @@
 //! A committee of ordering machines in a small world of its own: messages, timers and crashes
 //! without a clock.
 
+pub(super) mod edges;
+mod load;
+mod paces;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -595,3 +599,5 @@ fn a_committee_that_restarts_in_a_later_regency_orders_the_work_of_one_member() 
         world.now
     );
 }
+
+mod model;

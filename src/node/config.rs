@@ -99,7 +99,9 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             progress_timeout_first_ms: 2_000,
-            progress_timeout_least_ms: 500,
+            // It outlasts a disk or a scheduler that stands still for 200 ms, and leaves the
+            // rest of 400 ms for the change and the first block of the next leader.
+            progress_timeout_least_ms: 300,
             progress_timeout_most_ms: 60_000,
             resend_ms: 250,
         }

@@ -126,8 +126,8 @@ fn members_with_an_older_disk_sign_nothing_that_contradicts_them_and_follow() {
         lapses += wiped;
     }
     assert!(
-        lapses >= 4,
-        "an older disk mostly lacks a vote, not in {lapses} of 6"
+        lapses >= 2,
+        "an older disk mostly lacks a vote, not in {lapses} of 3"
     );
 }
 

@@ -26,6 +26,14 @@ fn hash(context: &str, bytes: &[u8]) -> [u8; 32] {
     blake3::derive_key(&format!("consortium 1 {context}"), bytes)
 }
 
+/// 64 bytes of the extended output of the same.
+fn stretched(context: &str, bytes: &[u8]) -> [u8; 64] {
+    let mut hasher = blake3::Hasher::new_derive_key(&format!("consortium 1 {context}"));
+    let mut output = [0; 64];
+    hasher.update(bytes).finalize_xof().fill(&mut output);
+    output
+}
+
 /// The opening of every statement: tag padded with zeros to 16, version, chain.
 fn opening(tag: &str, chain: &[u8; 32]) -> Vec<u8> {
     let mut bytes = format!("consort/{tag}").into_bytes();
@@ -372,6 +380,10 @@ fn founding(table: &mut Table) {
     let place = position(&fill(1), 2, &MemberId(fill(3)));
     let by_hand = hash("ring", &cat(&[&[1; 32], &n4(2), &[3; 32]]));
     table.row("ring", place.as_bytes(), &by_hand);
+    let second = positions(&fill(1), 2, &MemberId(fill(3))).nth(1);
+    let second = second.expect("a stretched digest never ends");
+    let by_hand = stretched("ring", &cat(&[&[1; 32], &n4(2), &[3; 32]]));
+    table.row("ring.second", second.as_bytes(), &by_hand[32..]);
     let body = hash("body", &cat(&[&[1, 0], &chain]));
     let head = cat(&[&[1], &chain, &n8(0), &n8(0), &[0; 32], &body]);
     let log = cat(&[&n8(0), sha256(&[]).as_bytes(), &[0], &[0; 32]]);

@@ -59,7 +59,7 @@ fn timeouts_that_no_machine_could_run_are_refused_with_key_value_and_what_works(
         ("resend_ms = 0", "resend_ms = 0: at least 1"),
         (
             "resend_ms = 500",
-            "less than progress_timeout_least_ms (500)",
+            "less than progress_timeout_least_ms (300)",
         ),
     ] {
         let error = Config::parse("member.toml", text, |_| None).expect_err(text);
