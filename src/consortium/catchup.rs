@@ -2,8 +2,8 @@
 //!
 //! Source: `ARCHITECTURE.md`. In: certificates ahead of us, extents, batches. Out: requests.
 //! Holds: one extent is asked for at a time; one peer is asked as long as it answers, then the next
-//! that is connected, so a silent one delays us once and a dead one not at all. Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot
-//! (`bootstrap`).
+//! that is connected, so a silent one delays us once and a dead one not at all.
+//! Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot (`bootstrap`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
