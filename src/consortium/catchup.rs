@@ -1,9 +1,8 @@
 //! Catching up: what is missing is asked for, and what others lack is given.
 //!
 //! Source: `ARCHITECTURE.md`. In: certificates ahead of us, extents, batches. Out: requests.
-//! Holds: one extent is asked for at a time; peers take turns, so that a silent one delays and
-//! never
-//! stops us. Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot
+//! Holds: one extent is asked for at a time; one peer is asked as long as it answers, then the next
+//! that is connected, so a silent one delays us once and a dead one not at all. Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot
 //! (`bootstrap`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +33,10 @@ const PREFETCH_BLOCKS: usize = 32;
 pub(super) struct CatchUp {
     /// Seats aside from ourselves, in the order in which they are asked.
     peers: Vec<MemberId>,
+    /// The place of the one that is asked now.
     turn: usize,
+    /// Members that are connected.
+    connected: BTreeSet<MemberId>,
     /// Proposals that wait for batches: per height and digest those still missing. Bounded by the
     /// window, the payloads kept per height and the batches of a body.
     waiting: BTreeMap<(Height, Digest), BTreeSet<Digest>>,
@@ -64,6 +66,7 @@ impl CatchUp {
         Self {
             peers,
             turn: 0,
+            connected: BTreeSet::new(),
             waiting: BTreeMap::new(),
             lacking: BTreeSet::new(),
             asked_last: Digest::ZERO,
@@ -73,9 +76,20 @@ impl CatchUp {
         }
     }
 
+    /// Whom to ask: the present peer while it is connected, else the next that is; where nobody is
+    /// known to be, whoever's turn it is.
+    fn peer(&mut self) -> Option<MemberId> {
+        let count = self.peers.len();
+        let places = (self.turn..self.turn + count).map(|turn| turn % count);
+        let mut connected = places.filter(|place| self.connected.contains(&self.peers[*place]));
+        self.turn = connected.next().unwrap_or(self.turn);
+        self.peers.get(self.turn).copied()
+    }
+
+    /// The present peer did not answer in time: the next one is asked.
     fn next_peer(&mut self) -> Option<MemberId> {
-        self.turn = self.turn.wrapping_add(1);
-        self.peers.get(self.turn % self.peers.len().max(1)).copied()
+        self.turn = (self.turn + 1) % self.peers.len().max(1);
+        self.peer()
     }
 
     /// A proposal waits for `missing` batches.
@@ -135,6 +149,7 @@ impl Consortium {
 
     /// A link stands: what was said before may be lost.
     pub(super) fn on_connected(&mut self, now: Time, member: MemberId, out: &mut Out) {
+        self.catchup.connected.insert(member);
         if self.view.seat_of(&member).is_none() {
             self.catchup.observers.insert(member);
         }
@@ -147,6 +162,18 @@ impl Consortium {
         }
         if self.seals.ahead().is_some() {
             self.asked_again(out);
+        }
+    }
+
+    /// The links to a member fell: what it was asked for is asked of another.
+    pub(super) fn on_disconnected(&mut self, now: Time, member: &MemberId, out: &mut Out) {
+        self.catchup.connected.remove(member);
+        self.catchup.observers.remove(member);
+        if let Some(seat) = self.view.seat_of(member) {
+            self.tell(now, fsm::Command::Connected(seat, false), out);
+        }
+        if self.catchup.is_armed {
+            self.fetch_again(now, out);
         }
     }
 
@@ -193,15 +220,16 @@ impl Consortium {
         is_ready
     }
 
-    /// Asks for every missing batch, the first time of whoever leads.
+    /// Asks for every missing batch, the first time of whoever leads: its proposals name them.
     pub(super) fn fetch_batches(&mut self, out: &mut Out) {
         if self.catchup.is_armed {
             return; // Asked for; the timer asks another peer.
         }
         let missing = self.catchup.missing();
         let leader = self.view.member(self.ordering.regency().1);
-        let leader = leader.filter(|leader| *leader != self.options.me);
-        let peer = leader.or_else(|| self.catchup.next_peer());
+        let leader = leader.filter(|leader| self.catchup.connected.contains(leader));
+        let leader = leader.filter(|_| self.catchup.lacking.is_empty());
+        let peer = leader.or_else(|| self.catchup.peer());
         if let Some(peer) = peer.filter(|_| !missing.is_empty()) {
             out.send(To::One(peer), Message::Fetch(missing));
             self.arm_fetch(out);
@@ -278,7 +306,7 @@ impl Consortium {
         if self.seals.ahead().is_none_or(|ahead| from > ahead) {
             return; // All of it is here and being applied.
         }
-        if let Some(peer) = self.catchup.next_peer() {
+        if let Some(peer) = self.catchup.peer() {
             self.catchup.asked = Some(from);
             out.send(To::One(peer), Message::Request(from));
         }

@@ -555,10 +555,7 @@ impl Consortium {
             }
             Command::Disconnected(member) => {
                 self.overlay(now, OverlayInput::Reachable(member, false), out);
-                self.catchup.observers.remove(&member);
-                if let Some(seat) = self.view.seat_of(&member) {
-                    self.tell(now, fsm::Command::Connected(seat, false), out);
-                }
+                self.on_disconnected(now, &member, out);
             }
         }
     }

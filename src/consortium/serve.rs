@@ -1,8 +1,8 @@
 //! Answers members that lack what our disk has.
 //!
 //! Source: `ARCHITECTURE.md`. In: what is wanted, an archive. Out: messages of the bulk lane.
-//! Holds: an extent ends at the first certified height and fits one frame; nothing is answered
-//! where the archive lacks a piece.
+//! Holds: an extent ends at the last certified height that fits a frame with all before it; nothing
+//! is answered where the archive lacks a piece.
 //! Elsewhere: where the bytes lie (`node`, `sim`), who asks and when (the replica).
 
 use bytes::Bytes;
@@ -43,25 +43,46 @@ pub fn answer(archive: &dyn Archive, wanted: &Wanted) -> Vec<Message> {
     }
 }
 
+/// As long an extent as fits: who lags by many blocks needs few round trips.
 fn extent(archive: &dyn Archive, from: Height) -> Option<Extent> {
-    let certificate = archive.certificate_at_or_after(from)?;
+    let (mut blocks, mut bytes) = (Vec::new(), 0);
+    let mut last: Option<Certificate> = None;
+    loop {
+        let next = last.as_ref().map_or(from, |held| held.ballot.height.next());
+        let stretch = stretch(archive, from, next, &mut bytes);
+        let Some((more, certificate)) = stretch else {
+            break;
+        };
+        blocks.extend(more);
+        last = Some(certificate);
+    }
+    last.map(|certificate| Extent {
+        blocks,
+        certificate,
+    })
+}
+
+/// The blocks from `next` to the first certified height; nothing where they do not fit any more.
+fn stretch(
+    archive: &dyn Archive,
+    from: Height,
+    next: Height,
+    bytes: &mut usize,
+) -> Option<(Vec<Block>, Certificate)> {
+    let certificate = archive.certificate_at_or_after(next)?;
     let last = certificate.ballot.height;
-    assert!(last >= from, "an archive looks upwards");
+    assert!(last >= next, "an archive looks upwards");
     if last.0 - from.0 >= EXTENT_BLOCKS_MAX as u64 {
         return None;
     }
     let mut blocks = Vec::new();
-    let mut bytes = 0;
-    for height in from.0..=last.0 {
+    for height in next.0..=last.0 {
         let block = archive.block(Height(height))?;
-        bytes += codec::encode(&block).len();
-        if bytes > EXTENT_BYTES_MAX {
+        *bytes += codec::encode(&block).len();
+        if *bytes > EXTENT_BYTES_MAX {
             return None;
         }
         blocks.push(block);
     }
-    Some(Extent {
-        blocks,
-        certificate,
-    })
+    Some((blocks, certificate))
 }

@@ -81,6 +81,7 @@ impl RegencyChange {
     pub(super) fn is_first_half(&mut self, context: &mut Scene<'_>) -> bool {
         let is_first = self.watch == Watch::First;
         if is_first {
+            self.questioned_at = context.now;
             context.ask_all();
         }
         let next = if is_first {
@@ -191,14 +192,8 @@ impl RegencyChange {
         self.unwatch(context);
         let is_asked = context.core.asked > context.core.regency;
         let since = self.asked_at.max(context.core.quorum_since);
-        self.end(
-            if is_asked {
-                context.now - since
-            } else {
-                Span(0)
-            },
-            context,
-        );
+        let took = is_asked.then(|| context.now - since);
+        self.end(took.unwrap_or_default(), context);
         let (claims, proofs) = context.core.claims(regency);
         let base = context.core.base.as_ref();
         let base = base.map_or(Default::default(), |c| (c.ballot.height, c.ballot.digest));
@@ -219,9 +214,9 @@ impl RegencyChange {
 
     /// The regency is over; replacing its leader took `change`.
     fn end(&mut self, change: Span, context: &Scene<'_>) {
-        let is_away = context.core.away.contains(&context.core.leader());
+        let was_silent = context.core.leader_heard < self.questioned_at;
         self.pace.excuse(context.core.quorum_since);
-        self.pace.ended(context.now, change, is_away);
+        self.pace.ended(context.now, change, was_silent);
         self.guard.rest();
     }
 

@@ -8,7 +8,7 @@
 //! SYNC allows; no vote leaves for a height more than W above the decided prefix. Elsewhere: roles
 //! (`normal`), leaders that fail (`regency`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::instance::{Counted, Decided, Instance};
 use super::message::{Message, Payload, Status, Sync};
@@ -45,8 +45,8 @@ pub(super) struct Core {
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
     pub(super) heard: BTreeMap<Seat, Status>,
-    /// Seats whose links fell and do not stand again.
-    pub(super) away: BTreeSet<Seat>,
+    /// When the leader of the installed regency said something last.
+    pub(super) leader_heard: Time,
     /// Since when links to a quorum stand, where they ever fell.
     pub(super) quorum_since: Time,
     /// Whether the normal machine is in a state that votes.
@@ -87,7 +87,7 @@ impl Core {
             rumours: BTreeMap::new(),
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
-            away: BTreeSet::new(),
+            leader_heard: Time(0),
             quorum_since: Time(0),
             may_vote: false,
             slowest: None,

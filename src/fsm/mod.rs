@@ -319,6 +319,9 @@ impl Ordering {
         // be replaced.
         let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed" | "wiped");
         self.remember(from, &heard, out);
+        if from == self.core.leader() {
+            self.core.leader_heard = now;
+        }
         match &*heard {
             Message::Stop(stop) if !is_deaf => {
                 self.change(now, &regency::Event::Stop(from, stop.regency), out);
@@ -416,11 +419,9 @@ impl Ordering {
         let had_quorum = self.generation.state().has_quorum();
         if !stands {
             self.generation.handle(&view::Event::Disconnected(seat));
-            self.core.away.insert(seat);
             return;
         }
         self.generation.handle(&view::Event::Connected(seat));
-        self.core.away.remove(&seat);
         if self.generation.state().has_quorum() && !had_quorum {
             self.core.quorum_since = now;
         }

@@ -79,14 +79,15 @@ impl Pace {
     }
 
     /// Something was ordered, by decisions made here of which the slowest took `slowest`: the
-    /// timeout decays towards the estimate. Blocks that were fetched from others tell nothing
-    /// about the leader's pace: they come without.
+    /// timeout decays towards the estimate. Blocks that were fetched from others come without and
+    /// end a lap that was none: whoever was cut off would take its absence for the leader's.
     pub(super) fn progress(&mut self, now: Time, slowest: Option<Span>) {
+        let since = self.since.replace(now);
         let Some(slowest) = slowest else {
             return;
         };
         self.is_fruitful = true;
-        let lap = self.since.replace(now).map_or(Span(0), |since| now - since);
+        let lap = since.map_or(Span(0), |since| now - since);
         self.learn(lap.max(slowest));
         let decayed = self.timeout.0 / 10 * 9;
         self.timeout = self.clamp(decayed.max(self.estimate()));
@@ -96,13 +97,14 @@ impl Pace {
     ///
     /// The next is given twice as long: its leader has to collect claims and to order what has
     /// gathered meanwhile; where this helps, the timeout decays again. If the last one had ordered
-    /// anything and is not `away`, the wait that led to this is a lap: were it a false alarm, that
-    /// was too short. A leader whose links fell is no false alarm, and were its absence a lap, each
-    /// death would make the next one last longer. A change takes as long as STOPs travel, so on
-    /// links that have become slow one is enough to learn how slow.
-    pub(super) fn ended(&mut self, now: Time, change: Span, is_away: bool) {
+    /// anything, the wait that led to this is a lap: were it a false alarm, that was too short. It
+    /// was none where the leader `was_silent` when we asked: the dead teach nothing about pace. A
+    /// change takes as long as STOPs travel, so on links that have become slow one is enough to
+    /// learn how slow.
+    pub(super) fn ended(&mut self, now: Time, change: Span, was_silent: bool) {
         let before = self.timeout.0;
-        if let Some(since) = self.since.take().filter(|_| self.is_fruitful && !is_away) {
+        let teaches = self.is_fruitful && !was_silent;
+        if let Some(since) = self.since.take().filter(|_| teaches) {
             self.learn(now - since);
         }
         let travelled = change.0.saturating_mul(CHANGE_STEPS);

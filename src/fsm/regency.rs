@@ -105,6 +105,8 @@ pub(super) struct RegencyChange {
     pub(super) watch: Watch,
     /// The last regency of whose leader we complained: once is enough.
     pub(super) complained: Option<Regency>,
+    /// When we asked last where the others stand, since nothing moved.
+    pub(super) questioned_at: Time,
     /// When we first asked for what we ask for.
     pub(super) asked_at: Time,
     /// Until when our STOP stands though blocks flow.
@@ -122,6 +124,7 @@ impl RegencyChange {
             guard: Guard::new(view.sizes().n),
             watch: Watch::Off,
             complained: None,
+            questioned_at: Time(0),
             asked_at: Time(0),
             insists_until: Time(0),
             ignored: 0,

@@ -58,6 +58,28 @@ fn a_regency_without_progress_doubles_and_a_false_alarm_is_learnt_from() {
 }
 
 #[test]
+fn who_was_cut_off_does_not_take_its_absence_for_a_slow_leader() {
+    let mut pace = pace(100);
+    pace.begin(at(0));
+    pace.progress(at(20_000), None);
+    pace.progress(at(20_010), Some(Span::from_ms(10)));
+    assert!(pace.timeout() <= Span::from_ms(100), "{}", pace.timeout());
+}
+
+#[test]
+fn leaders_that_are_killed_one_after_the_other_are_waited_for_no_longer_each_time() {
+    let mut pace = pace(100);
+    let mut now = 0;
+    for _ in 0..20 {
+        pace.begin(at(now));
+        (1..=20).for_each(|i| pace.progress(at(now + i * 10), Some(Span::from_ms(10))));
+        now += 200 + pace.timeout().0 / 1_000;
+        assert!(pace.timeout() <= Span::from_ms(30), "{}", pace.timeout());
+        pace.ended(at(now), Span(0), true);
+    }
+}
+
+#[test]
 fn a_change_that_took_long_makes_the_next_timeout_long_within_bounds() {
     let mut pace = pace(100);
     pace.ended(at(0), Span::from_ms(100), false);
