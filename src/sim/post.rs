@@ -77,10 +77,11 @@ impl Frame {
 impl World {
     /// A member sends a message.
     pub(super) fn send(&mut self, from: usize, to: To<MemberId>, message: Message) {
-        if !self.oracle.is_faulty(from)
-            && let Some(what) = self.promises.note(from, &message)
-        {
-            self.oracle.breaks("contradiction", what);
+        if !self.oracle.is_faulty(from) {
+            let seat = self.ground.view.seat_of(&self.members[from].id);
+            if let Some(what) = self.promises.note(from, seat, &message) {
+                self.oracle.breaks("contradiction", what);
+            }
         }
         let (lane, length) = (message.lane(), length(&message));
         self.note(3, from, summary(&message));

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::committee::{Ballot, Height, Kind, Regency};
+use crate::committee::{Ballot, Height, Kind, Regency, Seat};
 use crate::consortium::Message;
 use crate::crypto::Digest;
 use crate::fsm;
@@ -20,13 +20,22 @@ pub(super) struct Promises {
 }
 
 impl Promises {
-    /// A correct member sends `message`; how that contradicts what it sent before.
-    pub(super) fn note(&mut self, member: usize, message: &Message) -> Option<String> {
+    /// A correct member in `seat` sends `message`; how that contradicts what it sent before. What
+    /// others signed it may hand on.
+    pub(super) fn note(
+        &mut self,
+        member: usize,
+        seat: Option<Seat>,
+        message: &Message,
+    ) -> Option<String> {
         let (Message::Order(fsm::Message::Propose(vote, _) | fsm::Message::Vote(vote))
         | Message::Persist(vote)) = message
         else {
             return None;
         };
+        if Some(vote.seat) != seat {
+            return None;
+        }
         let Ballot {
             kind,
             regency,

@@ -88,8 +88,8 @@ impl Setting {
             founders: options.members,
             sync_us: [100, 1_000, 10_000][dice.index(3)],
             execute_us: [50, 500, 5_000][dice.index(3)],
-            client_us: [200_000, 400_000, 800_000][dice.index(3)],
-            lasts_us: dice.within(120_000_000, 400_000_000),
+            client_us: [300_000, 600_000, 1_200_000][dice.index(3)],
+            lasts_us: dice.within(240_000_000, 600_000_000),
             drift,
             // Several round trips and syncs; too short a timeout is the regency's own test.
             timeout_us: (delay_us * 10).max(200_000) * dice.within(1, 4),

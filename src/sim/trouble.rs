@@ -55,7 +55,7 @@ impl Trouble {
         let of = |fault: Fault| {
             let mut dice = Dice::new(seed, 1_000 + fault as u64);
             let is_on = dice.chance(500);
-            let every_us = dice.within(6_000_000, 40_000_000) * 100 / strength.max(1);
+            let every_us = dice.within(10_000_000, 60_000_000) * 100 / strength.max(1);
             (
                 fault,
                 Self {

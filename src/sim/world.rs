@@ -29,7 +29,7 @@ use crate::machine::Input;
 /// When worlds begin, in microseconds since the Unix epoch.
 pub(super) const BEGINNING_US: u64 = 1_700_000_000_000_000;
 /// How long after the last fault everything admitted must have committed, and a probe after it.
-const CALM_US: u64 = 120_000_000;
+const CALM_US: u64 = 300_000_000;
 /// Of a thousand submissions so many begin a burst, a few of which are silences instead.
 const BURSTS: u64 = 30;
 const SILENCES: u64 = 3;
