@@ -11,7 +11,9 @@ use std::ops::Bound;
 use super::apply::{Source, named};
 use super::contract::{Event, Timer, Wanted};
 use super::message::{DIGESTS_MAX, Extent, Message};
+use super::pool::INLINE_BYTES_MAX;
 use super::replica::{Consortium, Out};
+use crate::blocks::CheckedBatch;
 use crate::committee::{Height, MemberId, View};
 use crate::crypto::{Digest, Verified};
 use crate::fsm::{self, Status};
@@ -20,7 +22,7 @@ use crate::machine::{Span, Time, To};
 /// Certified blocks that wait to be applied, at most; further extents are asked for again.
 const PENDING_MAX: usize = 4096;
 /// Bytes of batches after which the answer to one request, or to one who returns, ends.
-pub(super) const FETCH_BYTES: usize = 4 << 20;
+const FETCH_BYTES: usize = 4 << 20;
 /// How long an answer may take before another peer is asked.
 const PATIENCE: Span = Span::from_ms(200);
 /// How often a member without a seat asks for what follows.
@@ -163,6 +165,35 @@ impl Consortium {
         if self.seals.ahead().is_some() {
             self.asked_again(out);
         }
+    }
+
+    /// Tells a member of every batch that we hold.
+    pub(super) fn tell_all_held(&self, member: MemberId, out: &mut Out) {
+        let held: Vec<_> = self.pool.held().collect();
+        for digests in held.chunks(DIGESTS_MAX) {
+            out.send(To::One(member), Message::Held(digests.to_vec()));
+        }
+    }
+
+    /// A seat is back: the quorum that our batches need may be with it, and it has heard neither of
+    /// them nor of who holds what.
+    fn give_batches(&self, member: MemberId, out: &mut Out) {
+        let mut bytes = 0;
+        for batch in self.to_spread() {
+            bytes += batch.bytes.len();
+            if bytes > FETCH_BYTES {
+                break;
+            }
+            out.send(To::One(member), Message::Batch(batch.bytes.clone()));
+        }
+        self.tell_all_held(member, out);
+    }
+
+    /// Own batches, oldest first; what a leader can inline it need not spread.
+    pub(super) fn to_spread(&self) -> impl Iterator<Item = &Verified<CheckedBatch>> {
+        let leads = self.ordering.is_leading();
+        let own = self.pool.own();
+        own.filter(move |batch| !leads || batch.bytes.len() > INLINE_BYTES_MAX)
     }
 
     /// The links to a member fell: what it was asked for is asked of another.

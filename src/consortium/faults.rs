@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::contract::{Change, Event, Fault, FaultKind, Record};
 use super::replica::{Consortium, Out};
 use crate::blocks::evidence::Evidence;
-use crate::committee::{Height, MemberId};
+use crate::committee::{Height, MemberId, Seat};
 
 /// Faults that are kept, at most.
 pub const FAULTS_MAX: usize = 1_000;
@@ -95,6 +95,20 @@ impl Faults {
 }
 
 impl Consortium {
+    /// A seat broke a rule, with what proves it where anything does.
+    pub(super) fn accuse(&mut self, seat: Seat, evidence: Option<Box<Evidence>>, out: &mut Out) {
+        let Some(who) = self.view.member(seat) else {
+            return;
+        };
+        let kind = { evidence.as_deref() }.map_or(FaultKind::BadMessage, Evidence::kind);
+        let fault = Fault {
+            who,
+            kind,
+            evidence,
+        };
+        self.fault(fault, out);
+    }
+
     /// A member misbehaves.
     pub(super) fn fault(&mut self, fault: Fault, out: &mut Out) {
         let kept = self.faults.take(&fault);
@@ -110,7 +124,7 @@ impl Consortium {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::committee::{Ballot, Kind, Regency, Seat, ViewId, Vote};
+    use crate::committee::{Ballot, Kind, Regency, ViewId, Vote};
     use crate::crypto::{Digest, Domain, Signature};
 
     fn member(n: u8) -> MemberId {

@@ -9,15 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::Chain;
-use super::catchup::{CatchUp, FETCH_BYTES};
+use super::catchup::CatchUp;
 use super::contract::{Change, Command, Event, Fault, FaultKind, Record, Timer};
 use super::faults::Faults;
 use super::gate::{PlugError, Plugs};
 use super::message::{Ears, Heard, Message};
 use super::pool::{self, Pool};
 use super::seal::Seals;
-use super::{Denied, Ledger};
-use crate::blocks::evidence::Evidence;
+use super::{DIGESTS_MAX, Denied, Ledger};
 use crate::blocks::{CheckedBatch, Genesis, Group, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, Regency, View, Voter};
 use crate::consensus::EngineInput;
@@ -36,8 +35,6 @@ const SPREAD_MAX: usize = 8;
 const SPREAD_ROUNDS_MAX: u32 = 5;
 /// How long a batch may take to be ordered before its holders tell everybody.
 const ECHO: Span = Span::from_ms(150);
-/// Acknowledgements in one message, at most.
-const HELD_MAX: usize = super::DIGESTS_MAX;
 
 /// What a replica is made of.
 #[derive(Clone, Debug)]
@@ -340,20 +337,7 @@ impl Consortium {
             fsm::Event::Regency(regency, is_synchronised) => {
                 self.on_regency(regency, is_synchronised, out);
             }
-            fsm::Event::Fault(seat, evidence) => {
-                if let Some(who) = self.view.member(seat) {
-                    let kind =
-                        { evidence.as_deref() }.map_or(FaultKind::BadMessage, Evidence::kind);
-                    self.fault(
-                        Fault {
-                            who,
-                            kind,
-                            evidence,
-                        },
-                        out,
-                    );
-                }
-            }
+            fsm::Event::Fault(seat, evidence) => self.accuse(seat, evidence, out),
             fsm::Event::Split(height) => self.halt_at(now, height, None, out),
             fsm::Event::Lapsed(lapse) => {
                 let holder = self.view.member(lapse.holder).unwrap_or(self.options.me);
@@ -387,34 +371,6 @@ impl Consortium {
             .into_iter()
             .for_each(|message| out.send(To::Committee, message));
         self.tell_all_held(leader, out);
-    }
-
-    fn tell_all_held(&self, member: MemberId, out: &mut Out) {
-        let held: Vec<_> = self.pool.held().collect();
-        for digests in held.chunks(HELD_MAX) {
-            out.send(To::One(member), Message::Held(digests.to_vec()));
-        }
-    }
-
-    /// A seat is back: the quorum that our batches need may be with it, and it has heard neither of
-    /// them nor of who holds what.
-    pub(super) fn give_batches(&self, member: MemberId, out: &mut Out) {
-        let mut bytes = 0;
-        for batch in self.to_spread() {
-            bytes += batch.bytes.len();
-            if bytes > FETCH_BYTES {
-                break;
-            }
-            out.send(To::One(member), Message::Batch(batch.bytes.clone()));
-        }
-        self.tell_all_held(member, out);
-    }
-
-    /// Own batches, oldest first; what a leader can inline it need not spread.
-    fn to_spread(&self) -> impl Iterator<Item = &Verified<CheckedBatch>> {
-        let leads = self.ordering.is_leading();
-        let own = self.pool.own();
-        own.filter(move |batch| !leads || batch.bytes.len() > pool::INLINE_BYTES_MAX)
     }
 
     fn on_batch(
@@ -454,7 +410,7 @@ impl Consortium {
             .into_iter()
             .filter(|d| self.pool.get(d).is_some())
             .collect();
-        for digests in held.chunks(HELD_MAX) {
+        for digests in held.chunks(DIGESTS_MAX) {
             out.send(To::Committee, Message::Held(digests.to_vec()));
         }
     }
