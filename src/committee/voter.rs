@@ -38,8 +38,10 @@ pub struct Promise {
     pub lock: Option<Certificate>,
 }
 
-/// Claims in one STOP-DATA, at most; nobody votes further above a certificate, so more are refused.
-pub const CLAIMS_MAX: usize = 4096;
+/// Claims in one STOP-DATA, at most: the heights ordered above a certificate and a window have less
+/// together, whatever the genesis document says. Each claim costs its receivers a quorum of
+/// signatures, so more are refused.
+pub const CLAIMS_MAX: usize = 512;
 
 /// What a member says at a regency change of one height above its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

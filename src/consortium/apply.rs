@@ -251,7 +251,7 @@ impl Consortium {
         }
         self.certify_reached(now, out);
         if ordered > 0 {
-            self.progressed();
+            self.progressed(out);
             self.ordered += ordered;
         }
     }

@@ -2,15 +2,18 @@
 //!
 //! Source: `ARCHITECTURE.md`. In: certificates ahead of us, extents, batches. Out: requests.
 //! Holds: one extent is asked for at a time; one peer is asked as long as it answers, then the next
-//! that is connected, so a silent one delays us once and a dead one not at all. Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot
-//! (`bootstrap`).
+//! that is connected, so a silent one delays us once and a dead one not at all.
+//! Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot (`bootstrap`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::apply::{Source, named};
 use super::contract::{Event, Timer, Wanted};
 use super::message::{DIGESTS_MAX, Extent, Message};
+use super::pool::INLINE_BYTES_MAX;
 use super::replica::{Consortium, Out};
+use crate::blocks::CheckedBatch;
 use crate::committee::{Height, MemberId, View};
 use crate::crypto::{Digest, Verified};
 use crate::fsm::{self, Status};
@@ -19,7 +22,7 @@ use crate::plant::{self, Plant};
 
 /// Certified blocks that wait to be applied, at most; further extents are asked for again.
 const PENDING_MAX: usize = 4096;
-/// Bytes of batches after which the answer to one request ends.
+/// Bytes of batches after which the answer to one request, or to one who returns, ends.
 const FETCH_BYTES: usize = 4 << 20;
 /// How long an answer may take before another peer is asked.
 const PATIENCE: Span = Span::from_ms(200);
@@ -42,6 +45,8 @@ pub(super) struct CatchUp {
     waiting: BTreeMap<(Height, Digest), BTreeSet<Digest>>,
     /// Batches that a decided block lacks.
     lacking: BTreeSet<Digest>,
+    /// The last batch that was asked for because a proposal waits for it.
+    asked_last: Digest,
     /// Members without a seat that are connected: they are told of certificates.
     pub(super) observers: BTreeSet<MemberId>,
     /// The height from which an extent was asked for.
@@ -67,6 +72,7 @@ impl CatchUp {
             connected: BTreeSet::new(),
             waiting: BTreeMap::new(),
             lacking: BTreeSet::new(),
+            asked_last: Digest::ZERO,
             observers: BTreeSet::new(),
             asked: None,
             is_armed: false,
@@ -105,13 +111,32 @@ impl CatchUp {
         self.waiting.len()
     }
 
-    fn missing(&self) -> Vec<Digest> {
+    /// What proposals wait for, by height.
+    pub(super) fn wanted(&self) -> BTreeMap<Height, Vec<Digest>> {
+        let mut wanted: BTreeMap<Height, Vec<Digest>> = BTreeMap::new();
+        for ((height, _), missing) in &self.waiting {
+            wanted.entry(*height).or_default().extend(missing);
+        }
+        wanted
+    }
+
+    /// What to ask for now: first what decided blocks lack, which others have; then what proposals
+    /// wait for, which a liar may have invented, so each time what follows on what was asked last.
+    fn missing(&mut self) -> Vec<Digest> {
         if plant::is(Plant::NoFetch) {
             return Vec::new();
         }
-        let waiting = self.waiting.values().flatten().copied();
-        let all: BTreeSet<Digest> = waiting.chain(self.lacking.iter().copied()).collect();
-        all.into_iter().take(DIGESTS_MAX).collect()
+        let waiting: BTreeSet<Digest> = self.waiting.values().flatten().copied().collect();
+        let after = (Bound::Excluded(self.asked_last), Bound::Unbounded);
+        let turn = waiting
+            .range(after)
+            .chain(waiting.range(..=self.asked_last));
+        let turn = turn.filter(|digest| !self.lacking.contains(digest));
+        let missing = self.lacking.iter().chain(turn).copied();
+        let missing: Vec<Digest> = missing.take(DIGESTS_MAX).collect();
+        let last = missing.last().filter(|last| waiting.contains(last));
+        self.asked_last = last.copied().unwrap_or(self.asked_last);
+        missing
     }
 }
 
@@ -139,10 +164,40 @@ impl Consortium {
         }
         if let Some(seat) = self.view.seat_of(&member) {
             self.tell(now, fsm::Command::Connected(seat, true), out);
+            self.give_batches(member, out);
         }
         if self.seals.ahead().is_some() {
             self.asked_again(out);
         }
+    }
+
+    /// Tells a member of every batch that we hold.
+    pub(super) fn tell_all_held(&self, member: MemberId, out: &mut Out) {
+        let held: Vec<_> = self.pool.held().collect();
+        for digests in held.chunks(DIGESTS_MAX) {
+            out.send(To::One(member), Message::Held(digests.to_vec()));
+        }
+    }
+
+    /// A seat is back: the quorum that our batches need may be with it, and it has heard neither of
+    /// them nor of who holds what.
+    fn give_batches(&self, member: MemberId, out: &mut Out) {
+        let mut bytes = 0;
+        for batch in self.to_spread() {
+            bytes += batch.bytes.len();
+            if bytes > FETCH_BYTES {
+                break;
+            }
+            out.send(To::One(member), Message::Batch(batch.bytes.clone()));
+        }
+        self.tell_all_held(member, out);
+    }
+
+    /// Own batches, oldest first; what a leader can inline it need not spread.
+    pub(super) fn to_spread(&self) -> impl Iterator<Item = &Verified<CheckedBatch>> {
+        let leads = self.ordering.is_leading();
+        let own = self.pool.own();
+        own.filter(move |batch| !leads || batch.bytes.len() > INLINE_BYTES_MAX)
     }
 
     /// The links to a member fell: what it was asked for is asked of another.

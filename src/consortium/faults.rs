@@ -4,7 +4,8 @@
 //! to keep.
 //! Holds: one record per member, kind and height; at most [`FAULTS_MAX`] of them, of which one
 //! member has at most [`FAULTS_PER_MEMBER_MAX`] with [`EVIDENCE_BYTES_MAX`] bytes. When full the
-//! first ones stay and later ones are only counted: the first convicts as well as the last.
+//! first ones stay and later ones are only counted: the first convicts as well as the last. The
+//! first of each member and kind is kept whatever others, or its own other kinds, have filled.
 //! Elsewhere: what proves a fault (`blocks::evidence`), the log (the driver).
 //!
 //! Heights that a block certificate closed are not watched any more: a vote for one can change
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::contract::{Change, Event, Fault, FaultKind, Record};
 use super::replica::{Consortium, Out};
 use crate::blocks::evidence::Evidence;
-use crate::committee::{Height, MemberId};
+use crate::committee::{Height, MemberId, Seat};
 
 /// Faults that are kept, at most.
 pub const FAULTS_MAX: usize = 1_000;
@@ -79,8 +80,12 @@ impl Faults {
         let all: usize = self.kept.values().map(|(count, _)| count).sum();
         let (count, bytes) = self.kept.entry(fault.who).or_default();
         let grown = *bytes + evidence.to_bytes().len();
-        let is_full = all >= FAULTS_MAX || *count >= FAULTS_PER_MEMBER_MAX;
-        if is_full || grown > EVIDENCE_BYTES_MAX {
+        let is_full =
+            all >= FAULTS_MAX || *count >= FAULTS_PER_MEMBER_MAX || grown > EVIDENCE_BYTES_MAX;
+        let of_kind =
+            (fault.who, fault.kind, Height(0))..=(fault.who, fault.kind, Height(u64::MAX));
+        let is_first = self.told.range(of_kind).next().is_none();
+        if is_full && !is_first {
             return Kept::Counted;
         }
         (*count, *bytes) = (*count + 1, grown);
@@ -90,6 +95,20 @@ impl Faults {
 }
 
 impl Consortium {
+    /// A seat broke a rule, with what proves it where anything does.
+    pub(super) fn accuse(&mut self, seat: Seat, evidence: Option<Box<Evidence>>, out: &mut Out) {
+        let Some(who) = self.view.member(seat) else {
+            return;
+        };
+        let kind = { evidence.as_deref() }.map_or(FaultKind::BadMessage, Evidence::kind);
+        let fault = Fault {
+            who,
+            kind,
+            evidence,
+        };
+        self.fault(fault, out);
+    }
+
     /// A member misbehaves.
     pub(super) fn fault(&mut self, fault: Fault, out: &mut Out) {
         let kept = self.faults.take(&fault);
@@ -105,7 +124,7 @@ impl Consortium {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::committee::{Ballot, Kind, Regency, Seat, ViewId, Vote};
+    use crate::committee::{Ballot, Kind, Regency, ViewId, Vote};
     use crate::crypto::{Digest, Domain, Signature};
 
     fn member(n: u8) -> MemberId {
@@ -168,7 +187,23 @@ mod tests {
         };
         assert_eq!(kept(&mut faults, 1), FAULTS_PER_MEMBER_MAX);
         let others: usize = (2..40).map(|n| kept(&mut faults, n)).sum();
-        assert_eq!(others + FAULTS_PER_MEMBER_MAX, FAULTS_MAX);
-        assert!(faults.told.len() <= FAULTS_MAX);
+        let beyond = 39 - FAULTS_MAX / FAULTS_PER_MEMBER_MAX;
+        assert_eq!(others + FAULTS_PER_MEMBER_MAX, FAULTS_MAX + beyond);
+        assert!(
+            faults.told.len() <= FAULTS_MAX + 39,
+            "and the first of each"
+        );
+    }
+
+    #[test]
+    fn liars_who_fill_the_store_do_not_hide_the_first_fault_of_another() {
+        let mut faults = Faults::default();
+        for n in 0..20 {
+            for height in 1..=FAULTS_PER_MEMBER_MAX as u64 {
+                faults.take(&fault(n, height));
+            }
+        }
+        assert_eq!(faults.take(&fault(20, 1)), Kept::Durably);
+        assert_eq!(faults.take(&fault(20, 2)), Kept::Counted);
     }
 }

@@ -16,8 +16,7 @@ use super::gate::{PlugError, Plugs};
 use super::message::{Ears, Heard, Message};
 use super::pool::{self, Pool};
 use super::seal::Seals;
-use super::{Denied, Ledger};
-use crate::blocks::evidence::Evidence;
+use super::{DIGESTS_MAX, Denied, Ledger};
 use crate::blocks::{CheckedBatch, Genesis, Group, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, Regency, View, Voter};
 use crate::consensus::EngineInput;
@@ -36,8 +35,6 @@ const SPREAD_MAX: usize = 8;
 const SPREAD_ROUNDS_MAX: u32 = 5;
 /// How long a batch may take to be ordered before its holders tell everybody.
 const ECHO: Span = Span::from_ms(150);
-/// Acknowledgements in one message, at most.
-const HELD_MAX: usize = super::DIGESTS_MAX;
 
 /// What a replica is made of.
 #[derive(Clone, Debug)]
@@ -340,20 +337,7 @@ impl Consortium {
             fsm::Event::Regency(regency, is_synchronised) => {
                 self.on_regency(regency, is_synchronised, out);
             }
-            fsm::Event::Fault(seat, evidence) => {
-                if let Some(who) = self.view.member(seat) {
-                    let kind =
-                        { evidence.as_deref() }.map_or(FaultKind::BadMessage, Evidence::kind);
-                    self.fault(
-                        Fault {
-                            who,
-                            kind,
-                            evidence,
-                        },
-                        out,
-                    );
-                }
-            }
+            fsm::Event::Fault(seat, evidence) => self.accuse(seat, evidence, out),
             fsm::Event::Split(height) => self.halt_at(now, height, None, out),
             fsm::Event::Lapsed(lapse) => {
                 let holder = self.view.member(lapse.holder).unwrap_or(self.options.me);
@@ -370,6 +354,10 @@ impl Consortium {
         out.emit(Event::Changed(Change::Regency(regency.0, leader)));
         self.pool
             .unpropose_above(self.ordering.decided().max(self.chain.reach()));
+        // A proposal that waits may be bound: what it names is still taken whoever brings it.
+        for (height, missing) in self.catchup.wanted() {
+            self.pool.mark_proposed(height, &missing);
+        }
         self.pool.excuse();
         if !is_synchronised || leader == self.options.me {
             return;
@@ -382,10 +370,7 @@ impl Consortium {
         unspread
             .into_iter()
             .for_each(|message| out.send(To::Committee, message));
-        let held: Vec<_> = self.pool.held().collect();
-        for digests in held.chunks(HELD_MAX) {
-            out.send(To::One(leader), Message::Held(digests.to_vec()));
-        }
+        self.tell_all_held(leader, out);
     }
 
     fn on_batch(
@@ -425,7 +410,7 @@ impl Consortium {
             .into_iter()
             .filter(|d| self.pool.get(d).is_some())
             .collect();
-        for digests in held.chunks(HELD_MAX) {
+        for digests in held.chunks(DIGESTS_MAX) {
             out.send(To::Committee, Message::Held(digests.to_vec()));
         }
     }
@@ -489,13 +474,9 @@ impl Consortium {
     /// acknowledges it again; while nothing commits they are spread less and less often.
     fn spread_more(&mut self, out: &mut Out) {
         let rounds = self.spread_again.take().unwrap_or_default();
-        let leads = self.ordering.is_leading();
-        let oldest = self.pool.own().take(SPREAD_MAX);
-        let oldest = oldest.filter(|b| !leads || b.bytes.len() > pool::INLINE_BYTES_MAX);
-        let again: Vec<_> = oldest.map(|b| (b.digest, b.bytes.clone())).collect();
-        for (digest, bytes) in again {
-            out.send(To::Committee, Message::Batch(bytes));
-            self.tell_held(digest, out);
+        for batch in self.to_spread().take(SPREAD_MAX) {
+            out.send(To::Committee, Message::Batch(batch.bytes.clone()));
+            self.tell_held(batch.digest, out);
         }
         if self.pool.own().next().is_some() {
             let rounds = (rounds + 1).min(SPREAD_ROUNDS_MAX);
@@ -504,10 +485,13 @@ impl Consortium {
         }
     }
 
-    /// A block that is not empty was applied: the ledger moves, so batches are not lost but
-    /// waiting.
-    pub(super) fn progressed(&mut self) {
-        self.spread_again = self.spread_again.map(|_| 0);
+    /// A block that is not empty was applied: the ledger moves, so what is still here is spread
+    /// again as soon as in the beginning.
+    pub(super) fn progressed(&mut self, out: &mut Out) {
+        if self.spread_again.is_some_and(|rounds| rounds > 0) {
+            self.spread_again = Some(0);
+            out.arm(Timer::Spread, SPREAD);
+        }
     }
 
     fn command(&mut self, now: Time, command: Command, out: &mut Out) {

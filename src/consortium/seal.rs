@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::contract::{Event, Fault, Record};
+use super::contract::{Event, Record};
 use super::message::Message;
 use super::replica::{Consortium, Out};
 use crate::blocks::evidence::Evidence;
@@ -204,18 +204,7 @@ impl Consortium {
     }
 
     fn convict(&mut self, evidence: Evidence, out: &mut Out) {
-        if let Some(who) = self.view.member(evidence.accused()) {
-            let kind = evidence.kind();
-            let evidence = Some(Box::new(evidence));
-            self.fault(
-                Fault {
-                    who,
-                    kind,
-                    evidence,
-                },
-                out,
-            );
-        }
+        self.accuse(evidence.accused(), Some(Box::new(evidence)), out);
     }
 
     /// Our PERSIST votes above `certified`, for one who may lack them.

@@ -12,7 +12,7 @@ use crate::blocks::{
 };
 use crate::committee::{Certificate, Height, KeyProof, MemberId, ViewId, Voter};
 use crate::crypto::{Digest, SecretKey, Verified, Verifier};
-use crate::fsm::PaceOptions;
+use crate::fsm::{self, PaceOptions};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
 
 const WORLD: Digest = Digest([7; 32]);
@@ -86,11 +86,15 @@ fn fresh(n: usize) -> Restored {
 }
 
 fn submission(sequence: u64) -> Verified<(SignedGroup, Group)> {
+    submission_of(sequence, Bytes::from_static(b"echo"))
+}
+
+fn submission_of(sequence: u64, operation: Bytes) -> Verified<(SignedGroup, Group)> {
     let client = secret(3, 0);
     let transactions = vec![Transaction {
         sequence,
         expiry: Height(1_000),
-        operation: Bytes::from_static(b"echo"),
+        operation,
     }];
     let signed = SignedGroup::sign(&genesis().chain(), &client, &transactions);
     let group = Group {
@@ -271,6 +275,15 @@ impl Bench {
 
     fn submit(&mut self, n: usize, sequence: u64) {
         self.input(n, Input::Command(Command::Submit(submission(sequence))));
+    }
+
+    /// The links of `n` to everybody but those who are cut stand again.
+    fn connect(&mut self, n: usize) {
+        let live = (0..4).filter(|other| *other != n && !self.cut.contains(other));
+        for other in live.collect::<Vec<_>>() {
+            self.input(n, Input::Command(Command::Connected(id(other))));
+            self.input(other, Input::Command(Command::Connected(id(n))));
+        }
     }
 
     fn follower(&self) -> usize {
@@ -535,4 +548,95 @@ fn a_member_that_hears_votes_of_a_later_regency_asks_for_its_start() {
         heights.iter().all(|height| *height == heights[0]),
         "{heights:?}"
     );
+}
+
+/// A batch that is too large to ride in a proposal.
+fn large(sequence: u64) -> Verified<(SignedGroup, Group)> {
+    submission_of(sequence, Bytes::from(vec![7; 2 * pool::INLINE_BYTES_MAX]))
+}
+
+#[test]
+fn a_member_that_returns_is_given_the_batches_that_lack_its_acknowledgement() {
+    let mut bench = Bench::new(fresh);
+    let origin = bench.follower();
+    let (leader, absent) = ((origin + 3) % 4, (origin + 1) % 4);
+    // Two of four are away: the batch lacks a quorum, and is spread less and less often.
+    bench.cut = vec![leader, absent];
+    bench.input(origin, Input::Command(Command::Submit(large(1))));
+    bench.pass(20_000);
+    bench.cut = vec![leader];
+    bench.connect(absent);
+    bench.pass(4_000);
+    let height = bench.replicas[origin].overview().height;
+    assert_eq!(height, Height(1), "one timeout after a quorum is back");
+}
+
+#[test]
+fn after_a_stall_batches_are_spread_again_as_often_as_before_it() {
+    let mut bench = Bench::new(fresh);
+    let follower = bench.follower();
+    bench.cut = vec![(follower + 1) % 4, (follower + 2) % 4, (follower + 3) % 4];
+    bench.input(follower, Input::Command(Command::Submit(large(1))));
+    bench.pass(20_000);
+    // Alone again with a second batch, right after the first was committed.
+    bench.cut.clear();
+    bench.connect(follower);
+    bench.pass(20_000);
+    assert_eq!(bench.replicas[follower].overview().height, Height(1));
+    bench.cut = vec![follower];
+    bench.input(follower, Input::Command(Command::Submit(large(2))));
+    bench.pass(50);
+    bench.cut.clear();
+    bench.pass(1_500);
+    assert_eq!(bench.replicas[follower].overview().height, Height(2));
+}
+
+#[test]
+fn a_batch_that_a_proposal_waits_for_is_taken_after_the_leader_changed() {
+    let mut replica = Consortium::new(options(1), fresh(1), Time(0)).expect("a view");
+    let (signed, _) = submission(1).into_inner();
+    let groups = vec![signed];
+    let bytes = Bytes::from(crate::blocks::codec::encode(&crate::blocks::Batch {
+        groups,
+    }));
+    let (bounds, verifier) = (genesis().parameters.bounds(), Verifier::simulated(WORLD));
+    let batch = CheckedBatch::verify(bytes, &genesis().chain(), &bounds, &verifier);
+    let batch: Verified<CheckedBatch> = batch.expect("a good batch");
+    let digest = batch.digest;
+    // It was committed here, and a proposal above names it once more.
+    replica.pool.commit(Height(1), &[digest]);
+    replica.pool.mark_proposed(Height(2), &[digest]);
+    replica.catchup.wait(Height(2), Digest::ZERO, &[digest]);
+    let mut out = Outbox::new();
+    let regency = fsm::Event::Regency(crate::committee::Regency(1), true);
+    replica.on_event(Time(0), regency, &mut out);
+    let message = Heard::Batch(batch);
+    let from = id(0);
+    replica.handle(Time(0), Input::Message { from, message }, &mut out);
+    assert_eq!(replica.catchup.waits(), 0);
+}
+
+#[test]
+fn batches_that_a_liar_invented_do_not_keep_true_ones_from_being_fetched() {
+    let mut replica = Consortium::new(options(1), fresh(1), Time(0)).expect("a view");
+    let name = |n: usize| Digest::of(crate::crypto::Domain::Batch, &n.to_le_bytes());
+    let mut names: Vec<Digest> = (0..=3 * DIGESTS_MAX).map(name).collect();
+    names.sort_unstable();
+    let truth = names.pop().expect("many");
+    for (height, invented) in (1..).zip(names.chunks(DIGESTS_MAX)) {
+        let height = Height(height);
+        replica.catchup.wait(height, Digest::ZERO, invented);
+    }
+    // In the next regency an honest leader names the one batch that is not here.
+    replica.catchup.wait(Height(1), truth, &[truth]);
+    let mut out = Outbox::new();
+    replica.fetch_batches(&mut out);
+    (0..4).for_each(|_| replica.fetch_again(Time(0), &mut out));
+    let asks = |output: &Output<Consortium>| {
+        let Output::Send { message, .. } = output else {
+            return false;
+        };
+        matches!(message, Message::Fetch(digests) if digests.contains(&truth))
+    };
+    assert!(out.as_slice().iter().any(asks));
 }

@@ -24,6 +24,7 @@ impl RegencyChange {
     /// Learns from what was ordered and watches for more; whether the leader is too slow.
     pub(super) fn progress(&mut self, ordered: u64, oldest: Span, context: &mut Scene<'_>) -> bool {
         let slowest = context.core.slowest.take();
+        self.pace.excuse(context.core.quorum_since);
         self.pace.progress(context.now, slowest);
         if self.watch != Watch::Off {
             self.arm(context);
@@ -197,11 +198,9 @@ impl RegencyChange {
         assert!(regency > context.core.regency, "a regency never goes back");
         self.unwatch(context);
         let is_asked = context.core.asked > context.core.regency;
-        let took = is_asked.then(|| context.now - self.asked_at);
-        let was_silent = context.core.leader_heard < self.questioned_at;
-        self.pace
-            .ended(context.now, took.unwrap_or_default(), was_silent);
-        self.guard.rest();
+        let since = self.asked_at.max(context.core.quorum_since);
+        let took = is_asked.then(|| context.now - since);
+        self.end(took.unwrap_or_default(), context);
         let (claims, proofs) = context.core.claims(regency);
         let base = context.core.base.as_ref();
         let base = base.map_or(Default::default(), |c| (c.ballot.height, c.ballot.digest));
@@ -218,6 +217,14 @@ impl RegencyChange {
         self.collected.keep(&data, &proofs);
         context.out.emit(Told::Regency(regency, false));
         self.gather(context)
+    }
+
+    /// The regency is over; replacing its leader took `change`.
+    fn end(&mut self, change: Span, context: &Scene<'_>) {
+        let was_silent = context.core.leader_heard < self.questioned_at;
+        self.pace.excuse(context.core.quorum_since);
+        self.pace.ended(context.now, change, was_silent);
+        self.guard.rest();
     }
 
     /// Our own STOP-DATA of before a restart counts as it did, and is said again.
@@ -272,8 +279,7 @@ impl RegencyChange {
         }
         self.unwatch(context); // It runs again as soon as there is work.
         if regency > context.core.regency {
-            self.pace.ended(context.now, Span(0), false);
-            self.guard.rest();
+            self.end(Span(0), context);
         }
         context.core.enter(regency, true);
         context.core.bound = settled.bound;

@@ -47,6 +47,8 @@ pub(super) struct Core {
     pub(super) heard: BTreeMap<Seat, Status>,
     /// When the leader of the installed regency said something last.
     pub(super) leader_heard: Time,
+    /// Since when links to a quorum stand, where they ever fell.
+    pub(super) quorum_since: Time,
     /// Whether the normal machine is in a state that votes.
     pub(super) may_vote: bool,
     /// What the slowest height took to be decided, among those since the last progress.
@@ -86,6 +88,7 @@ impl Core {
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
             leader_heard: Time(0),
+            quorum_since: Time(0),
             may_vote: false,
             slowest: None,
             moves: 0,
@@ -495,7 +498,8 @@ impl Scene<'_> {
             Decided::Split => return self.out.emit(Event::Split(height)),
             Decided::New => {}
         }
-        let took = instance.opened().map(|opened| self.now - opened);
+        let opened = instance.opened();
+        let took = opened.map(|opened| self.now - opened.max(self.core.quorum_since));
         self.core.slowest = self.core.slowest.max(took);
         self.core.moves += 1;
         let promise = self

@@ -414,6 +414,28 @@ impl Ordering {
         }
     }
 
+    /// The links to `seat` stand, or fell.
+    fn link(&mut self, now: Time, seat: Seat, stands: bool, out: &mut Outbox<Self>) {
+        let had_quorum = self.generation.state().has_quorum();
+        if !stands {
+            self.generation.handle(&view::Event::Disconnected(seat));
+            return;
+        }
+        self.generation.handle(&view::Event::Connected(seat));
+        if self.generation.state().has_quorum() && !had_quorum {
+            self.core.quorum_since = now;
+        }
+        // What was sent before may be lost, and so may the answer to our first question.
+        match self.state() {
+            "synchronising" => self.normal(now, &normal::Event::Resend, out),
+            "follower" | "leader" | "checkpointing" => {
+                let message = Message::Status(self.core.status(true));
+                out.send(To::One(seat), message);
+            }
+            _ => {}
+        }
+    }
+
     fn command(&mut self, now: Time, command: Command, out: &mut Outbox<Self>) {
         match command {
             Command::Start => {
@@ -450,21 +472,7 @@ impl Ordering {
             Command::Complain(regency) => {
                 self.change(now, &regency::Event::Complain(regency), out);
             }
-            Command::Connected(seat, true) => {
-                self.generation.handle(&view::Event::Connected(seat));
-                // What was sent before may be lost, and so may the answer to our first question.
-                match self.state() {
-                    "synchronising" => self.normal(now, &normal::Event::Resend, out),
-                    "follower" | "leader" | "checkpointing" => {
-                        let message = Message::Status(self.core.status(true));
-                        out.send(To::One(seat), message);
-                    }
-                    _ => {}
-                }
-            }
-            Command::Connected(seat, false) => {
-                self.generation.handle(&view::Event::Disconnected(seat));
-            }
+            Command::Connected(seat, stands) => self.link(now, seat, stands, out),
             Command::Change(role) => self.normal(now, &normal::Event::Change(role), out),
         }
     }

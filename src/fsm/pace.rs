@@ -74,6 +74,11 @@ impl Pace {
         self.since = Some(now);
     }
 
+    /// There was no quorum until `until`: the wait before it tells nothing of a leader.
+    pub(super) fn excuse(&mut self, until: Time) {
+        self.since = self.since.map(|since| since.max(until));
+    }
+
     /// Something was ordered, by decisions made here of which the slowest took `slowest`: the
     /// timeout decays towards the estimate. Blocks that were fetched from others come without and
     /// end a lap that was none: whoever was cut off would take its absence for the leader's.

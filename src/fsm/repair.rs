@@ -190,11 +190,13 @@ impl Scene<'_> {
         }
     }
 
-    /// Does all that votes and payloads allow at every open height: after votes were not allowed.
+    /// Does all that votes, payloads and the SYNC allow at every open height: after votes were not
+    /// allowed.
     pub(super) fn advance_all(&mut self) {
         let above = self.core.instances.range(self.core.decided.next()..);
         let heights: Vec<Height> = above.map(|(height, _)| *height).collect();
         heights.into_iter().for_each(|height| self.advance(height));
+        self.propose_bound();
     }
 
     /// Asks every seat where it stands.

@@ -127,6 +127,20 @@ impl World {
         self.input(i, Input::Command(Command::Start));
     }
 
+    /// The links between `i` and those that are up stand, or fell.
+    fn link(&mut self, i: usize, stands: bool) {
+        let seat = |n: usize| Seat(u16::try_from(n).expect("small"));
+        for other in (0..self.nodes.len()).filter(|other| *other != i) {
+            if !self.down.contains(&other) {
+                self.input(other, Input::Command(Command::Connected(seat(i), stands)));
+            }
+            if !self.down.contains(&i) {
+                let stands = !self.down.contains(&other);
+                self.input(i, Input::Command(Command::Connected(seat(other), stands)));
+            }
+        }
+    }
+
     fn input(&mut self, i: usize, input: Input<Ordering>) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
@@ -299,6 +313,52 @@ fn a_dead_leader_is_replaced_and_nothing_forks() {
         world.restart(leader);
         world.run_until(Height(30));
     }
+}
+
+#[test]
+fn leaders_that_die_one_after_another_do_not_make_the_others_wait_longer_and_longer() {
+    let mut world = World::new(4, 1);
+    world.run_until(Height(5));
+    for kill in 1..=8 {
+        let top = world.nodes.iter().map(Ordering::decided).max();
+        let leader = world.nodes.iter().map(Ordering::regency).max();
+        let leader = leader.expect("nodes").1.index();
+        world.down.insert(leader);
+        world.link(leader, false);
+        world.run_until(top.unwrap_or_default().plus(15));
+        world.restart(leader);
+        world.link(leader, true);
+        world.run_until(top.unwrap_or_default().plus(30));
+        let longest = world.nodes.iter().map(Ordering::timeout).max();
+        assert!(
+            longest <= Some(Span::from_ms(2_000)),
+            "kill {kill}: {longest:?}"
+        );
+    }
+}
+
+#[test]
+fn the_absence_of_a_quorum_is_no_measure_of_a_leader() {
+    let mut world = World::new(4, 1);
+    (0..4).for_each(|i| world.link(i, true));
+    world.run_until(Height(5));
+    let leader = world.nodes[0].regency().1.index();
+    let other = (leader + 1) % 4;
+    for gone in [other, leader] {
+        world.down.insert(gone);
+        world.link(gone, false);
+    }
+    // Two are left: they ask for another leader and nobody answers.
+    let until = world.now + Span::from_ms(20_000);
+    while world.now < until {
+        world.work();
+        world.step();
+    }
+    world.restart(other);
+    world.link(other, true);
+    world.run_until(Height(6));
+    let longest = world.nodes.iter().map(Ordering::timeout).max();
+    assert!(longest <= Some(Span::from_ms(2_000)), "{longest:?}");
 }
 
 #[test]

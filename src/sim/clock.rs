@@ -1,8 +1,8 @@
 //! A member's clock: ahead or behind, fast or slow, and it may jump.
 //!
 //! Source: the fault matrix, clocks. In: the world's time. Out: the member's.
-//! Holds: within one life it never goes back, as the contract of machines asks; a jump back stands
-//! still. Elsewhere: when it jumps (`trouble`).
+//! Holds: within one life it never jumps, as `node` reads the wall clock at its start and then one
+//! that only goes on. Elsewhere: when it jumps (`trouble`).
 
 use crate::machine::{Span, Time};
 
@@ -16,34 +16,33 @@ pub(super) struct Clock {
     ahead_us: i64,
     /// How much faster it runs, in millionths.
     drift: i64,
-    /// What it showed last in this life.
-    last: u64,
+    /// How far the wall clock jumped since the member started.
+    jumped_us: i64,
 }
 
 impl Clock {
     /// A clock that is ahead and runs fast from the world's `beginning` on.
     pub(super) fn new(ahead_us: i64, drift: i64, beginning: u64) -> Self {
         // What it gained since the epoch is not what it gains in the world.
-        let gained = signed(beginning) / MILLION * drift;
+        let gained = gain(signed(beginning), drift);
         let ahead_us = ahead_us - gained;
         Self {
             ahead_us,
             drift,
-            last: 0,
+            jumped_us: 0,
         }
     }
 
-    /// A life begins.
+    /// A life begins: the wall clock is read.
     pub(super) fn start(&mut self) {
-        self.last = 0;
+        self.ahead_us += std::mem::take(&mut self.jumped_us);
     }
 
     /// What it shows at `now`.
-    pub(super) fn read(&mut self, now: u64) -> Time {
+    pub(super) fn read(&self, now: u64) -> Time {
         let now = signed(now);
-        let shown = now + now / MILLION * self.drift + self.ahead_us;
-        self.last = self.last.max(u64::try_from(shown).unwrap_or_default());
-        Time(self.last)
+        let shown = now + gain(now, self.drift) + self.ahead_us;
+        Time(u64::try_from(shown).unwrap_or_default())
     }
 
     /// How long `span` takes in the world's time.
@@ -53,10 +52,16 @@ impl Clock {
         u64::try_from(span.saturating_sub(shorter)).unwrap_or_default()
     }
 
-    /// It jumps.
+    /// The wall clock jumps.
     pub(super) fn jump(&mut self, by_us: i64) {
-        self.ahead_us += by_us;
+        self.jumped_us += by_us;
     }
+}
+
+/// What a clock gains in `us`: less than that, so it never goes back.
+fn gain(us: i64, drift: i64) -> i64 {
+    let (seconds, rest) = (us / MILLION, us % MILLION);
+    seconds * drift + rest * drift / MILLION
 }
 
 fn signed(us: u64) -> i64 {

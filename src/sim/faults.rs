@@ -70,7 +70,7 @@ faults! {
     Full = "full",
     /// A disk takes many times as long.
     SlowDisk = "slow-disk",
-    /// A clock jumps.
+    /// A wall clock jumps; its member reads it at the next start.
     Jump = "jump",
     /// Clocks run at different speeds.
     Drift = "drift",

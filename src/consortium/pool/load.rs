@@ -7,7 +7,8 @@
 //! Elsewhere: how much a pool may hold at all (`own`), the timeout (`fsm`).
 //!
 //! μ is what leaves per second while something waits all along. A ledger that has no backlog shows
-//! what is asked of it and not what it can do, so such a stretch raises μ and never lowers it.
+//! what is asked of it and not what it can do, so such a stretch raises μ and never lowers it: one
+//! that was slow and admits little since is found out by the little that it does in no time.
 //! The rest, batch delay, round trips, sync and execution, is not added up from guesses: it is the
 //! part of the sojourn of our own batches that the queue before them does not explain.
 
@@ -30,13 +31,13 @@ pub(super) fn cost(weight: Weight) -> u64 {
     weight.bytes as u64 + TRANSACTION_COST * weight.transactions as u64
 }
 
-/// A stretch of time in which something waited all along.
+/// A stretch of time from one block to a later one.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
     since: Time,
     /// What left the pool in it.
     cost: u64,
-    /// Whether after each of its blocks as much again was waiting.
+    /// Whether something waited all along, and after each of its blocks as much again.
     is_loaded: bool,
 }
 
@@ -75,17 +76,14 @@ impl Load {
     pub(super) fn applied(&mut self, now: Time, cost: u64, left: u64) {
         let Some(stretch) = &mut self.stretch else {
             // What stood before this block is not known to have stood all along.
-            self.stretch = (left > 0).then(|| Stretch::begin(now));
+            self.stretch = Some(Stretch::begin(now, left));
             return;
         };
         stretch.cost = stretch.cost.saturating_add(cost);
-        stretch.is_loaded &= left >= cost;
+        stretch.is_loaded &= left > 0 && left >= cost;
         let (sample, span) = (*stretch, now - stretch.since);
-        if left > 0 && span < STRETCH {
-            return;
-        }
-        self.stretch = (left > 0).then(|| Stretch::begin(now));
         if span >= STRETCH {
+            self.stretch = Some(Stretch::begin(now, left));
             self.measured(
                 sample.cost.saturating_mul(1_000_000) / span.0,
                 sample.is_loaded,
@@ -149,11 +147,11 @@ impl Load {
 }
 
 impl Stretch {
-    fn begin(now: Time) -> Self {
+    fn begin(now: Time, left: u64) -> Self {
         Self {
             since: now,
             cost: 0,
-            is_loaded: true,
+            is_loaded: left > 0,
         }
     }
 }

@@ -172,6 +172,25 @@ fn a_member_with_nothing_under_way_admits_whatever_was_measured() {
 }
 
 #[test]
+fn a_ledger_that_was_slow_for_long_is_found_out_when_it_is_fast_again() {
+    let mut pool = pool();
+    pool.load.applied(NOW, 1, 1);
+    for step in 1..100 {
+        pool.load.applied(Time(NOW.0 + step * 1_000_000), 1, 1); // a byte a second
+    }
+    // From now on each block takes all there is, which is little: more is refused.
+    for step in 0..100 {
+        pool.load
+            .applied(Time(NOW.0 + 100_000_000 + step * 10_000), 6_000, 0);
+    }
+    assert!(
+        pool.load.wait(6_000) <= PATIENCE,
+        "{}",
+        pool.load.wait(6_000)
+    );
+}
+
+#[test]
 fn the_backlog_of_one_origin_does_not_close_another_member() {
     let mut pool = pool();
     for sequence in 0..200 {
