@@ -1,7 +1,7 @@
 //! The hunt: every planted bug must break a rule within a stated number of seeds.
 //!
-//! Source: mutation testing; the bugs of `plant`. In: options, bugs, a number of seeds. Out: per bug
-//! the first seed that shows it.
+//! Source: mutation testing; the bugs of `plant`. In: options, bugs, a number of seeds. Out: per
+//! bug the first seed that shows it.
 //! Holds: a seed that breaks a rule without the bug as well shows nothing. Elsewhere: the bugs
 //! (`plant`), who prints it (`cli::simulate`), what was found (`docs/figures.md`).
 
