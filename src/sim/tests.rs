@@ -358,7 +358,7 @@ fn ten_of_the_planted_bugs_break_a_rule_within_five_short_worlds() {
         Plant::EagerPersist,
     ];
     let options = Options {
-        steps: 20_000,
+        steps: 80_000,
         ..Options::default()
     };
     let hunt = hunt(&options, &quick, 5, 2, &|_| {});
