@@ -87,9 +87,12 @@ impl Pace {
         let Some(slowest) = slowest else {
             return;
         };
-        self.is_fruitful = true;
         let lap = since.map_or(Span(0), |since| now - since);
-        self.learn(lap.max(slowest));
+        // A regency's first step is no lap: its leader orders what others left, with bytes that it
+        // may have to fetch, and one such step would make the wait for the next dead leader long.
+        if std::mem::replace(&mut self.is_fruitful, true) {
+            self.learn(lap.max(slowest));
+        }
         let decayed = self.timeout.0 / 10 * 9;
         self.timeout = self.clamp(decayed.max(self.estimate()));
     }
