@@ -92,11 +92,14 @@ impl Stage {
         self.wires.append(&mut self.accepts);
         self.deliver(groups, false);
         for node in 0..NODES {
-            let timers = self.nodes[node].timers.keys();
-            let progress = timers.copied().find(|t| matches!(t, Timer::Progress(_)));
-            match progress.filter(|_| round > 0) {
-                Some(timer) => self.run_out(node, timer),
-                None => self.lead(node),
+            // Both halves of the progress timer: the first only asks where the others stand.
+            for _half in 0..2 {
+                let timers = self.nodes[node].timers.keys();
+                let progress = timers.copied().find(|t| matches!(t, Timer::Progress(_)));
+                match progress.filter(|_| round > 0) {
+                    Some(timer) => self.run_out(node, timer),
+                    None => self.lead(node),
+                }
             }
         }
         self.deliver(groups, true);
