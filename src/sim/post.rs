@@ -12,6 +12,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::audit::brief;
+use super::promises::Speaker;
 use super::queue::Happening;
 use super::world::World;
 use crate::committee::{MemberId, Vote};
@@ -78,8 +79,15 @@ impl World {
     /// A member sends a message.
     pub(super) fn send(&mut self, from: usize, to: To<MemberId>, message: Message) {
         if !self.oracle.is_faulty(from) {
-            let seat = self.ground.view.seat_of(&self.members[from].id);
-            if let Some(what) = self.promises.note(from, seat, &message) {
+            let members = self.members.iter().enumerate();
+            let others = members.filter(|(member, _)| *member != from);
+            let speaker = Speaker {
+                member: from,
+                seat: self.ground.view.seat_of(&self.members[from].id),
+                is_rolled: self.oracle.may_lapse(from),
+                others_starts: others.map(|(_, member)| member.life).sum(),
+            };
+            if let Some(what) = self.promises.note(&speaker, &message) {
                 self.oracle.breaks("contradiction", what);
             }
         }

@@ -13,27 +13,33 @@ use crate::consortium::Message;
 use crate::crypto::Digest;
 use crate::fsm;
 
-/// What was signed.
+/// What was signed, and how often the others had started by then.
 #[derive(Default)]
 pub(super) struct Promises {
-    signed: BTreeMap<(Height, Regency, Kind, usize), Digest>,
+    signed: BTreeMap<(Height, Regency, Kind, usize), (Digest, u64)>,
+}
+
+/// A correct member that sends.
+pub(super) struct Speaker {
+    pub(super) member: usize,
+    pub(super) seat: Option<Seat>,
+    /// Whether its disk was rolled back, so that it is one of the f.
+    pub(super) is_rolled: bool,
+    /// How often the others have started.
+    pub(super) others_starts: u64,
 }
 
 impl Promises {
-    /// A correct member in `seat` sends `message`; how that contradicts what it sent before. What
-    /// others signed it may hand on.
-    pub(super) fn note(
-        &mut self,
-        member: usize,
-        seat: Option<Seat>,
-        message: &Message,
-    ) -> Option<String> {
+    /// A member sends `message`; how that contradicts what it sent before. What others signed it
+    /// may hand on.
+    pub(super) fn note(&mut self, speaker: &Speaker, message: &Message) -> Option<String> {
         let (Message::Order(fsm::Message::Propose(vote, _) | fsm::Message::Vote(vote))
         | Message::Persist(vote)) = message
         else {
             return None;
         };
-        if Some(vote.seat) != seat {
+        let member = speaker.member;
+        if Some(vote.seat) != speaker.seat {
             return None;
         }
         let Ballot {
@@ -44,12 +50,17 @@ impl Promises {
             ..
         } = vote.ballot;
         match self.signed.entry((height, regency, kind, member)) {
-            Entry::Occupied(before) if *before.get() != digest => Some(format!(
-                "member {member} signs two digests: {kind:?} of {height} in {regency}"
-            )),
-            Entry::Occupied(_) => None,
+            Entry::Occupied(before) => {
+                let (earlier, starts) = *before.get();
+                // Votes of others are held in memory alone: who starts after one was sent cannot
+                // remind a member whose disk forgot it.
+                let is_forgotten = speaker.is_rolled && speaker.others_starts > starts;
+                (earlier != digest && !is_forgotten).then(|| {
+                    format!("member {member} signs two digests: {kind:?} of {height} in {regency}")
+                })
+            }
             Entry::Vacant(place) => {
-                place.insert(digest);
+                place.insert((digest, speaker.others_starts));
                 None
             }
         }
