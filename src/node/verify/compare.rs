@@ -124,9 +124,30 @@ pub(super) struct Compare {
 #[derive(Default)]
 struct Batches {
     logged: BTreeMap<Digest, Position>,
-    repeated: BTreeSet<Digest>,
+    /// Logged again, or behind the block that names it. Whether the tables held such a batch open
+    /// depends on whether that block was in them when the record came.
+    late: BTreeSet<Digest>,
+    /// Named by a block before any record of theirs.
+    inlined: BTreeSet<Digest>,
     /// Logged, and named by no block up to the tables' height.
     open: BTreeSet<Digest>,
+}
+
+impl Batches {
+    fn logged(&mut self, digest: Digest, position: Position) {
+        let is_repeated = self.logged.insert(digest, position).is_some();
+        if is_repeated || self.inlined.contains(&digest) {
+            self.late.insert(digest);
+        }
+        self.open.insert(digest);
+    }
+
+    fn named(&mut self, digest: Digest) {
+        self.open.remove(&digest);
+        if !self.logged.contains_key(&digest) {
+            self.inlined.insert(digest);
+        }
+    }
 }
 
 impl Compare {
@@ -176,12 +197,7 @@ impl Compare {
                 self.certificates
                     .expect(&*self.tables, row, &mut self.found);
             }
-            Name::Batch(digest) => {
-                if self.batches.logged.insert(digest, position).is_some() {
-                    self.batches.repeated.insert(digest);
-                }
-                self.batches.open.insert(digest);
-            }
+            Name::Batch(digest) => self.batches.logged(digest, position),
             Name::Nameless => {}
         }
     }
@@ -193,7 +209,7 @@ impl Compare {
             return;
         }
         for batch in applied.block.body.batches() {
-            self.batches.open.remove(&batch.digest());
+            self.batches.named(batch.digest());
         }
         for (key, value) in result_rows(height, &kept(applied)) {
             let row = (&key[..], &value[..]);
@@ -373,10 +389,7 @@ impl Compare {
             return;
         };
         let open: BTreeMap<Digest, (u64, u32)> = standing.open.iter().copied().collect();
-        let Batches {
-            logged, repeated, ..
-        } = &self.batches;
-        // Whether a batch that was logged twice is open depends on when the second one came.
+        let Batches { logged, late, .. } = &self.batches;
         let missing = self.batches.open.iter().filter(|d| !open.contains_key(d));
         let extra = open.iter().filter(|(digest, (file, offset))| {
             let (file, offset) = (*file, *offset);
@@ -384,7 +397,7 @@ impl Compare {
                 || logged.get(digest) != Some(&Position { file, offset })
         });
         let wrong = missing.chain(extra.map(|(digest, _)| digest));
-        for digest in wrong.filter(|digest| !repeated.contains(digest)) {
+        for digest in wrong.filter(|digest| !late.contains(digest)) {
             let what = format!("table {META}, open batches: the replay differs in {digest}");
             findings.add(FOLDER, Place::Height(self.height), what);
         }

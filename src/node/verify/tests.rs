@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use self::world::{World, block_at, block_mut};
 use super::*;
+use crate::blocks::BatchRef;
 use crate::committee::{Lock, Regency, ViewId, VoterRecord};
 use crate::consortium::Record;
 use crate::node::{keys, recovery};
@@ -176,6 +177,24 @@ fn a_dropped_batch_is_found_at_the_block_that_names_it() {
     let verdict = world.verify();
     assert_found(&verdict, "data/log/", 17, "is not in the log before it");
     assert_eq!(verdict.faults.len(), 1);
+}
+
+/// Spread reaches a member that has the block already, before or after the tables hold it.
+#[test]
+fn a_batch_logged_behind_the_block_that_inlines_it_is_no_fault() {
+    for behind in [5, 12] {
+        let (world, mut story) = world();
+        let block = block_at(&story, 5);
+        let inlined = block_mut(&mut story, block).body.batches().next().cloned();
+        let Some(BatchRef::Inline(bytes)) = inlined else {
+            panic!("block 5 inlines its batch");
+        };
+        let place = block_at(&story, behind) + 1;
+        story.insert(place, Record::Batch(bytes));
+        world.write(&story);
+        let verdict = world.verify();
+        assert!(verdict.ok, "behind block {behind}: {verdict:#?}");
+    }
 }
 
 #[test]
