@@ -72,14 +72,32 @@ impl RegencyChange {
 
     pub(super) fn arm_half(&mut self, half: Watch, context: &mut Scene<'_>) {
         self.watch = half;
-        let after = Span(self.pace.timeout().0.div_ceil(2));
-        let timer = Timer::Progress(context.core.regency);
-        context.out.arm(timer, after);
+        let after = self.half(context);
+        self.due = context.now + after;
+        context
+            .out
+            .arm(Timer::Progress(context.core.regency), after);
     }
 
-    /// The timer ran out: after its first half we ask where the others stand and wait on; after
-    /// the second it runs anew, whatever comes of it.
-    pub(super) fn is_first_half(&mut self, context: &mut Scene<'_>) -> bool {
+    /// Half of the timeout. While no link to the leader stands it runs twice as fast: where it does
+    /// so at f + 1 correct seats the leader has no quorum, and fewer replace nobody.
+    fn half(&self, context: &Scene<'_>) -> Span {
+        let is_lost = context.core.lost.contains(&context.core.leader());
+        let parts = if is_lost { 4 } else { 2 };
+        Span(self.pace.timeout().0.div_ceil(parts))
+    }
+
+    /// Links to the leader fell: what is left of the present half is cut short. A link that stands
+    /// again gives nothing back, so that a leader that lets it flap gains no time.
+    pub(super) fn hurry(&mut self, context: &mut Scene<'_>) {
+        if self.watch != Watch::Off && context.now + self.half(context) < self.due {
+            self.arm_half(self.watch, context);
+        }
+    }
+
+    /// Half of the timer ran out: after the first we ask where the others stand and wait on; after
+    /// the second it runs anew, whatever comes of it. Gives whether it was the first.
+    pub(super) fn pass_half(&mut self, context: &mut Scene<'_>) -> bool {
         let is_first = self.watch == Watch::First;
         if is_first {
             self.questioned_at = context.now;

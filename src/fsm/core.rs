@@ -8,7 +8,7 @@
 //! SYNC allows; no vote leaves for a height more than W above the decided prefix. Elsewhere: roles
 //! (`normal`), leaders that fail (`regency`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::instance::{Counted, Decided, Instance};
 use super::message::{Message, Payload, Status, Sync};
@@ -47,6 +47,8 @@ pub(super) struct Core {
     pub(super) heard: BTreeMap<Seat, Status>,
     /// When the leader of the installed regency said something last.
     pub(super) leader_heard: Time,
+    /// Seats to which links fell and do not stand again.
+    pub(super) lost: BTreeSet<Seat>,
     /// Since when links to a quorum stand, where they ever fell.
     pub(super) quorum_since: Time,
     /// Whether the normal machine is in a state that votes.
@@ -88,6 +90,7 @@ impl Core {
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
             leader_heard: Time(0),
+            lost: BTreeSet::new(),
             quorum_since: Time(0),
             may_vote: false,
             slowest: None,

@@ -230,6 +230,12 @@ impl Ordering {
         self.core.bound.contains_key(&height)
     }
 
+    /// Whether the payload of `digest` is held for `height`.
+    pub fn has_payload(&self, height: Height, digest: &Digest) -> bool {
+        let instance = self.core.instances.get(&height);
+        instance.is_some_and(|instance| instance.payload(digest).is_some())
+    }
+
     /// Every height up to this one is decided.
     pub fn decided(&self) -> Height {
         self.core.decided
@@ -419,9 +425,14 @@ impl Ordering {
         let had_quorum = self.generation.state().has_quorum();
         if !stands {
             self.generation.handle(&view::Event::Disconnected(seat));
+            self.core.lost.insert(seat);
+            if seat == self.core.leader() {
+                self.change(now, &regency::Event::Lost, out);
+            }
             return;
         }
         self.generation.handle(&view::Event::Connected(seat));
+        self.core.lost.remove(&seat);
         if self.generation.state().has_quorum() && !had_quorum {
             self.core.quorum_since = now;
         }

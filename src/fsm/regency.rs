@@ -77,6 +77,8 @@ pub(super) enum Event {
     Progress(u64, Span),
     /// Whether there is work that a leader should order.
     Work(bool),
+    /// Links to the leader fell.
+    Lost,
     /// We may sign from now on: what was asked for meanwhile counts.
     Cleared,
     /// What was sent may be lost: the resend timer ran out, or we have just started.
@@ -103,6 +105,8 @@ pub(super) struct RegencyChange {
     pub(super) pace: Pace,
     pub(super) guard: Guard,
     pub(super) watch: Watch,
+    /// When the present half ends.
+    pub(super) due: Time,
     /// The last regency of whose leader we complained: once is enough.
     pub(super) complained: Option<Regency>,
     /// When we asked last where the others stand, since nothing moved.
@@ -123,6 +127,7 @@ impl RegencyChange {
             pace: Pace::new(options.pace),
             guard: Guard::new(view.sizes().n),
             watch: Watch::Off,
+            due: Time(0),
             complained: None,
             questioned_at: Time(0),
             asked_at: Time(0),
@@ -150,7 +155,7 @@ impl RegencyChange {
             // Paper, second timeout of a request: ⟨STOP, reg + 1⟩. Design, "Timers watch progress":
             // who lags behind f + 1 others catches up and complains of nobody.
             Event::Timeout(regency) if *regency == context.core.regency => {
-                if self.is_first_half(context) || context.core.is_behind() {
+                if self.pass_half(context) || context.core.is_behind() {
                     return Handled;
                 }
                 self.ask(context.core.regency.next(), context);
@@ -176,7 +181,7 @@ impl RegencyChange {
     fn stopping(&mut self, context: &mut Scene<'_>, event: &Event) -> Outcome<State> {
         match event {
             Event::Timeout(regency) if *regency == context.core.regency => {
-                if !self.is_first_half(context) && context.core.is_behind() {
+                if !self.pass_half(context) && context.core.is_behind() {
                     return self.take_back(context);
                 }
                 self.say_stop(context);
@@ -235,7 +240,7 @@ impl RegencyChange {
         match event {
             // Design, "Timers watch progress": no SYNC in time, so the next leader is tried.
             Event::Timeout(regency) if *regency == context.core.regency => {
-                if self.is_first_half(context) {
+                if self.pass_half(context) {
                     self.say_again(context);
                     return Handled;
                 }
@@ -288,6 +293,10 @@ impl RegencyChange {
             Event::Sync(sync) => self.on_sync(sync.clone(), context),
             Event::Work(has_work) => {
                 self.on_work(*has_work, context);
+                Handled
+            }
+            Event::Lost => {
+                self.hurry(context);
                 Handled
             }
             // Of a regency that ended, or while it is being replaced.

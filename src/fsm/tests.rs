@@ -292,6 +292,15 @@ impl World {
     }
 }
 
+fn assert_no_change_since(world: &World, before: u64) {
+    let states: Vec<_> = world
+        .nodes
+        .iter()
+        .map(|n| (n.regency(), n.regency_state()))
+        .collect();
+    assert_eq!(world.regencies, before, "{states:?} at {:?}", world.now);
+}
+
 #[test]
 fn a_committee_orders() {
     for n in [1, 4, 7] {
@@ -576,12 +585,7 @@ fn a_vote_of_one_seat_for_a_height_that_nobody_proposed_changes_no_regency() {
         }
         world.step();
     }
-    let states: Vec<_> = world
-        .nodes
-        .iter()
-        .map(|n| (n.regency(), n.regency_state()))
-        .collect();
-    assert_eq!(world.regencies, before, "{states:?} at {:?}", world.now);
+    assert_no_change_since(&world, before);
 }
 
 #[test]
@@ -610,12 +614,7 @@ fn members_that_come_back_to_an_idle_committee_start_no_regency_change() {
     for _ in 0..20_000 {
         world.step();
     }
-    let states: Vec<_> = world
-        .nodes
-        .iter()
-        .map(|n| (n.regency(), n.regency_state()))
-        .collect();
-    assert_eq!(world.regencies, before, "{states:?} at {:?}", world.now);
+    assert_no_change_since(&world, before);
 }
 
 #[test]

@@ -202,6 +202,7 @@ fn regency_events(world: &World) -> Vec<regency::Event> {
         regency::Event::Work(false),
         regency::Event::Work(true),
         regency::Event::Resend,
+        regency::Event::Lost,
     ];
     for regency in (0..3).map(Regency) {
         events.push(regency::Event::Timeout(regency));
@@ -269,6 +270,7 @@ fn every_pair_of_the_regency_machine_has_an_outcome_and_its_picture_is_true() {
         "progress",
         "work",
         "resend",
+        "lost",
     ];
     assert_drawn(include_str!("../regency.rs"), &REGENCY_STATES, &events);
 }

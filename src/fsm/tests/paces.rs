@@ -130,3 +130,51 @@ fn the_guard_compares_only_leaders_behind_whom_work_stood_all_the_time() {
         "the best of long ago is forgotten"
     );
 }
+
+/// Time from a leader's death until the others have replaced it, with links that do `links`.
+fn outage(links: impl Fn(&mut World, usize)) -> Span {
+    let mut world = World::new(4, 11);
+    world.run_until(Height(60));
+    let least = options().pace.least;
+    assert!(world.nodes.iter().all(|node| node.timeout() == least));
+    let leader = world.nodes[0].regency().1.index();
+    while !world.wires.is_empty() {
+        world.step(); // Everybody stands at the same height.
+    }
+    world.down.insert(leader);
+    let start = world.now;
+    let alive: Vec<usize> = (0..4).filter(|i| *i != leader).collect();
+    loop {
+        links(&mut world, leader);
+        alive.iter().for_each(|i| world.tell_work(*i, true));
+        while !world.wires.is_empty() {
+            world.step();
+        }
+        let regencies = alive.iter().map(|i| world.nodes[*i].regency().0);
+        if regencies.min() > Some(Regency(0)) {
+            break;
+        }
+        world.step(); // Nothing is on its way: time goes on.
+    }
+    world.now - start
+}
+
+#[test]
+fn a_leader_to_which_no_link_stands_is_given_half_the_time() {
+    let least = options().pace.least;
+    let silent = outage(|_, _| {});
+    assert!(silent >= least, "{silent:?}");
+    let lost = outage(|world, leader| world.link(leader, false));
+    assert!(lost >= Span(least.0 / 2), "{lost:?}");
+    assert!(lost <= Span(least.0 / 4 * 3), "{lost:?}");
+}
+
+#[test]
+fn a_leader_that_lets_its_links_flap_gains_no_time() {
+    let silent = outage(|_, _| {});
+    let flapping = outage(|world, leader| {
+        world.link(leader, false);
+        world.link(leader, true);
+    });
+    assert!(flapping <= silent, "{flapping:?} against {silent:?}");
+}
