@@ -86,18 +86,9 @@ fn plant(_: &SimulateArgs) -> Result<Option<Plant>, Failure> {
 #[cfg(feature = "plants")]
 fn hunt(common: &Common, options: &Options, count: u64) -> Result<ExitCode, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let meter = Meter::new(common, "plants", Plant::ALL.len() as u64);
-    let meter = Mutex::new((0, meter));
-    let hunt = sim::hunt(options, Plant::ALL, count, threads, &|_| {
-        if let Ok(mut meter) = meter.lock() {
-            meter.0 += 1;
-            let done = meter.0;
-            meter.1.set(done);
-        }
+    let hunt = metered(common, "plants", Plant::ALL.len() as u64, |told| {
+        sim::hunt(options, Plant::ALL, count, threads, &|_| told())
     });
-    if let Ok((_, meter)) = meter.into_inner() {
-        meter.finish();
-    }
     Output::new(common).document(&hunt, hunt_table)?;
     let is_whole = hunt.plants.iter().all(|prey| prey.found);
     Ok(ExitCode::from(u8::from(!is_whole)))
@@ -136,8 +127,23 @@ fn one(common: &Common, options: &Options) -> Result<Vec<Violation>, Failure> {
 
 fn many(common: &Common, options: &Options, count: u64) -> Result<Vec<Violation>, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let meter = Mutex::new((0, Meter::new(common, "seeds", count)));
-    let summary = sim::run_many(options, count, threads, &|_| {
+    let summary = metered(common, "seeds", count, |told| {
+        sim::run_many(options, count, threads, &|_| told())
+    });
+    Output::new(common).document(&summary, summary_table)?;
+    Ok(summary.violations)
+}
+
+/// Does what tells of each of `count` things when it is done, from any thread, and shows how many
+/// are.
+fn metered<T>(
+    common: &Common,
+    what: &'static str,
+    count: u64,
+    run: impl FnOnce(&(dyn Fn() + Sync)) -> T,
+) -> T {
+    let meter = Mutex::new((0, Meter::new(common, what, count)));
+    let result = run(&|| {
         if let Ok(mut meter) = meter.lock() {
             meter.0 += 1;
             let done = meter.0;
@@ -147,8 +153,7 @@ fn many(common: &Common, options: &Options, count: u64) -> Result<Vec<Violation>
     if let Ok((_, meter)) = meter.into_inner() {
         meter.finish();
     }
-    Output::new(common).document(&summary, summary_table)?;
-    Ok(summary.violations)
+    result
 }
 
 /// The same violation in the least world that was found to have it.

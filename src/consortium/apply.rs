@@ -129,7 +129,7 @@ impl Consortium {
             let verdict = fsm::Command::Checked(height, payload.digest, true);
             self.tell(now, verdict, out);
         } else {
-            self.catchup.wait(height, payload.digest, &missing);
+            self.await_batches(height, payload.digest, &missing);
             self.fetch_batches(out);
         }
     }
@@ -147,7 +147,7 @@ impl Consortium {
     }
 
     /// Begins the next block if nothing executes and all of it is here.
-    pub(super) fn apply(&mut self, _now: Time, out: &mut Out) {
+    pub(super) fn apply(&mut self, out: &mut Out) {
         let height = self.chain.ledger.height();
         self.chain.pending = self.chain.pending.split_off(&height.next());
         if self.chain.under_way.is_some() || self.ordering.state() == "failed" {

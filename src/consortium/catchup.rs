@@ -1,8 +1,8 @@
 //! Catching up: what is missing is asked for, and what others lack is given.
 //!
 //! Source: `ARCHITECTURE.md`. In: certificates ahead of us, extents, batches. Out: requests.
-//! Holds: one extent is asked for at a time; one peer is asked as long as it answers, then the next
-//! that is connected, so a silent one delays us once and a dead one not at all.
+//! Holds: one extent is asked for at a time; connected peers take turns of [`PATIENCE`] each, so
+//! one that is silent or gives in drops delays us by its turns and a dead one not at all.
 //! Elsewhere: reading the disk for others (`serve`), bootstrap from a snapshot (`bootstrap`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use crate::plant::{self, Plant};
 const PENDING_MAX: usize = 4096;
 /// Bytes of batches after which the answer to one request, or to one who returns, ends.
 const FETCH_BYTES: usize = 4 << 20;
-/// How long an answer may take before another peer is asked.
+/// How long one peer is asked before the next is; whoever gave nothing by then has had its turn.
 const PATIENCE: Span = Span::from_ms(200);
 /// How often a member without a seat asks for what follows.
 const POLL: Span = Span::from_ms(2_000);
@@ -41,7 +41,8 @@ pub(super) struct CatchUp {
     /// Members that are connected.
     connected: BTreeSet<MemberId>,
     /// Proposals that wait for batches: per height and digest those still missing. Bounded by the
-    /// window, the payloads kept per height and the batches of a body.
+    /// window, the payloads kept per height (see [`Consortium::await_batches`]) and the batches of
+    /// a body.
     waiting: BTreeMap<(Height, Digest), BTreeSet<Digest>>,
     /// Batches that a decided block lacks.
     lacking: BTreeSet<Digest>,
@@ -89,16 +90,10 @@ impl CatchUp {
         self.peers.get(self.turn).copied()
     }
 
-    /// The present peer did not answer in time: the next one is asked.
+    /// The present peer has had its turn: the next one is asked.
     fn next_peer(&mut self) -> Option<MemberId> {
         self.turn = (self.turn + 1) % self.peers.len().max(1);
         self.peer()
-    }
-
-    /// A proposal waits for `missing` batches.
-    pub(super) fn wait(&mut self, height: Height, digest: Digest, missing: &[Digest]) {
-        self.waiting
-            .insert((height, digest), missing.iter().copied().collect());
     }
 
     /// A block was applied: nothing at or below it is missing any more.
@@ -142,7 +137,7 @@ impl CatchUp {
 
 impl Consortium {
     /// What the disk left undone is taken up.
-    pub(super) fn resume(&mut self, now: Time, out: &mut Out) {
+    pub(super) fn resume(&mut self, out: &mut Out) {
         let decided: Vec<_> = self.ordering.decisions().collect();
         decided
             .iter()
@@ -150,7 +145,7 @@ impl Consortium {
         if self.is_observer() {
             self.poll(out);
         }
-        self.apply(now, out);
+        self.apply(out);
     }
 
     /// A link stands: what was said before may be lost.
@@ -164,7 +159,8 @@ impl Consortium {
         }
         if let Some(seat) = self.view.seat_of(&member) {
             self.tell(now, fsm::Command::Connected(seat, true), out);
-            self.give_batches(member, out);
+            self.give_batches(To::One(member), out);
+            self.tell_all_held(member, out);
         }
         if self.seals.ahead().is_some() {
             self.asked_again(out);
@@ -179,18 +175,18 @@ impl Consortium {
         }
     }
 
-    /// A seat is back: the quorum that our batches need may be with it, and it has heard neither of
-    /// them nor of who holds what.
-    fn give_batches(&self, member: MemberId, out: &mut Out) {
+    /// Gives own batches to a seat that is back, for the quorum that they need may be with it, or
+    /// to all under a new leader: as much at once as answers one request, the rest as they are
+    /// spread.
+    pub(super) fn give_batches(&self, to: To<MemberId>, out: &mut Out) {
         let mut bytes = 0;
         for batch in self.to_spread() {
             bytes += batch.bytes.len();
             if bytes > FETCH_BYTES {
                 break;
             }
-            out.send(To::One(member), Message::Batch(batch.bytes.clone()));
+            out.send(to, Message::Batch(batch.bytes.clone()));
         }
-        self.tell_all_held(member, out);
     }
 
     /// Own batches, oldest first; what a leader can inline it need not spread.
@@ -208,8 +204,17 @@ impl Consortium {
             self.tell(now, fsm::Command::Connected(seat, false), out);
         }
         if self.catchup.is_armed {
-            self.fetch_again(now, out);
+            self.fetch_again(out);
         }
+    }
+
+    /// A proposal waits for `missing` batches; those whose payload had to give way for others wait
+    /// no more, since it is checked anew when it comes again.
+    pub(super) fn await_batches(&mut self, height: Height, digest: Digest, missing: &[Digest]) {
+        let ordering = &self.ordering;
+        let waiting = &mut self.catchup.waiting;
+        waiting.retain(|(at, held), _| *at != height || ordering.has_payload(height, held));
+        waiting.insert((height, digest), missing.iter().copied().collect());
     }
 
     /// A batch arrived: proposals that waited for it may be valid now.
@@ -276,8 +281,8 @@ impl Consortium {
         out.arm(Timer::Fetch, PATIENCE);
     }
 
-    /// Nothing came in time: another peer is asked.
-    pub(super) fn fetch_again(&mut self, _now: Time, out: &mut Out) {
+    /// A turn is over and something is missing still: another peer is asked.
+    pub(super) fn fetch_again(&mut self, out: &mut Out) {
         self.catchup.is_armed = false;
         let missing = self.catchup.missing();
         if let Some(peer) = self.catchup.next_peer().filter(|_| !missing.is_empty()) {
@@ -304,8 +309,7 @@ impl Consortium {
     }
 
     /// A certificate stands above what is applied. Heights in the window are about to be decided
-    /// here;
-    /// what lies further, or comes without a seat, is fetched.
+    /// here; what lies further, or comes without a seat, is fetched.
     pub(super) fn follow(&mut self, out: &mut Out) {
         let Some(ahead) = self.seals.ahead() else {
             return;
@@ -351,13 +355,7 @@ impl Consortium {
     }
 
     /// Certified blocks arrive; only a stretch that follows what is applied is taken.
-    pub(super) fn on_extent(
-        &mut self,
-        now: Time,
-        _from: MemberId,
-        extent: Verified<Extent>,
-        out: &mut Out,
-    ) {
+    pub(super) fn on_extent(&mut self, now: Time, extent: Verified<Extent>, out: &mut Out) {
         let Extent {
             blocks,
             certificate,
@@ -380,7 +378,7 @@ impl Consortium {
         }
         self.catchup.asked = None;
         self.on_certificate(now, Verified::vouch(certificate), out);
-        self.apply(now, out);
+        self.apply(out);
         if self.catchup.asked.is_none() {
             self.request(out); // The next stretch, while this one is applied.
         }

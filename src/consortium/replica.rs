@@ -263,7 +263,7 @@ impl Consortium {
             Heard::Request(height) => {
                 out.emit(Event::Serve(from, super::Wanted::Blocks(height)));
             }
-            Heard::Extent(extent) => self.on_extent(now, from, extent, out),
+            Heard::Extent(extent) => self.on_extent(now, extent, out),
             Heard::Certificate(certificate) => self.on_certificate(now, certificate, out),
             Heard::Overlay(bytes) => {
                 self.overlay(now, OverlayInput::Message { from, bytes }, out);
@@ -362,14 +362,7 @@ impl Consortium {
         if !is_synchronised || leader == self.options.me {
             return;
         }
-        let unspread: Vec<Message> = self
-            .pool
-            .own()
-            .map(|batch| Message::Batch(batch.bytes.clone()))
-            .collect();
-        unspread
-            .into_iter()
-            .for_each(|message| out.send(To::Committee, message));
+        self.give_batches(To::Committee, out);
         self.tell_all_held(leader, out);
     }
 
@@ -499,7 +492,7 @@ impl Consortium {
             Command::Start => {
                 self.start_plugs(now, out);
                 self.tell(now, fsm::Command::Start, out);
-                self.resume(now, out);
+                self.resume(out);
                 self.arm_spread(out);
             }
             Command::Accuse(fault) => self.fault(fault, out),
@@ -523,7 +516,7 @@ impl Consortium {
                 self.is_flush_armed = false;
                 self.flush(now, out);
             }
-            Timer::Fetch => self.fetch_again(now, out),
+            Timer::Fetch => self.fetch_again(out),
             Timer::Tell => self.spread_newest(now, out),
             Timer::Engine(timer) => self.gate(now, EngineInput::Timer(timer), out),
             Timer::Overlay(timer) => self.overlay(now, OverlayInput::Timer(timer), out),
@@ -534,7 +527,7 @@ impl Consortium {
 
     /// What every input may have made possible.
     fn settle(&mut self, now: Time, before: &'static str, out: &mut Out) {
-        self.apply(now, out);
+        self.apply(out);
         self.lead(now, out);
         let is_open = self.chain.has_pending() || self.ordering.has_open();
         let work = fsm::Work {

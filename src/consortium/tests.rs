@@ -606,7 +606,7 @@ fn a_batch_that_a_proposal_waits_for_is_taken_after_the_leader_changed() {
     // It was committed here, and a proposal above names it once more.
     replica.pool.commit(Height(1), &[digest]);
     replica.pool.mark_proposed(Height(2), &[digest]);
-    replica.catchup.wait(Height(2), Digest::ZERO, &[digest]);
+    replica.await_batches(Height(2), Digest::ZERO, &[digest]);
     let mut out = Outbox::new();
     let regency = fsm::Event::Regency(crate::committee::Regency(1), true);
     replica.on_event(Time(0), regency, &mut out);
@@ -625,13 +625,13 @@ fn batches_that_a_liar_invented_do_not_keep_true_ones_from_being_fetched() {
     let truth = names.pop().expect("many");
     for (height, invented) in (1..).zip(names.chunks(DIGESTS_MAX)) {
         let height = Height(height);
-        replica.catchup.wait(height, Digest::ZERO, invented);
+        replica.await_batches(height, Digest::ZERO, invented);
     }
     // In the next regency an honest leader names the one batch that is not here.
-    replica.catchup.wait(Height(1), truth, &[truth]);
+    replica.await_batches(Height(1), truth, &[truth]);
     let mut out = Outbox::new();
     replica.fetch_batches(&mut out);
-    (0..4).for_each(|_| replica.fetch_again(Time(0), &mut out));
+    (0..4).for_each(|_| replica.fetch_again(&mut out));
     let asks = |output: &Output<Consortium>| {
         let Output::Send { message, .. } = output else {
             return false;

@@ -37,7 +37,7 @@ fn warmed(seed: u64) -> World {
     world
 }
 
-fn assert_settles(world: &mut World) {
+pub(super) fn assert_settles(world: &mut World) {
     world.calm();
     world.settle();
     let broken = &world.oracle.broken;

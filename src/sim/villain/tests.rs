@@ -6,6 +6,7 @@ use super::*;
 use crate::committee::Kind as Of;
 use crate::consortium::FaultKind;
 use crate::crypto::Digest;
+use crate::sim::tests::assert_settles;
 use crate::sim::world::World;
 use crate::sim::{Options, run};
 
@@ -43,13 +44,6 @@ fn accusations(world: &World, villain: usize) -> Vec<u64> {
             .unwrap_or(0)
     });
     faults.collect()
-}
-
-fn assert_settles(world: &mut World) {
-    world.calm();
-    world.settle();
-    let broken = &world.oracle.broken;
-    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[test]
