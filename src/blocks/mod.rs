@@ -15,6 +15,7 @@ mod outcome;
 pub mod proof;
 mod proposal;
 pub mod receipts;
+mod reconfiguration;
 pub mod text;
 mod transaction;
 
@@ -32,6 +33,7 @@ pub use genesis::{
 pub use header::{Header, Link, LinkError, ReceiptRoot};
 pub use outcome::Outcome;
 pub use proposal::{FORMAT_VERSION, INLINE_BYTES_MAX, PROPOSAL_BYTES_MAX, Proposal, ProposalError};
+pub use reconfiguration::{Call, NextKey, ReconfigurationError, everyone};
 pub use transaction::{
     Batch, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, GroupError, SignedGroup, Transaction,
 };

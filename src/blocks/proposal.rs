@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use super::body::{BLOCK_BATCHES_MAX, BatchRef, Body, BodyError};
 use super::codec::{self, DecodeError};
 use super::genesis::Bounds;
+use super::reconfiguration::ReconfigurationError;
 use super::transaction::{CheckedBatch, GroupError};
 use crate::committee::{Certificate, CertificateError, Height, Kind, View, ViewId};
 use crate::crypto::{Check, Digest, Domain, Hasher};
@@ -73,9 +74,12 @@ pub enum ProposalError {
     /// An inline batch is wrong.
     #[error("an inline batch: {0}")]
     Batch(#[from] GroupError),
-    /// A control body, which nothing can check yet.
-    #[error("a control body")]
+    /// A control body that does not belong to this view, or that nothing can check yet.
+    #[error("a control body that has no place here")]
     Control,
+    /// A reconfiguration that makes no view.
+    #[error("reconfiguration: {0}")]
+    Reconfiguration(#[from] ReconfigurationError),
     /// The carried certificate is too old.
     #[error("ordered from {carried}, more than {most} heights below")]
     TooFarAhead {
@@ -138,7 +142,7 @@ impl Proposal {
             let (got, want) = (self.height, height);
             return Err(ProposalError::OtherHeight { got, want });
         }
-        self.check_carried(ahead_max)?;
+        self.check_carried(view, ahead_max)?;
         match &self.body {
             Body::Transactions(batches) => check_batches(batches),
             body @ (Body::Genesis(_)
@@ -159,13 +163,18 @@ impl Proposal {
         ahead_max: u32,
     ) -> Result<Vec<Check>, ProposalError> {
         self.check(view, height, ahead_max)?;
-        // A control body is refused until the machine that can check it is there: what it claims of
-        // keys, votes and lists would else be certified unchecked.
-        if self.body.is_control() {
-            return Err(ProposalError::Control);
-        }
-        let mut checks = Vec::new();
-        if let Some(certificate) = &self.carried {
+        let mut checks = match &self.body {
+            Body::Transactions(_) => Vec::new(),
+            Body::Assemble(body) if body.next == view.id().next() => Vec::new(),
+            Body::Reconfiguration(body) => body.checks(view)?,
+            // Refused until the machine that can check it is there: what it claims of lists and
+            // votes would else be certified unchecked.
+            Body::Genesis(_) | Body::Assemble(_) => return Err(ProposalError::Control),
+            Body::Freeze(_) | Body::Checkpoint(_) => return Err(ProposalError::Control),
+        };
+        // Whoever votes in a view holds the certificate of the block that opened it.
+        let carried = self.carried.as_ref();
+        if let Some(certificate) = carried.filter(|held| held.ballot.view == view.id()) {
             checks.extend(certificate.checks(view)?);
         }
         for batch in self.body.batches() {
@@ -176,13 +185,16 @@ impl Proposal {
         Ok(checks)
     }
 
-    fn check_carried(&self, ahead_max: u32) -> Result<(), ProposalError> {
+    fn check_carried(&self, view: &View, ahead_max: u32) -> Result<(), ProposalError> {
         let is_good = match &self.carried {
             None => self.view == ViewId(0),
             Some(certificate) => {
                 let ballot = &certificate.ballot;
-                let is_near = ballot.view == self.view || ballot.view.next() == self.view;
+                let opening = view.opening();
+                let is_opening = ballot.view.next() == self.view
+                    && (ballot.height, ballot.digest) == (opening.height, opening.digest);
                 let is_block = ballot.kind == Kind::Persist && ballot.is_canonical();
+                let is_near = ballot.view == self.view || is_opening;
                 is_near && is_block && ballot.height < self.height
             }
         };

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MemberId, Regency, Seat, Sizes, ViewId, ring_order};
+use super::{Height, MemberId, Regency, Seat, Sizes, ViewId, ring_order};
 use crate::crypto::{Check, Digest, PublicKey, SecretKey, SignBytes, Signature, Tag};
 
 /// The largest committee.
@@ -120,11 +120,22 @@ pub enum ViewError {
     },
 }
 
+/// The block that opened a view: nothing at or below it is voted on there, and everybody who votes
+/// in the view holds its certificate. Height 0 and no digest for view 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// Its height.
+    pub height: Height,
+    /// Its header's digest.
+    pub digest: Digest,
+}
+
 /// A committee with its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     id: ViewId,
     chain: Digest,
+    opening: Opening,
     seats: Vec<SeatKey>,
     /// Seats that have a key, in the order in which they lead.
     leaders: Vec<Seat>,
@@ -166,9 +177,20 @@ impl View {
         Ok(Self {
             id,
             chain,
+            opening: Opening::default(),
             seats,
             leaders,
         })
+    }
+
+    /// The same view, opened by the reconfiguration block at `opening`.
+    pub fn opened_by(self, opening: Opening) -> Self {
+        Self { opening, ..self }
+    }
+
+    /// The block that opened it.
+    pub fn opening(&self) -> Opening {
+        self.opening
     }
 
     /// Its id.

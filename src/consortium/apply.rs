@@ -141,8 +141,11 @@ impl Consortium {
         }
         // It was decoded when it was heard or made, so it decodes.
         if let Ok(proposal) = Proposal::from_bytes(&payload.bytes) {
-            let source = Source::Decided(Box::new(proposal));
-            self.chain.pending.entry(height).or_insert(source);
+            // What was decided above a view's last block is void.
+            if proposal.view == self.chain.ledger.views().present {
+                let source = Source::Decided(Box::new(proposal));
+                self.chain.pending.entry(height).or_insert(source);
+            }
         }
     }
 
@@ -229,6 +232,7 @@ impl Consortium {
         let is_control = applied.block.body.is_control();
         let ordered = transactions as u64 + u64::from(is_control);
         self.chain.recent.insert(height, (digest, is_sealed));
+        self.on_effect(now, &applied, out);
         if is_sealed && plant::is(Plant::EagerPersist) {
             self.seal(now, height, digest, out);
         }
@@ -298,17 +302,26 @@ impl Consortium {
     /// Leaders propose: at once when nothing is open, else when enough has gathered.
     pub(super) fn lead(&mut self, now: Time, out: &mut Out) {
         while let Some((height, must_close)) = self.ordering.next_height() {
-            let batches = self.pool.pick(BLOCK_BYTES_TARGET, usize::MAX);
+            if self.handover.is_ending() && !must_close {
+                return; // What stands above the view's last block is void.
+            }
+            let control = self.control_due();
             let is_alone = height == self.ordering.decided().next();
+            let batches = match control {
+                Some(_) => Vec::new(),
+                None => self.pool.pick(BLOCK_BYTES_TARGET, usize::MAX),
+            };
             let is_worth_it = match batches.is_empty() {
                 false => is_alone || self.bytes_of_all(&batches) >= PIPELINE_BYTES,
-                true => is_alone && self.needs_seal(),
+                true => control.is_some() || is_alone && (self.needs_seal() || self.may_pass()),
             };
             if !is_worth_it && !must_close {
                 return;
             }
             let digests: Vec<Digest> = batches.iter().map(BatchRef::digest).collect();
             self.pool.mark_proposed(height, &digests);
+            let body = control.unwrap_or(Body::Transactions(batches));
+            let (is_control, ends) = (body.is_control(), matches!(body, Body::Reconfiguration(_)));
             let proposal = Proposal {
                 version: FORMAT_VERSION,
                 chain: *self.view.chain(),
@@ -317,7 +330,7 @@ impl Consortium {
                 timestamp_us: now.0.min(ledger::TIMESTAMP_US_MAX),
                 // Without backlog nothing follows soon that would seal it.
                 is_sealed: !self.pool.has_choice(),
-                body: Body::Transactions(batches),
+                body,
                 carried: self.certificate().cloned(),
             };
             let payload = fsm::Payload {
@@ -336,6 +349,7 @@ impl Consortium {
             {
                 return; // The machine did not take it; it will say when it can.
             }
+            self.on_proposed(height, is_control, ends);
         }
     }
 

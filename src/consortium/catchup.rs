@@ -101,6 +101,11 @@ impl CatchUp {
         self.waiting.retain(|(waiting, _), _| *waiting > height);
     }
 
+    /// Members to whom links stand.
+    pub(super) fn connected(&self) -> BTreeSet<MemberId> {
+        self.connected.clone()
+    }
+
     /// How many proposals wait.
     pub(super) fn waits(&self) -> usize {
         self.waiting.len()

@@ -6,14 +6,15 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::ledger::{Effect, Views};
 use super::message::Block;
 pub use crate::blocks::Outcome;
 use crate::blocks::evidence::Evidence;
 pub use crate::blocks::evidence::FaultKind;
 use crate::blocks::receipts::Receipt;
-use crate::blocks::{Group, Header, SignedGroup};
-use crate::committee::{Certificate, Height, MemberId, Promised, ViewId, VoterRecord};
-use crate::crypto::{Digest, PublicKey, Verified};
+use crate::blocks::{Call, Group, Header, NextKey, SignedGroup};
+use crate::committee::{Certificate, Height, MemberId, Promised, View, ViewId, VoterRecord};
+use crate::crypto::{Digest, PublicKey, SecretKey, Verified};
 use crate::fsm;
 
 /// What the driver asks for, and its answers to events.
@@ -31,6 +32,14 @@ pub enum Command {
     Disconnected(MemberId),
     /// A refused frame convicts a member, see [`super::Ears::convict`].
     Accuse(Fault),
+    /// Answers [`Event::MakeKey`]: our fresh key. Its secret is durable.
+    Key(NextKey),
+    /// Answers [`Event::View`]: secrets of the view before are erased where they had to be. With our
+    /// secret in this view, where we have a seat, and whether it was made in this life of the
+    /// process and has never signed.
+    Enter(ViewId, Option<SecretKey>, bool),
+    /// A frame was refused since its sender stands in another view.
+    Elsewhere(MemberId, ViewId),
 }
 
 /// The application's answer for one block.
@@ -88,6 +97,8 @@ pub enum Timer {
     Held,
     /// Own batches that are not committed are spread again.
     Spread,
+    /// Our key for the next view is sent again, and a leader lets a height pass.
+    Key,
 }
 
 /// One block for the application.
@@ -116,6 +127,10 @@ pub struct Applied {
     pub receipts: Vec<Receipt>,
     /// Names of transactions whose memory ended with this block.
     pub forgotten: Vec<(PublicKey, u64)>,
+    /// What its control body effected; nothing for an empty or a common block.
+    pub effect: Option<Effect>,
+    /// Where views stand behind it, if it had an effect.
+    pub views: Option<Box<Views>>,
 }
 
 /// What a client is told of one transaction.
@@ -223,6 +238,13 @@ pub enum Event {
     Serve(MemberId, Wanted),
     /// Something that operators see changed.
     Changed(Change),
+    /// The next committee has a seat for us: make a key for this call, or find the one that was made
+    /// for it, and answer with [`Command::Key`] once it is durable.
+    MakeKey(Call),
+    /// The certificate that ends the present view is durable, and this view follows: erase the secret
+    /// of the one before unless its key has a seat in this one, and answer with
+    /// [`Command::Enter`].
+    View(Box<View>),
 }
 
 /// What to read from the disk and send, see [`super::serve`].
@@ -232,6 +254,9 @@ pub enum Wanted {
     Batches(Vec<Digest>),
     /// Certified blocks from this height on.
     Blocks(Height),
+    /// The certificate that ended this view, looked for from the reconfiguration block at this height
+    /// downwards.
+    End(ViewId, Height),
 }
 
 /// Something that operators see.
@@ -241,6 +266,8 @@ pub enum Change {
     State(&'static str),
     /// A regency was installed; its leader.
     Regency(u64, MemberId),
+    /// A view was entered.
+    View(ViewId),
     /// A member misbehaved.
     Fault(Fault),
     /// The overlay reaches a member again, or no more.

@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::contract::Fault;
 use crate::blocks::codec::{self, DecodeError, ENCODED_BYTES_MAX};
 use crate::blocks::evidence::{Evidence, Law};
-use crate::blocks::{Body, Bounds, CheckedBatch, GroupError, Header, Proposal, ProposalError};
-use crate::committee::{Certificate, CertificateError, Height, Kind, MemberId, View, Vote};
+use crate::blocks::{
+    Body, Bounds, CheckedBatch, GroupError, Header, NextKey, Proposal, ProposalError,
+};
+use crate::committee::{
+    Certificate, CertificateError, Height, Kind, MemberId, View, ViewId, Vote,
+};
 use crate::crypto::{Check, Digest, Verified, Verifier};
 use crate::fsm;
 
@@ -64,6 +68,8 @@ pub enum Message {
     Overlay(Bytes),
     /// A message of the group engine.
     Engine(Bytes),
+    /// A fresh key for the next view, from the member that the assemble block names.
+    Key(Box<NextKey>),
 }
 
 /// Which queue and connection a message takes.
@@ -83,6 +89,7 @@ impl Message {
             Message::Order(_) | Message::Persist(_) | Message::Held(_) => Lane::Votes,
             Message::Fetch(_) | Message::Request(_) => Lane::Votes,
             Message::Certificate(_) | Message::Overlay(_) | Message::Engine(_) => Lane::Votes,
+            Message::Key(_) => Lane::Votes,
         }
     }
 
@@ -115,6 +122,8 @@ pub enum Heard {
     Overlay(Bytes),
     /// See [`Message::Engine`].
     Engine(Bytes),
+    /// See [`Message::Key`].
+    Key(Verified<NextKey>),
 }
 
 /// Why a frame is dropped. Its sender is faulty, except for another view around a hand-over.
@@ -126,6 +135,12 @@ pub enum HearError {
     /// The sender has no seat and said what only seats say.
     #[error("only a seat may say this")]
     NoSeat,
+    /// It speaks of another view. From one below ours, its sender lags; one above shows that we do.
+    #[error("said in view {got}")]
+    OtherView {
+        /// The view it names.
+        got: ViewId,
+    },
     /// A list or a link is wrong.
     #[error("malformed {what}")]
     Malformed {
@@ -264,6 +279,7 @@ impl Ears {
         let seat = self.view.seat_of(from);
         match message {
             Message::Order(order) => {
+                order.view().map_or(Ok(()), |view| self.is_ours(view))?;
                 let seat = seat.ok_or(HearError::NoSeat)?;
                 let mut checks = order.checks(&self.view, seat)?;
                 let brought = match &order {
@@ -281,6 +297,7 @@ impl Ears {
                 Ok(Opened { heard, checks })
             }
             Message::Persist(vote) => {
+                self.is_ours(vote.ballot.view)?;
                 let is_sender = Some(vote.seat) == seat && vote.ballot.kind == Kind::Persist;
                 if !is_sender || vote.ballot.regency.0 != 0 {
                     return Err(HearError::NoSeat);
@@ -308,6 +325,14 @@ impl Ears {
             }
             Message::Overlay(bytes) => Ok(plain(Heard::Overlay(bytes))),
             Message::Engine(bytes) => Ok(plain(Heard::Engine(bytes))),
+            Message::Key(key) => {
+                if key.member() != *from {
+                    return Err(HearError::Malformed { what: "key" });
+                }
+                let checks = key.checks(self.view.chain()).to_vec();
+                let heard = Heard::Key(Verified::vouch(*key));
+                Ok(Opened { heard, checks })
+            }
         }
     }
 
@@ -322,6 +347,7 @@ impl Ears {
 
     fn certificate_checks(&self, certificate: &Certificate) -> Result<Vec<Check>, HearError> {
         let ballot = certificate.ballot;
+        self.is_ours(ballot.view)?;
         if ballot.kind != Kind::Persist || ballot.regency.0 != 0 {
             return Err(HearError::Malformed {
                 what: "certificate",
@@ -373,6 +399,14 @@ impl Ears {
         let checks = extent.certificate.checks(&self.view)?;
         let heard = Heard::Extent(Verified::vouch(extent));
         Ok(Opened { heard, checks })
+    }
+
+    fn is_ours(&self, got: ViewId) -> Result<(), HearError> {
+        if got == self.view.id() {
+            Ok(())
+        } else {
+            Err(HearError::OtherView { got })
+        }
     }
 
     fn all_valid(&self, checks: &[Check]) -> Result<(), HearError> {

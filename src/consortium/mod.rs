@@ -18,6 +18,7 @@ pub mod pool;
 pub(crate) mod records;
 mod replica;
 mod seal;
+mod views;
 
 pub mod serve;
 

@@ -16,9 +16,11 @@ use super::gate::{PlugError, Plugs};
 use super::message::{Ears, Heard, Message};
 use super::pool::{self, Pool};
 use super::seal::Seals;
+use super::views::Handover;
 use super::{DIGESTS_MAX, Denied, Ledger};
 use crate::blocks::{CheckedBatch, Genesis, Group, SignedGroup};
-use crate::committee::{Certificate, Height, MemberId, Regency, View, Voter};
+use crate::blocks::body::Reconfiguration;
+use crate::committee::{Certificate, Height, MemberId, Opening, Regency, View, Voter};
 use crate::consensus::EngineInput;
 use crate::crypto::{Digest, SecretKey, Verified, Verifier};
 use crate::fsm::{self, Ordering, PaceOptions, Resumed};
@@ -59,11 +61,30 @@ pub struct Options {
     pub resend: Span,
 }
 
+impl Options {
+    /// What ordering is made with in every view.
+    pub(super) fn ordering(&self) -> fsm::Options {
+        let parameters = &self.genesis.parameters;
+        fsm::Options {
+            window: parameters.window.into(),
+            ahead_max: parameters.ahead_max.into(),
+            resend: self.resend,
+            pace: self.pace,
+        }
+    }
+}
+
 /// What the disk gave back.
 #[derive(Debug)]
 pub struct Restored {
     /// The ledger at the last block of the log.
     pub ledger: Ledger,
+    /// The view that orders here: the newest whose opening certificate is durable.
+    pub view: View,
+    /// That certificate; none in view 0.
+    pub opened: Option<Certificate>,
+    /// The last block of the view, where it is applied and its certificate is not durable.
+    pub ending: Option<(Opening, Box<Reconfiguration>)>,
     /// The voter, its records applied; none without a seat.
     pub voter: Option<Voter>,
     /// The newest block certificate.
@@ -133,10 +154,11 @@ pub struct Consortium {
     pub(super) catchup: CatchUp,
     pub(super) plugs: Plugs,
     pub(super) faults: Faults,
+    pub(super) handover: Handover,
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
     untold: BTreeSet<Digest>,
     /// What ordering was told last.
-    told: fsm::Work,
+    pub(super) told: fsm::Work,
     /// Transactions and control blocks applied since the start.
     pub(super) ordered: u64,
     is_flush_armed: bool,
@@ -148,26 +170,22 @@ pub struct Consortium {
 pub(super) type Out = Outbox<Consortium>;
 
 impl Consortium {
-    /// A replica in view 0 that resumes from what the disk gave back; it does nothing before
+    /// A replica that resumes from what the disk gave back; it does nothing before
     /// [`Command::Start`].
     ///
-    /// Errors: [`PlugError`] when the founders make no view or a plug-in is unknown.
+    /// Errors: [`PlugError`] when a plug-in is unknown.
     pub fn new(options: Options, restored: Restored, now: Time) -> Result<Self, PlugError> {
-        let view = options.genesis.view().map_err(PlugError::new)?;
+        let view = restored.view;
         let plugs = Plugs::make(&options, restored.certificate.as_ref(), restored.journal)?;
         let parameters = &options.genesis.parameters;
-        let ordering = fsm::Options {
-            window: parameters.window.into(),
-            ahead_max: parameters.ahead_max.into(),
-            resend: options.resend,
-            pace: options.pace,
-        };
+        let ordering = options.ordering();
         let resumed = Resumed {
             voter: restored.voter,
             certificate: restored.certificate,
             applied: restored.ledger.height(),
             payloads: restored.payloads,
             decisions: restored.decisions,
+            is_fresh: false,
         };
         let pool_options = pool::Options {
             me: options.me,
@@ -189,6 +207,7 @@ impl Consortium {
             view,
             options,
             faults: Faults::restore(&restored.faults),
+            handover: Handover::new(restored.opened, restored.ending),
             untold: BTreeSet::new(),
             told: fsm::Work::default(),
             ordered: 0,
@@ -212,9 +231,9 @@ impl Consortium {
         }
     }
 
-    /// The newest block certificate.
+    /// The newest block certificate; at the start of a view the one that opened it.
     pub fn certificate(&self) -> Option<&Certificate> {
-        self.ordering.certificate()
+        self.ordering.certificate().or(self.handover.opened())
     }
 
     /// Where it stands.
@@ -243,8 +262,8 @@ impl Consortium {
 
     /// The newest certified height that is applied here.
     pub(super) fn certified(&self) -> Height {
-        self.certificate()
-            .map_or(Height(0), |certificate| certificate.ballot.height)
+        let opening = self.view.opening().height;
+        self.certificate().map_or(opening, |held| held.ballot.height)
     }
 
     fn hear(&mut self, now: Time, from: MemberId, heard: Heard, out: &mut Out) {
@@ -269,6 +288,7 @@ impl Consortium {
                 self.overlay(now, OverlayInput::Message { from, bytes }, out);
             }
             Heard::Engine(bytes) => self.gate(now, EngineInput::Message { from, bytes }, out),
+            Heard::Key(key) => self.on_key(now, &key, out),
         }
     }
 
@@ -352,6 +372,7 @@ impl Consortium {
         let leader = self.view.member(self.view.leader(regency));
         let Some(leader) = leader else { return };
         out.emit(Event::Changed(Change::Regency(regency.0, leader)));
+        self.unpropose_control();
         self.pool
             .unpropose_above(self.ordering.decided().max(self.chain.reach()));
         // A proposal that waits may be bound: what it names is still taken whoever brings it.
@@ -456,7 +477,7 @@ impl Consortium {
         self.arm_spread(out);
     }
 
-    fn arm_spread(&mut self, out: &mut Out) {
+    pub(super) fn arm_spread(&mut self, out: &mut Out) {
         if self.spread_again.is_none() && self.pool.own().next().is_some() {
             self.spread_again = Some(0);
             out.arm(Timer::Spread, SPREAD);
@@ -491,11 +512,14 @@ impl Consortium {
         match command {
             Command::Start => {
                 self.start_plugs(now, out);
-                self.tell(now, fsm::Command::Start, out);
+                self.begin_view(now, out);
                 self.resume(out);
                 self.arm_spread(out);
             }
             Command::Accuse(fault) => self.fault(fault, out),
+            Command::Key(key) => self.on_own_key(now, key, out),
+            Command::Enter(id, secret, is_fresh) => self.enter(now, id, (secret, is_fresh), out),
+            Command::Elsewhere(from, view) => self.on_elsewhere(now, from, view, out),
             Command::Submit(submission) => self.submit(now, submission, out),
             Command::Executed(execution) => self.on_executed(now, execution, out),
             Command::Connected(member) => {
@@ -522,6 +546,7 @@ impl Consortium {
             Timer::Overlay(timer) => self.overlay(now, OverlayInput::Timer(timer), out),
             Timer::Spread => self.spread_more(out),
             Timer::Held => self.say_held(out),
+            Timer::Key => self.keys_again(out),
         }
     }
 
@@ -531,7 +556,7 @@ impl Consortium {
         self.lead(now, out);
         let is_open = self.chain.has_pending() || self.ordering.has_open();
         let work = fsm::Work {
-            is_due: self.pool.has_work() || is_open || self.needs_seal(),
+            is_due: self.pool.has_work() || is_open || self.needs_seal() || self.is_control_due(),
             oldest: self.pool.oldest_wait(now).unwrap_or_default(),
             ordered: self.ordered,
         };

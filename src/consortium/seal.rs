@@ -200,7 +200,8 @@ impl Consortium {
             out,
         );
         self.spread(&certificate, out);
-        out.emit(Event::Certified(certificate));
+        out.emit(Event::Certified(certificate.clone()));
+        self.open_next(&certificate, out);
     }
 
     fn convict(&mut self, evidence: Evidence, out: &mut Out) {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::contract::Wanted;
 use super::message::{Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Extent, Message};
 use crate::blocks::codec;
-use crate::committee::{Certificate, Height};
+use crate::committee::{Certificate, Height, ViewId};
 use crate::crypto::Digest;
 
 /// Bytes of the blocks in one extent, at most; a longer stretch is not served.
@@ -35,6 +35,10 @@ pub fn answer(archive: &dyn Archive, wanted: &Wanted) -> Vec<Message> {
             .map(Message::Extent)
             .into_iter()
             .collect(),
+        Wanted::End(view, newest) => end(archive, *view, *newest)
+            .map(Message::Certificate)
+            .into_iter()
+            .collect(),
         Wanted::Batches(digests) => {
             let asked = digests.iter().take(DIGESTS_MAX);
             let held = asked.filter_map(|digest| archive.batch(digest));
@@ -53,6 +57,10 @@ fn extent(archive: &dyn Archive, from: Height) -> Option<Extent> {
         let Some((more, certificate)) = stretch else {
             break;
         };
+        let view = certificate.ballot.view;
+        if last.as_ref().is_some_and(|held| held.ballot.view != view) {
+            break; // Whoever is in the view before checks what ends it first.
+        }
         blocks.extend(more);
         last = Some(certificate);
     }
@@ -60,6 +68,23 @@ fn extent(archive: &dyn Archive, from: Height) -> Option<Extent> {
         blocks,
         certificate,
     })
+}
+
+/// The certificate that ended `view`; found along the chain of reconfigurations, newest first.
+fn end(archive: &dyn Archive, view: ViewId, newest: Height) -> Option<Certificate> {
+    let mut at = newest;
+    loop {
+        let block = archive.block(at)?;
+        if block.header.view == view {
+            let certificate = archive.certificate_at_or_after(at)?;
+            return (certificate.ballot.height == at).then_some(certificate);
+        }
+        let before = block.header.reconfiguration.height;
+        if block.header.view < view || before >= at {
+            return None;
+        }
+        at = before;
+    }
 }
 
 /// The blocks from `next` to the first certified height; nothing where they do not fit any more.

@@ -144,6 +144,15 @@ impl SecretKey {
     }
 }
 
+/// Equal keys have equal public halves.
+impl PartialEq for SecretKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.public == other.public
+    }
+}
+
+impl Eq for SecretKey {}
+
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("secret")

@@ -221,7 +221,9 @@ impl RegencyChange {
         self.end(took.unwrap_or_default(), context);
         let (claims, proofs) = context.core.claims(regency);
         let base = context.core.base.as_ref();
-        let base = base.map_or(Default::default(), |c| (c.ballot.height, c.ballot.digest));
+        let opening = context.core.view.opening();
+        let opening = (opening.height, opening.digest);
+        let base = base.map_or(opening, |c| (c.ballot.height, c.ballot.digest));
         let timeout_us = self.pace.timeout().0;
         let voter = context.core.voter.as_mut();
         let (records, data) = voter
@@ -232,7 +234,7 @@ impl RegencyChange {
         context.core.enter(regency, false);
         context.core.asked = context.core.asked.max(regency);
         self.collected.forget_below(regency);
-        self.collected.keep(&data, &proofs);
+        self.collected.keep(&data, &proofs, &context.core.view);
         context.out.emit(Told::Regency(regency, false));
         self.gather(context)
     }
@@ -249,7 +251,7 @@ impl RegencyChange {
     pub(super) fn resume(&mut self, context: &mut Scene<'_>) -> State {
         let voter = context.core.voter.as_ref();
         if let Some((data, proofs)) = voter.and_then(Voter::stop_data) {
-            self.collected.keep(data, proofs);
+            self.collected.keep(data, proofs, &context.core.view);
         }
         self.say_stop(context);
         self.gather(context)

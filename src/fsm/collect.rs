@@ -26,10 +26,10 @@ pub(super) struct Collected(BTreeMap<Seat, (StopData, Vec<Certificate>)>);
 
 impl Collected {
     /// Keeps claims that are newer than those of the same seat and proved.
-    pub(super) fn keep(&mut self, data: &StopData, proofs: &[Certificate]) {
+    pub(super) fn keep(&mut self, data: &StopData, proofs: &[Certificate], view: &View) {
         let held = self.0.get(&data.seat);
         let is_newer = held.is_none_or(|(held, _)| held.regency < data.regency);
-        if is_newer && is_proved(data, proofs) {
+        if is_newer && is_proved(data, proofs, view) {
             self.0.insert(data.seat, (data.clone(), proofs.to_vec()));
         }
     }
@@ -59,7 +59,7 @@ impl Collected {
         Some(Sync {
             view: view.id(),
             regency,
-            proofs: needed(&set, &proofs),
+            proofs: needed(&set, &proofs, view),
             set,
         })
     }
@@ -71,7 +71,8 @@ impl Core {
         let base = self.certified();
         let mut held: BTreeMap<Height, (bool, Certificate)> = BTreeMap::new();
         for (height, promise) in self.voter.iter().flat_map(Voter::promises) {
-            if let Some(lock) = promise.lock.as_ref().filter(|_| height > base) {
+            let is_open = height > base && self.last.is_none_or(|last| height <= last);
+            if let Some(lock) = promise.lock.as_ref().filter(|_| is_open) {
                 held.insert(height, (false, lock.clone()));
             }
         }

@@ -41,6 +41,8 @@ pub(super) struct Core {
     pub(super) instances: BTreeMap<Height, Instance>,
     /// The highest regency that each seat was heard to vote in.
     pub(super) rumours: BTreeMap<Seat, Regency>,
+    /// The last height of the view, once it is known: nothing above it is voted on.
+    pub(super) last: Option<Height>,
     /// What the last SYNC bound.
     pub(super) bound: BTreeMap<Height, Digest>,
     /// Where each seat stood when it said so last.
@@ -72,10 +74,11 @@ impl Core {
     pub(super) fn new(view: View, options: Options, resumed: Resumed) -> Self {
         let regency = resumed.voter.as_ref().map_or(Regency(0), Voter::installed);
         let certified = resumed.certificate.as_ref();
-        let certified = certified.map_or(Height(0), |base| base.ballot.height);
+        let opening = view.opening().height;
+        let certified = certified.map_or(opening, |base| base.ballot.height);
         let mut core = Self {
             view,
-            recall: Recall::new(resumed.voter.as_ref(), certified),
+            recall: Recall::new(resumed.voter.as_ref(), certified, resumed.is_fresh),
             // A log that was once found rolled back signs nothing any more.
             voter: resumed.voter.filter(|voter| voter.lapse().is_none()),
             options,
@@ -87,6 +90,7 @@ impl Core {
             decided: resumed.applied,
             instances: BTreeMap::new(),
             rumours: BTreeMap::new(),
+            last: None,
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
             leader_heard: Time(0),
@@ -138,7 +142,7 @@ impl Core {
     pub(super) fn certified(&self) -> Height {
         self.base
             .as_ref()
-            .map_or(Height(0), |certificate| certificate.ballot.height)
+            .map_or(self.view.opening().height, |base| base.ballot.height)
     }
 
     /// The highest height on which we vote: at most W above what is decided, and not so far above
@@ -148,7 +152,17 @@ impl Core {
         let reach = self
             .certified()
             .plus(self.options.ahead_max.saturating_add(window));
-        self.decided.plus(window).min(reach)
+        let last = self.last.unwrap_or(Height(u64::MAX));
+        self.decided.plus(window).min(reach).min(last)
+    }
+
+    /// The view ends with the block at `last`, which is applied: decisions above it are void.
+    pub(super) fn end_at(&mut self, last: Height) {
+        assert!(last > self.view.opening().height, "a view has a block");
+        self.last = Some(last);
+        self.decided = last;
+        drop(self.instances.split_off(&last.next()));
+        drop(self.bound.split_off(&last.next()));
     }
 
     /// Whether we vote on `height` now.

@@ -146,6 +146,19 @@ pub enum MessageError {
 }
 
 impl Message {
+    /// The view that it speaks of; nothing where it names none.
+    pub fn view(&self) -> Option<ViewId> {
+        match self {
+            Message::Propose(vote, _) | Message::Vote(vote) => Some(vote.ballot.view),
+            Message::Stop(stop) => Some(stop.view),
+            Message::StopData(data, _) => Some(data.view),
+            Message::Sync(sync) => Some(sync.view),
+            Message::Decision(proof, _) => Some(proof.ballot.view),
+            Message::Status(status) => Some(status.view),
+            Message::Fetch(..) | Message::Payload(..) | Message::Recall(_) => None,
+        }
+    }
+
     /// The signatures to check, after everything that needs none; `from` is the sender's seat.
     ///
     /// Whether a payload's digest is that of its bytes is checked by the replica, which knows what
@@ -260,8 +273,11 @@ fn vote_checks(
 fn stop_data_checks(data: &StopData, view: &View) -> Result<Vec<Check>, MessageError> {
     is_of(data.view, view)?;
     let top = data.claims.last().map_or(data.base, |claim| claim.height);
+    let opening = view.opening();
     let is_near = top <= data.base.plus(CLAIMS_MAX as u64);
-    let check = data.check(view).filter(|_| is_near);
+    let is_above = data.base > opening.height
+        || (data.base == opening.height && data.base_digest == opening.digest);
+    let check = data.check(view).filter(|_| is_near && is_above);
     let check = check.ok_or(MessageError::Malformed { what: "stop-data" })?;
     Ok(vec![check])
 }

@@ -30,7 +30,10 @@ pub use self::message::{Heard, Held, Message, MessageError, Payload, Recall, Sta
 use self::normal::Normal;
 pub use self::pace::PaceOptions;
 use self::regency::RegencyChange;
+pub use self::view::Assembly;
 use self::view::ViewGeneration;
+use crate::blocks::NextKey;
+use crate::blocks::body::NextSeat;
 use crate::blocks::evidence::Evidence;
 use crate::committee::{
     Certificate, Height, Lapse, Regency, Seat, StopData, View, Vote, Voter, VoterRecord,
@@ -68,6 +71,15 @@ pub enum Command {
     Connected(Seat, bool),
     /// What this member is to be changes.
     Change(Role),
+    /// An assemble block was applied.
+    Assembled(Assembly),
+    /// A member's fresh key for the next view; its proofs hold.
+    Key(NextKey),
+    /// A block was applied.
+    Applied(Height),
+    /// The reconfiguration block was applied: the view's last height. What was decided above it is
+    /// void.
+    Reconfigured(Height),
 }
 
 /// What waits to be ordered here, and what was.
@@ -157,6 +169,9 @@ pub struct Resumed {
     pub payloads: Vec<(Height, Payload)>,
     /// Decisions above the certificate.
     pub decisions: Vec<Certificate>,
+    /// Whether the key was made in this life of the process and never voted: then no log can lack
+    /// what it signed, and nobody is asked.
+    pub is_fresh: bool,
 }
 
 /// Mod-SMaRt in one view: the normal and the regency machine over one window.
@@ -203,6 +218,22 @@ impl Ordering {
             self.generation.state().name(),
             self.generation.inner().connected(),
         )
+    }
+
+    /// What fresh keys are made for now.
+    pub fn assembly(&self) -> Option<&Assembly> {
+        self.generation.inner().assembly()
+    }
+
+    /// The seats of the next view, once a leader may order them.
+    pub fn next_seats(&self) -> Option<Vec<NextSeat>> {
+        let is_ready = self.generation.state().is_ready();
+        is_ready.then(|| self.generation.inner().seats())
+    }
+
+    /// Gives the voter away for good: its view is over, and its secret goes with it.
+    pub fn retire(&mut self) {
+        self.core.voter = None;
     }
 
     /// The installed regency and its leader.
@@ -379,7 +410,7 @@ impl Ordering {
             Message::Propose(vote, _) | Message::Vote(vote) => self.core.recall.note(vote),
             Message::StopData(data, proofs) => {
                 self.watch_claims(data, out);
-                if !sync::is_proved(data, proofs) {
+                if !sync::is_proved(data, proofs, &self.core.view) {
                     out.emit(Event::Fault(from, None));
                 }
             }
@@ -422,7 +453,7 @@ impl Ordering {
 
     /// The links to `seat` stand, or fell.
     fn link(&mut self, now: Time, seat: Seat, stands: bool, out: &mut Outbox<Self>) {
-        let had_quorum = self.generation.state().has_quorum();
+        let had_quorum = self.generation.inner().has_quorum();
         if !stands {
             self.generation.handle(&view::Event::Disconnected(seat));
             self.core.lost.insert(seat);
@@ -433,7 +464,7 @@ impl Ordering {
         }
         self.generation.handle(&view::Event::Connected(seat));
         self.core.lost.remove(&seat);
-        if self.generation.state().has_quorum() && !had_quorum {
+        if self.generation.inner().has_quorum() && !had_quorum {
             self.core.quorum_since = now;
         }
         // What was sent before may be lost, and so may the answer to our first question.
@@ -465,12 +496,24 @@ impl Ordering {
                 self.normal(now, &normal::Event::Checked(height, digest, is_valid), out);
             }
             Command::Certified(certificate, applied) => {
+                if self.core.last == Some(certificate.ballot.height) {
+                    self.generation.handle(&view::Event::Certified);
+                }
                 Scene {
                     core: &mut self.core,
                     now,
                     out,
                 }
                 .on_certified(certificate, applied);
+            }
+            Command::Assembled(assembly) => {
+                self.generation.handle(&view::Event::Assembled(assembly));
+            }
+            Command::Key(key) => self.generation.handle(&view::Event::Key(key)),
+            Command::Applied(height) => self.generation.handle(&view::Event::Applied(height)),
+            Command::Reconfigured(last) => {
+                self.generation.handle(&view::Event::Reconfigured);
+                self.core.end_at(last);
             }
             Command::Work(work) => {
                 let ordered = work.ordered.saturating_sub(self.work.ordered);

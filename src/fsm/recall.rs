@@ -29,6 +29,7 @@ pub(super) struct Recall {
     /// counts.
     number: u64,
     answered: BTreeSet<Seat>,
+    is_fresh: bool,
     /// Why we sign nothing any more.
     lapse: Option<Lapse>,
     /// The highest vote of each seat and kind that was heard: closed heights are forgotten
@@ -52,9 +53,11 @@ pub(super) enum Verdict {
 }
 
 impl Recall {
-    /// Before the first question, with what the log gave back.
-    pub(super) fn new(voter: Option<&Voter>, certified: Height) -> Self {
+    /// Before the first question, with what the log gave back; of a key that `is_fresh` nobody can
+    /// hold anything.
+    pub(super) fn new(voter: Option<&Voter>, certified: Height, is_fresh: bool) -> Self {
         Self {
+            is_fresh,
             memory: voter.map(|voter| Memory::of(voter, certified)),
             number: 0,
             answered: BTreeSet::new(),
@@ -102,7 +105,8 @@ impl Core {
     /// Whether votes may leave: a quorum, ourselves counted, holds nothing of ours that our log
     /// lacks.
     pub(super) fn is_cleared(&self) -> bool {
-        self.recall.answered.len() + 1 >= self.view.sizes().q || plant::is(Plant::NoQuestion)
+        let is_answered = self.recall.answered.len() + 1 >= self.view.sizes().q;
+        is_answered || self.recall.is_fresh || plant::is(Plant::NoQuestion)
     }
 
     /// Everything we hold that `seat` signed: what is open, what stands in certificates, and the

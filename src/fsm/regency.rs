@@ -228,7 +228,7 @@ impl RegencyChange {
         match event {
             // Paper: the new leader collects n − f STOP-DATA and sends SYNC.
             Event::StopData(data, proofs) => {
-                self.collected.keep(data, proofs);
+                self.collected.keep(data, proofs, &context.core.view);
                 self.try_sync(context).map_or(Handled, Transition)
             }
             _ => Super,
@@ -285,7 +285,7 @@ impl RegencyChange {
                 self.count(context, joined.filter(|_| has_joined))
             }
             Event::StopData(data, proofs) => {
-                self.collected.keep(data, proofs);
+                self.collected.keep(data, proofs, &context.core.view);
                 Handled
             }
             Event::Cleared => self.count(context, None),

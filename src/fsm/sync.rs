@@ -39,10 +39,11 @@ pub(super) enum SyncError {
 
 /// What `sync` settles, its signatures having been checked.
 pub(super) fn settle(sync: &Sync, view: &View) -> Result<Settled, SyncError> {
-    let base = base_of(sync.set.iter(), &sync.proofs)?;
+    let opening = view.opening().height;
+    let base = base_of(sync.set.iter(), &sync.proofs, opening)?;
     let floor = base
         .as_ref()
-        .map_or(Height(0), |certificate| certificate.ballot.height);
+        .map_or(opening, |certificate| certificate.ballot.height);
     let mut by_height: BTreeMap<Height, Vec<&Claim>> = BTreeMap::new();
     for claim in sync.set.iter().flat_map(|data| &data.claims) {
         by_height.entry(claim.height).or_default().push(claim);
@@ -68,10 +69,11 @@ pub(super) fn settle(sync: &Sync, view: &View) -> Result<Settled, SyncError> {
     })
 }
 
-/// The certificates out of `proofs` that a SYNC over `set` needs.
-pub(super) fn needed(set: &[StopData], proofs: &[Certificate]) -> Vec<Certificate> {
+/// The certificates out of `proofs` that a SYNC of `view` over `set` needs.
+pub(super) fn needed(set: &[StopData], proofs: &[Certificate], view: &View) -> Vec<Certificate> {
     let mut needed = Vec::new();
-    needed.extend(base_of(set.iter(), proofs).ok().flatten());
+    let base = base_of(set.iter(), proofs, view.opening().height);
+    needed.extend(base.ok().flatten());
     let mut by_height: BTreeMap<Height, Vec<&Claim>> = BTreeMap::new();
     for claim in set.iter().flat_map(|data| &data.claims) {
         by_height.entry(claim.height).or_default().push(claim);
@@ -86,8 +88,8 @@ pub(super) fn needed(set: &[StopData], proofs: &[Certificate]) -> Vec<Certificat
 }
 
 /// Whether every claim of one STOP-DATA has its certificate in `proofs`.
-pub(super) fn is_proved(data: &StopData, proofs: &[Certificate]) -> bool {
-    let has_base = base_of([data].into_iter(), proofs).is_ok();
+pub(super) fn is_proved(data: &StopData, proofs: &[Certificate], view: &View) -> bool {
+    let has_base = base_of([data].into_iter(), proofs, view.opening().height).is_ok();
     has_base
         && data
             .claims
@@ -115,11 +117,13 @@ fn decided_below(by_height: &BTreeMap<Height, Vec<&Claim>>) -> Height {
 fn base_of<'a>(
     set: impl Iterator<Item = &'a StopData>,
     proofs: &[Certificate],
+    opening: Height,
 ) -> Result<Option<Certificate>, SyncError> {
     let Some(highest) = set.max_by_key(|data| data.base) else {
         return Ok(None);
     };
-    if highest.base == Height(0) {
+    // Whoever votes in the view holds the certificate of the block that opened it.
+    if highest.base == opening {
         return Ok(None);
     }
     let is_base = |proof: &&Certificate| {

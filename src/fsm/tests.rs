@@ -116,6 +116,7 @@ impl World {
             applied,
             payloads,
             decisions,
+            is_fresh: false,
         };
         Ordering::new(self.view.clone(), options(), resumed)
     }

@@ -19,7 +19,7 @@ use crate::blocks::receipts::ReceiptTree;
 use crate::blocks::{Body, Header, Link};
 use crate::committee::Height;
 use crate::consortium::Applied;
-use crate::consortium::ledger::Parts;
+use crate::consortium::ledger::{Parts, Views};
 use crate::consortium::records::Name;
 use crate::crypto::Digest;
 use crate::storage::{Batch, Position, Row, TableError};
@@ -58,7 +58,8 @@ struct Waiting {
     header: Header,
     digest: Digest,
     is_checkpoint: bool,
-    is_reconfiguration: bool,
+    /// Where views stand behind it, if it changed that.
+    views: Option<Box<Views>>,
     kept: Arc<Vec<Kept>>,
     leaves: Vec<Digest>,
     batches: Vec<Digest>,
@@ -126,7 +127,7 @@ impl Keeper {
             header,
             digest: applied.digest,
             is_checkpoint: matches!(applied.block.body, Body::Checkpoint(_)),
-            is_reconfiguration: matches!(applied.block.body, Body::Reconfiguration(_)),
+            views: applied.views.clone(),
             kept,
             leaves: applied.receipts.iter().map(|r| r.leaf()).collect(),
             batches: applied
@@ -232,8 +233,11 @@ impl Keeper {
         if block.is_checkpoint {
             self.parts.checkpoint = link;
         }
-        if block.is_reconfiguration {
-            self.parts.reconfiguration = link;
+        if let Some(views) = block.views {
+            if views.present != self.parts.views.present {
+                self.parts.reconfiguration = link;
+            }
+            self.parts.views = *views;
         }
         self.parts.tip = block.header;
     }

@@ -115,8 +115,18 @@ fn ordering_stays_within_reach_of_a_block_certificate() {
 fn the_first_proposal_of_a_view_carries_the_certificate_that_made_it() {
     let view_0 = view();
     let seats = view_0.seats().to_vec();
-    let view_1 = View::new(ViewId(1), *view_0.chain(), seats, view_0.chain()).expect("a view");
+    let opening = Opening {
+        height: Height(8),
+        digest: fill(1),
+    };
+    let view_1 = View::new(ViewId(1), *view_0.chain(), seats, view_0.chain());
+    let view_1 = view_1.expect("a view").opened_by(opening);
     let of_0 = certify(&view_0, Height(8), fill(1));
+    let other = proposal(&view_1, Some(certify(&view_0, Height(8), fill(2))));
+    assert_eq!(
+        other.check(&view_1, Height(9), 32),
+        Err(ProposalError::Carried)
+    );
     let good = proposal(&view_1, Some(of_0.clone()));
     assert_eq!(good.check(&view_1, Height(9), 32), Ok(()));
     let without = proposal(&view_1, None);

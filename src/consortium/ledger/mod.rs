@@ -11,6 +11,7 @@
 
 mod judge;
 mod memory;
+mod views;
 
 #[cfg(test)]
 mod tests;
@@ -22,14 +23,16 @@ use serde::{Deserialize, Serialize};
 
 use self::judge::{Fate, Fresh, Judgement, judge};
 use self::memory::Memory;
+pub use self::views::{Announced, Effect, Pace, Views};
 use super::OUTCOME_BYTES_MAX;
 use super::contract::{Answer, Applied, Denied, Execute, Executed, Execution, Outcome, Verdict};
 use super::message::Block;
 use crate::blocks::receipts::{Frontier, Receipt, outcome_digest};
 use crate::blocks::{
-    Body, Clients, FORMAT_VERSION, Genesis, Group, Header, Link, Parameters, ReceiptRoot,
+    Body, Clients, FORMAT_VERSION, Founder, Genesis, Group, Header, Link, Parameters, ReceiptRoot,
 };
-use crate::committee::{Height, ViewId};
+use crate::blocks::body::{Assemble, Listed, NextSeat, Reconfiguration};
+use crate::committee::{Height, MemberId, ViewId};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey};
 use crate::plant::{self, Plant};
 
@@ -91,6 +94,8 @@ pub struct Parts {
     pub reconfiguration: Link,
     /// The right edge of the receipt log.
     pub frontier: Frontier,
+    /// Which view orders, and what is announced of the next.
+    pub views: Views,
 }
 
 /// Why kept parts make no ledger. Whoever kept them is at fault; nothing is made.
@@ -164,6 +169,8 @@ pub struct Ledger {
     tip_digest: Digest,
     memory: Memory,
     under_way: Option<UnderWay>,
+    roll: Vec<Listed>,
+    pace: Pace,
 }
 
 impl Ledger {
@@ -181,6 +188,7 @@ impl Ledger {
                 checkpoint: link,
                 reconfiguration: link,
                 frontier: Frontier::new(),
+                views: Views::genesis(link),
             },
         )
     }
@@ -197,6 +205,11 @@ impl Ledger {
             parts,
             memory: Memory::default(),
             under_way: None,
+            roll: founders(genesis),
+            pace: Pace {
+                rotation: 0,
+                assemble: 64,
+            },
         }
     }
 
@@ -323,7 +336,10 @@ impl Ledger {
             tip.height.next(),
             "heights are applied in order"
         );
-        assert!(decided.view >= tip.view, "a view never goes back");
+        assert_eq!(
+            decided.view, self.parts.views.present,
+            "a block is of the present view"
+        );
         let Decided {
             height,
             view,
@@ -385,9 +401,11 @@ impl Ledger {
             self.memory.len() <= self.parameters.remembered_max as usize,
             "the memory of transactions keeps its bound"
         );
-        let block = self.extend_chain(block, execution.state);
+        let (block, effect) = self.extend_chain(block, execution.state);
         Ok(Applied {
             block,
+            effect,
+            views: effect.map(|_| Box::new(self.parts.views.clone())),
             digest: self.tip_digest,
             answers,
             receipts,
@@ -450,7 +468,12 @@ impl Ledger {
     }
 
     /// Derives the header and makes it the tip.
-    fn extend_chain(&mut self, block: UnderWay, state: Option<Digest>) -> Block {
+    fn extend_chain(
+        &mut self,
+        block: UnderWay,
+        state: Option<Digest>,
+    ) -> (Block, Option<Effect>) {
+        let due = self.assembly_due();
         let parts = &mut self.parts;
         let header = Header {
             version: FORMAT_VERSION,
@@ -473,16 +496,46 @@ impl Ledger {
             height: header.height,
             digest: self.tip_digest,
         };
+        let list = || self.roll.clone();
+        let effect = parts.views.apply(link, &block.body, (due, list));
         match &block.body {
             Body::Checkpoint(_) => parts.checkpoint = link,
-            Body::Reconfiguration(_) => parts.reconfiguration = link,
+            Body::Reconfiguration(_) if effect == Some(Effect::Reconfigured) => {
+                parts.reconfiguration = link;
+            }
+            Body::Reconfiguration(_) => {} // An empty block: it answers nothing.
             Body::Genesis(_) | Body::Freeze(_) | Body::Assemble(_) | Body::Transactions(_) => {}
         }
         parts.tip = header.clone();
-        Block {
-            header,
-            body: block.body,
-        }
+        let body = block.body;
+        (Block { header, body }, effect)
+    }
+
+    /// The assemble body that the next block should have; the same for everybody who stands here.
+    pub fn assembly_due(&self) -> Option<Assemble> {
+        let next = self.height().next();
+        let candidates: Vec<MemberId> = self
+            .roll
+            .iter()
+            .map(|listed| MemberId::of(&listed.identity))
+            .collect();
+        self.parts.views.due(next, &candidates, (false, self.pace))
+    }
+
+    /// The reconfiguration body that ends the view with these seats; none while no committee is
+    /// announced.
+    pub fn reconfiguration(&self, seats: Vec<NextSeat>) -> Option<Reconfiguration> {
+        self.parts.views.reconfiguration(seats)
+    }
+
+    /// Which view orders, and what is announced of the next.
+    pub fn views(&self) -> &Views {
+        &self.parts.views
+    }
+
+    /// When committees change.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// The digest of everything here, to compare members: the parts, then each entry by expiry,
@@ -534,6 +587,19 @@ impl Applied {
             }
         })
     }
+}
+
+fn founders(genesis: &Genesis) -> Vec<Listed> {
+    let listed = |founder: &Founder| {
+        Some(Listed {
+            identity: founder.identity,
+            name: founder.name.clone(),
+            address: founder.address.clone(),
+            weight: 1,
+            admitted: founder.consensus?,
+        })
+    };
+    genesis.founders.iter().filter_map(listed).collect()
 }
 
 /// The timestamp of the block after one at `previous_us`.

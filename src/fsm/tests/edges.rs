@@ -341,6 +341,7 @@ fn restarts(leads: bool) {
         applied: Height(0),
         payloads: vec![],
         decisions: vec![],
+        is_fresh: false,
     };
     alone.world.nodes[alone.own] = Ordering::new(view.clone(), options(), resumed);
     let mut out = Outbox::new();

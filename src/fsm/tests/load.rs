@@ -128,6 +128,7 @@ impl Load {
                     applied: Height(0),
                     payloads: vec![],
                     decisions: vec![],
+                    is_fresh: false,
                 };
                 let options = Options {
                     window: 4,

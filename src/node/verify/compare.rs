@@ -265,6 +265,7 @@ impl Compare {
             checkpoint,
             reconfiguration,
             frontier,
+            views,
         } = ledger.parts();
         let fields = [
             ("tip", *tip == parts.tip),
@@ -274,6 +275,7 @@ impl Compare {
                 *reconfiguration == parts.reconfiguration,
             ),
             ("edge of the receipt log", *frontier == parts.frontier),
+            ("view", *views == parts.views),
         ];
         for (field, _) in fields.iter().filter(|(_, is_same)| !is_same) {
             let what = format!("table {META}, where it stands: the replay gives another {field}");

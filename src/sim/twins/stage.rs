@@ -289,6 +289,7 @@ fn machine(view: &View, seat: Seat) -> Ordering {
         applied: Height(0),
         payloads: Vec::new(),
         decisions: Vec::new(),
+        is_fresh: false,
     };
     let options = Options {
         window: HEIGHTS.0,

@@ -116,6 +116,7 @@ impl Member {
             applied: Height(0),
             payloads,
             decisions,
+            is_fresh: false,
         }
     }
 
@@ -331,7 +332,7 @@ impl<'a> Life<'a> {
                 self.check_bytes(vote.ballot)?;
                 self.now.ballots |= 1 << number;
             }
-            Message::StopData(data, proofs) if !is_proved(data, proofs) => {
+            Message::StopData(data, proofs) if !is_proved(data, proofs, &self.world.view) => {
                 return Err(format!("{data:?} claims what it does not prove"));
             }
             Message::StopData(data, _) => self.now.claims.push(data.clone()),

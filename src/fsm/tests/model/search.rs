@@ -453,13 +453,13 @@ impl Search {
         let settled = settle(&sync, &world.view);
         let lies = |data: &&StopData| data.seat == world.byzantine;
         for data in sync.set.iter().filter(|data| !lies(data)) {
-            if !is_proved(data, proofs) {
+            if !is_proved(data, proofs, &world.view) {
                 return Err(format!("a correct seat has no proof of {data:?}"));
             }
         }
-        if sync.set.iter().all(|data| is_proved(data, proofs)) {
+        if sync.set.iter().all(|data| is_proved(data, proofs, &world.view)) {
             // What a correct leader would send.
-            sync.proofs = needed(&sync.set, proofs);
+            sync.proofs = needed(&sync.set, proofs, &world.view);
             if settle(&sync, &world.view) != settled || settled.is_err() {
                 return Err(format!("a proved set settles to nothing: {:?}", sync.set));
             }

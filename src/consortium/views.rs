@@ -1,0 +1,275 @@
+//! Hand-over: control bodies that are due, keys for the next view, and the step from view to view.
+//!
+//! Source: settled rules of views, hand-over. In: what applied blocks effected, fresh keys, the
+//! certificate of a reconfiguration. Out: control proposals, our own key, the next view.
+//! Holds: nobody votes in a view before the certificate that opened it is durable here; nothing above
+//! a reconfiguration block is voted, applied or persisted in its view; what was ordered there returns
+//! to the pool.
+//! Elsewhere: when a committee is due (`ledger`), which keys count (`fsm::view`), secrets (the
+//! driver).
+
+use std::collections::BTreeMap;
+
+use super::catchup::CatchUp;
+use super::contract::{Applied, Change, Event, Timer, Wanted};
+use super::ledger::{Announced, Effect};
+use super::message::Message;
+use super::replica::{Consortium, Out};
+use super::seal::Seals;
+use crate::blocks::body::Reconfiguration;
+use crate::blocks::{Body, Call, NextKey};
+use crate::committee::{Certificate, Height, MemberId, Opening, View, ViewId, Voter};
+use crate::crypto::{SecretKey, Verified};
+use crate::fsm::{self, Assembly, Ordering, Resumed};
+use crate::machine::{Span, Time, To};
+
+/// How often keys are sent again, and how fast a leader lets heights pass while they are waited for.
+const KEYS_EVERY: Span = Span::from_ms(250);
+
+/// What a replica knows of the next view.
+#[derive(Debug, Default)]
+pub(super) struct Handover {
+    /// Our key for the view that is called.
+    own: Option<NextKey>,
+    /// The height at which we proposed a control body that is not applied yet, and whether it ends
+    /// the view.
+    proposed: Option<(Height, bool)>,
+    /// A height may pass though nothing is there to be ordered.
+    lets_pass: bool,
+    is_armed: bool,
+    /// The last block of the view, once it is applied, and what it holds.
+    last: Option<(Opening, Box<Reconfiguration>)>,
+    /// The view that follows, while the driver has not answered.
+    next: Option<Box<View>>,
+    /// What opened the present view; for those who are behind it.
+    opened: Option<Certificate>,
+    /// When each member was last given what ended its view.
+    helped: BTreeMap<MemberId, Time>,
+}
+
+impl Handover {
+    /// A replica whose view was opened by this certificate, and may have its last block.
+    pub(super) fn new(
+        opened: Option<Certificate>,
+        last: Option<(Opening, Box<Reconfiguration>)>,
+    ) -> Self {
+        Self {
+            opened,
+            last,
+            ..Self::default()
+        }
+    }
+
+    /// What opened the present view.
+    pub(super) fn opened(&self) -> Option<&Certificate> {
+        self.opened.as_ref()
+    }
+
+    /// Whether the view has its last block, or we proposed it: nothing is proposed above.
+    pub(super) fn is_ending(&self) -> bool {
+        self.last.is_some() || self.proposed.is_some_and(|(_, ends)| ends)
+    }
+}
+
+impl Consortium {
+    /// The control body that a leader has to order next: an assemble body that is due, or the
+    /// reconfiguration once the keys are there.
+    pub(super) fn control_due(&self) -> Option<Body> {
+        if self.handover.last.is_some() || self.handover.proposed.is_some() {
+            return None;
+        }
+        if let Some(assemble) = self.chain.ledger.assembly_due() {
+            return Some(Body::Assemble(assemble));
+        }
+        let seats = self.ordering.next_seats()?;
+        let body = self.chain.ledger.reconfiguration(seats)?;
+        Some(Body::Reconfiguration(body))
+    }
+
+    /// Whether the leader, whoever it is, owes a control body.
+    pub(super) fn is_control_due(&self) -> bool {
+        let is_proposed = self.handover.proposed.is_some();
+        is_proposed || self.control_due().is_some()
+    }
+
+    /// Ordering begins, and what was under way between two views before a restart goes on.
+    pub(super) fn begin_view(&mut self, now: Time, out: &mut Out) {
+        self.tell(now, fsm::Command::Start, out);
+        match &self.handover.last {
+            Some((opening, _)) => {
+                let last = opening.height;
+                self.tell(now, fsm::Command::Reconfigured(last), out);
+            }
+            None => self.call(now, out),
+        }
+    }
+
+    /// Whether a leader may close a height that holds nothing, so that a countdown goes on.
+    pub(super) fn may_pass(&self) -> bool {
+        self.handover.lets_pass && !self.handover.is_ending()
+    }
+
+    /// We proposed at `height`.
+    pub(super) fn on_proposed(&mut self, height: Height, is_control: bool, ends: bool) {
+        self.handover.lets_pass = false;
+        if is_control {
+            self.handover.proposed = Some((height, ends));
+        }
+    }
+
+    /// What a leader proposed may never be decided: it is due again.
+    pub(super) fn unpropose_control(&mut self) {
+        self.handover.proposed = None;
+    }
+
+    /// A block was applied: what it means for the views.
+    pub(super) fn on_effect(&mut self, now: Time, applied: &Applied, out: &mut Out) {
+        let height = applied.block.header.height;
+        if self.handover.proposed.is_some_and(|(at, _)| at <= height) {
+            self.handover.proposed = None;
+        }
+        match (applied.effect, &applied.block.body) {
+            (Some(Effect::Assembled), _) => self.call(now, out),
+            (Some(Effect::Reconfigured), Body::Reconfiguration(body)) => {
+                let digest = applied.digest;
+                self.handover.last = Some((Opening { height, digest }, Box::new(body.clone())));
+                self.pool.unpropose_above(height);
+                drop(self.chain.pending.split_off(&height.next()));
+                self.tell(now, fsm::Command::Reconfigured(height), out);
+            }
+            _ => self.tell(now, fsm::Command::Applied(height), out),
+        }
+    }
+
+    /// A committee is announced: its members make keys, and everybody collects them.
+    pub(super) fn call(&mut self, now: Time, out: &mut Out) {
+        let ledger = &self.chain.ledger;
+        let (next, pace) = (ledger.views().present.next(), ledger.pace());
+        let Some(Announced { at, committee, .. }) = ledger.views().announced.clone() else {
+            return;
+        };
+        let call = Call {
+            next,
+            assemble: at.digest,
+        };
+        self.handover.own = None;
+        if committee.contains(&self.options.me) {
+            out.emit(Event::MakeKey(call));
+        }
+        let assembly = Assembly {
+            call,
+            committee,
+            patience: at.height.plus(pace.assemble / 2),
+        };
+        self.tell(now, fsm::Command::Assembled(assembly), out);
+        self.arm_keys(out);
+    }
+
+    fn arm_keys(&mut self, out: &mut Out) {
+        if !self.handover.is_armed {
+            self.handover.is_armed = true;
+            out.arm(Timer::Key, KEYS_EVERY);
+        }
+    }
+
+    /// Our own key is durable.
+    pub(super) fn on_own_key(&mut self, now: Time, key: NextKey, out: &mut Out) {
+        let is_asked = self.ordering.assembly().is_some_and(|a| a.call == key.call);
+        if is_asked && !self.handover.is_ending() {
+            self.handover.own = Some(key);
+            out.send(To::Committee, Message::Key(Box::new(key)));
+            self.on_key(now, &Verified::vouch(key), out);
+        }
+    }
+
+    /// A member's fresh key.
+    pub(super) fn on_key(&mut self, now: Time, key: &NextKey, out: &mut Out) {
+        self.tell(now, fsm::Command::Key(*key), out);
+    }
+
+    /// Keys that were sent may be lost, and a countdown in blocks needs blocks.
+    pub(super) fn keys_again(&mut self, out: &mut Out) {
+        self.handover.is_armed = false;
+        if self.ordering.assembly().is_none() || self.handover.is_ending() {
+            return;
+        }
+        if let Some(key) = self.handover.own {
+            out.send(To::Committee, Message::Key(Box::new(key)));
+        }
+        self.handover.lets_pass = true;
+        self.arm_keys(out);
+    }
+
+    /// A certificate is durable. That of the view's last block opens the next one.
+    pub(super) fn open_next(&mut self, certificate: &Certificate, out: &mut Out) {
+        let Some((opening, body)) = &self.handover.last else {
+            return;
+        };
+        if certificate.ballot.height != opening.height {
+            return;
+        }
+        let view = body.view(self.view.chain(), *opening);
+        // The ledger took it as a view's end, so its bytes were checked when it was voted on.
+        let view = Box::new(view.expect("a certified reconfiguration makes a view"));
+        self.ordering.retire();
+        self.handover.opened = Some(certificate.clone());
+        self.handover.next = Some(view.clone());
+        out.emit(Event::View(view));
+    }
+
+    /// The driver has erased what had to be erased: the next view begins.
+    pub(super) fn enter(
+        &mut self,
+        now: Time,
+        id: ViewId,
+        (secret, is_fresh): (Option<SecretKey>, bool),
+        out: &mut Out,
+    ) {
+        let Some(view) = self.handover.next.take_if(|view| view.id() == id) else {
+            return;
+        };
+        let (regency, _) = self.ordering.regency();
+        out.cancel(Timer::Order(fsm::Timer::Progress(regency)));
+        out.cancel(Timer::Order(fsm::Timer::Resend));
+        let resumed = Resumed {
+            voter: secret.and_then(|secret| Voter::new(&view, secret)),
+            certificate: None,
+            applied: self.chain.ledger.height(),
+            payloads: Vec::new(),
+            decisions: Vec::new(),
+            is_fresh,
+        };
+        self.view = *view;
+        self.ordering = Ordering::new(self.view.clone(), self.options.ordering(), resumed);
+        self.handover = Handover::new(self.handover.opened.take(), None);
+        self.seals = Seals::default();
+        let connected = self.catchup.connected();
+        self.catchup = CatchUp::new(&self.options.me, &self.view);
+        self.pool.install(&self.view);
+        self.told = fsm::Work::default();
+        out.emit(Event::Changed(Change::View(id)));
+        self.tell(now, fsm::Command::Start, out);
+        for member in connected {
+            self.on_connected(now, member, out);
+        }
+        self.resume(out);
+        self.arm_spread(out);
+    }
+
+    /// A member speaks in another view. One that lags is given what ended its view; one ahead of us is
+    /// asked for blocks.
+    pub(super) fn on_elsewhere(&mut self, now: Time, from: MemberId, view: ViewId, out: &mut Out) {
+        let last = self.handover.helped.get(&from);
+        if last.is_some_and(|last| now - *last < KEYS_EVERY) {
+            return; // It says much in a short while, and one answer is enough.
+        }
+        self.handover.helped.insert(from, now);
+        if view < self.view.id() {
+            let newest = self.chain.ledger.parts().reconfiguration.height;
+            out.emit(Event::Serve(from, Wanted::End(view, newest)));
+        } else if view > self.view.id() {
+            let next = self.chain.reach().next();
+            out.send(To::One(from), Message::Request(next));
+        }
+    }
+}
