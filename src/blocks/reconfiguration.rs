@@ -98,7 +98,10 @@ impl Reconfiguration {
     }
 
     fn listed(&self) -> BTreeMap<MemberId, &Listed> {
-        let ids = self.members.iter().map(|listed| MemberId::of(&listed.identity));
+        let ids = self
+            .members
+            .iter()
+            .map(|listed| MemberId::of(&listed.identity));
         ids.zip(&self.members).collect()
     }
 
@@ -136,7 +139,11 @@ impl Reconfiguration {
         }
         self.view(ending.chain(), Opening::default())?;
         let sizes = Sizes::of(self.seats.len());
-        let have = self.seats.iter().filter(|seat| seat.fresh.is_some()).count();
+        let have = self
+            .seats
+            .iter()
+            .filter(|seat| seat.fresh.is_some())
+            .count();
         let need = sizes.n - sizes.f;
         if have < need {
             return Err(ReconfigurationError::TooFewFresh { have, need });

@@ -26,7 +26,7 @@ pub use memory::{Lapse, Memory, Promised};
 pub use ring::{position, positions, ring_order};
 pub use risk::{Chance, EVERYONE_BELOW, Odds, Risk, RiskError, Sample};
 pub use sizes::Sizes;
-pub use view::{KeyProof, SEATS_MAX, SeatKey, Opening, View, ViewError};
+pub use view::{KeyProof, Opening, SEATS_MAX, SeatKey, View, ViewError};
 pub use voter::{CLAIMS_MAX, Claim, Lock, Promise, Refused, StopData, Voter, VoterRecord};
 
 #[cfg(test)]

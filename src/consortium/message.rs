@@ -14,9 +14,7 @@ use crate::blocks::evidence::{Evidence, Law};
 use crate::blocks::{
     Body, Bounds, CheckedBatch, GroupError, Header, NextKey, Proposal, ProposalError,
 };
-use crate::committee::{
-    Certificate, CertificateError, Height, Kind, MemberId, View, ViewId, Vote,
-};
+use crate::committee::{Certificate, CertificateError, Height, Kind, MemberId, View, ViewId, Vote};
 use crate::crypto::{Check, Digest, Verified, Verifier};
 use crate::fsm;
 
@@ -126,7 +124,21 @@ pub enum Heard {
     Key(Verified<NextKey>),
 }
 
-/// Why a frame is dropped. Its sender is faulty, except for another view around a hand-over.
+impl Heard {
+    /// The view that it was checked in, where what it says means nothing in another.
+    pub(super) fn view(&self) -> Option<ViewId> {
+        match self {
+            Heard::Order(message) => message.view(),
+            Heard::Persist(vote) => Some(vote.ballot.view),
+            Heard::Extent(extent) => Some(extent.certificate.ballot.view),
+            Heard::Certificate(certificate) => Some(certificate.ballot.view),
+            Heard::Batch(_) | Heard::Held(_) | Heard::Fetch(_) | Heard::Request(_) => None,
+            Heard::Overlay(_) | Heard::Engine(_) | Heard::Key(_) => None,
+        }
+    }
+}
+
+/// Why a frame is dropped. Its sender is faulty, unless [`HearError::is_innocent`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HearError {
     /// It does not decode.
@@ -162,6 +174,24 @@ pub enum HearError {
     /// A signature does not hold.
     #[error("a signature does not hold")]
     BadSignature,
+}
+
+impl HearError {
+    /// Whether a correct sender may have caused it, standing in another view than we.
+    pub fn is_innocent(&self) -> bool {
+        match self {
+            HearError::OtherView { .. } | HearError::NoSeat => true,
+            HearError::Certificate(CertificateError::OtherView { .. }) => true,
+            HearError::Order(fsm::MessageError::OtherView { .. }) => true,
+            HearError::Decode(_)
+            | HearError::Malformed { .. }
+            | HearError::Proposal(_)
+            | HearError::Order(_)
+            | HearError::Batch(_)
+            | HearError::Certificate(_)
+            | HearError::BadSignature => false,
+        }
+    }
 }
 
 /// What frames are checked against.

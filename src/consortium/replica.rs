@@ -18,8 +18,8 @@ use super::pool::{self, Pool};
 use super::seal::Seals;
 use super::views::Handover;
 use super::{DIGESTS_MAX, Denied, Ledger};
-use crate::blocks::{CheckedBatch, Genesis, Group, SignedGroup};
 use crate::blocks::body::Reconfiguration;
+use crate::blocks::{CheckedBatch, Genesis, Group, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, Opening, Regency, View, Voter};
 use crate::consensus::EngineInput;
 use crate::crypto::{Digest, SecretKey, Verified, Verifier};
@@ -263,10 +263,15 @@ impl Consortium {
     /// The newest certified height that is applied here.
     pub(super) fn certified(&self) -> Height {
         let opening = self.view.opening().height;
-        self.certificate().map_or(opening, |held| held.ballot.height)
+        self.certificate()
+            .map_or(opening, |held| held.ballot.height)
     }
 
     fn hear(&mut self, now: Time, from: MemberId, heard: Heard, out: &mut Out) {
+        // It may have been checked before a hand-over, against seats that are no more.
+        if heard.view().is_some_and(|view| view != self.view.id()) {
+            return;
+        }
         match heard {
             Heard::Order(message) => self.on_order(now, from, message, out),
             Heard::Persist(vote) => self.on_persist(now, vote, out),

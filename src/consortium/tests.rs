@@ -1,5 +1,7 @@
 //! Four replicas in a row of instants: what the simulator found, each as a test of its own.
 
+mod views;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -73,6 +75,9 @@ fn options(n: usize) -> Options {
 fn fresh(n: usize) -> Restored {
     let view = genesis().view().expect("a view");
     Restored {
+        view: view.clone(),
+        opened: None,
+        ending: None,
         ledger: Ledger::genesis(&genesis()),
         voter: Voter::new(&view, secret(2, n)),
         certificate: None,
@@ -151,6 +156,10 @@ struct Bench {
     /// A member that is deaf to the batches of another, whoever sends them.
     censor: Option<(usize, usize)>,
     censored: BTreeSet<Digest>,
+    /// Each member's consensus keys: that of view 0 and those made for later ones.
+    keys: Vec<Vec<SecretKey>>,
+    /// Who makes no key when it is asked to.
+    keyless: BTreeSet<usize>,
 }
 
 impl Bench {
@@ -166,6 +175,8 @@ impl Bench {
             executes: true,
             censor: None,
             censored: BTreeSet::new(),
+            keys: (0..4).map(|n| vec![secret(2, n)]).collect(),
+            keyless: BTreeSet::new(),
         };
         for n in 0..4 {
             bench.input(n, Input::Command(Command::Start));
@@ -204,8 +215,11 @@ impl Bench {
             self.frames
                 .extend(answers.into_iter().map(|answer| (n, to, answer)));
         }
-        let Event::Execute(block) = event else {
-            return;
+        let block = match event {
+            Event::Execute(block) => block,
+            Event::MakeKey(call) if !self.keyless.contains(&n) => return self.make_key(n, call),
+            Event::View(view) => return self.step_over(n, &view),
+            _ => return,
         };
         let outcomes = block
             .operations
@@ -235,6 +249,13 @@ impl Bench {
             let heard = self.replicas[to]
                 .ears()
                 .hear(&id(from), &message.to_bytes());
+            if let Err(HearError::OtherView { got }) = heard {
+                self.input(to, Input::Command(Command::Elsewhere(id(from), got)));
+                continue;
+            }
+            if heard.as_ref().is_err_and(HearError::is_innocent) {
+                continue; // Around a hand-over.
+            }
             let message = heard.expect("correct members say nothing wrong");
             let from = id(from);
             self.input(to, Input::Message { from, message });

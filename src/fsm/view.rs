@@ -26,6 +26,11 @@
 //! ending     --certified-->    over          its certificate is durable
 //! ```
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "`_ => Super` is how statig says: my superstate decides"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use statig::prelude::*;

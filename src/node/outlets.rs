@@ -124,5 +124,6 @@ fn announce(event: Event, index: &Index, waiters: &Waiters, watch: &Watch, notes
         Event::Changed(change) => watch.changed(&change),
         // The driver hands these to other threads.
         Event::Execute(_) | Event::Serve(..) => {}
+        Event::MakeKey(_) | Event::View(_) => {}
     }
 }

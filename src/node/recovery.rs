@@ -148,6 +148,9 @@ pub(crate) fn recover(
     let batches = replay.batches()?;
     let recent = replay.recent(scan.certificate.as_ref())?;
     let restored = Restored {
+        view: opening.view.clone(),
+        opened: None,
+        ending: None,
         ledger: replay.ledger,
         voter: scan.voter,
         certificate: scan.certificate,

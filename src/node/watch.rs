@@ -132,6 +132,7 @@ impl Watch {
     pub(crate) fn changed(&self, change: &Change) {
         match change {
             Change::State(name) => tracing::info!(state = name, "ordering"),
+            Change::View(view) => tracing::info!(%view, "the next view begins"),
             Change::Regency(regency, leader) => tracing::info!(regency, %leader, "new leader"),
             Change::Fault(fault) => {
                 let is_proved = fault.evidence.is_some();

@@ -277,6 +277,9 @@ impl Disk {
             open: open.clone(),
         });
         let restored = Restored {
+            view: root.view.clone(),
+            opened: None,
+            ending: None,
             recent: self.recent(certified, ledger.parameters()),
             ledger,
             voter,

@@ -297,12 +297,13 @@ impl World {
                 self.leave(index, leaving.collect());
             }
             Event::Changed(change) => self.on_change(index, change),
+            Event::MakeKey(_) | Event::View(_) => {}
         }
     }
 
     fn on_change(&mut self, index: usize, change: Change) {
         match change {
-            Change::State(_) | Change::Reached(..) => {}
+            Change::State(_) | Change::Reached(..) | Change::View(_) => {}
             Change::Regency(regency, _) => self.on_regency(index, regency),
             Change::Fault(_) if self.oracle.is_faulty(index) => {}
             Change::Fault(fault) => match self.ground.by_id.get(&fault.who) {

@@ -27,11 +27,11 @@ pub use self::views::{Announced, Effect, Pace, Views};
 use super::OUTCOME_BYTES_MAX;
 use super::contract::{Answer, Applied, Denied, Execute, Executed, Execution, Outcome, Verdict};
 use super::message::Block;
+use crate::blocks::body::{Assemble, Listed, NextSeat, Reconfiguration};
 use crate::blocks::receipts::{Frontier, Receipt, outcome_digest};
 use crate::blocks::{
     Body, Clients, FORMAT_VERSION, Founder, Genesis, Group, Header, Link, Parameters, ReceiptRoot,
 };
-use crate::blocks::body::{Assemble, Listed, NextSeat, Reconfiguration};
 use crate::committee::{Height, MemberId, ViewId};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey};
 use crate::plant::{self, Plant};
@@ -468,11 +468,7 @@ impl Ledger {
     }
 
     /// Derives the header and makes it the tip.
-    fn extend_chain(
-        &mut self,
-        block: UnderWay,
-        state: Option<Digest>,
-    ) -> (Block, Option<Effect>) {
+    fn extend_chain(&mut self, block: UnderWay, state: Option<Digest>) -> (Block, Option<Effect>) {
         let due = self.assembly_due();
         let parts = &mut self.parts;
         let header = Header {
@@ -531,6 +527,12 @@ impl Ledger {
     /// Which view orders, and what is announced of the next.
     pub fn views(&self) -> &Views {
         &self.parts.views
+    }
+
+    /// Changes when committees change.
+    #[cfg(test)]
+    pub(crate) fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
     }
 
     /// When committees change.

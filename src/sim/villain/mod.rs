@@ -236,6 +236,7 @@ fn as_message(heard: &Heard) -> Message {
         Heard::Certificate(certificate) => Message::Certificate(certificate.into_inner()),
         Heard::Overlay(bytes) => Message::Overlay(bytes),
         Heard::Engine(bytes) => Message::Engine(bytes),
+        Heard::Key(key) => Message::Key(Box::new(key.into_inner())),
     }
 }
 

@@ -93,6 +93,7 @@ impl Villain for Twin {
             | Input::Message { from: other, .. } => self.half.has(&stage.ground.view, *other),
             Input::Command(Command::Submit(_)) => self.dice.chance(500),
             Input::Command(Command::Executed(_) | Command::Accuse(_)) | Input::Timer(_) => false,
+            Input::Command(Command::Key(_) | Command::Enter(..) | Command::Elsewhere(..)) => false,
         };
         if !is_heard {
             return Vec::new();

@@ -457,7 +457,11 @@ impl Search {
                 return Err(format!("a correct seat has no proof of {data:?}"));
             }
         }
-        if sync.set.iter().all(|data| is_proved(data, proofs, &world.view)) {
+        if sync
+            .set
+            .iter()
+            .all(|data| is_proved(data, proofs, &world.view))
+        {
             // What a correct leader would send.
             sync.proofs = needed(&sync.set, proofs, &world.view);
             if settle(&sync, &world.view) != settled || settled.is_err() {
