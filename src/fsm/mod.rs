@@ -21,6 +21,7 @@ mod repair;
 mod stops;
 mod sync;
 mod view;
+mod voting;
 
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
