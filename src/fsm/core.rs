@@ -7,10 +7,11 @@
 //! decided prefix is open. Elsewhere: the acts of ordering (`voting`), roles (`normal`), leaders
 //! that fail (`regency`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::instance::Instance;
-use super::message::{Message, Status, Sync};
+use super::message::{Message, Payload, Status, Sync};
+use super::presence::Presence;
 use super::recall::Recall;
 use super::{Event, Options, Ordering, Record, Resumed};
 use crate::blocks::evidence::Evidence;
@@ -46,10 +47,8 @@ pub(super) struct Core {
     pub(super) heard: BTreeMap<Seat, Status>,
     /// When the leader of the installed regency said something last.
     pub(super) leader_heard: Time,
-    /// Seats to which links fell and do not stand again.
-    pub(super) lost: BTreeSet<Seat>,
-    /// Since when links to a quorum stand, where they ever fell.
-    pub(super) quorum_since: Time,
+    /// Who can vote, as far as is known here.
+    pub(super) presence: Presence,
     /// Whether the normal machine is in a state that votes.
     pub(super) may_vote: bool,
     /// What the slowest height took to be decided, among those since the last progress.
@@ -73,6 +72,7 @@ impl Core {
         let certified = resumed.certificate.as_ref();
         let certified = certified.map_or(Height(0), |base| base.ballot.height);
         let mut core = Self {
+            presence: Presence::new(view.sizes().q),
             view,
             recall: Recall::new(resumed.voter.as_ref(), certified),
             // A log that was once found rolled back signs nothing any more.
@@ -89,33 +89,40 @@ impl Core {
             bound: BTreeMap::new(),
             heard: BTreeMap::new(),
             leader_heard: Time(0),
-            lost: BTreeSet::new(),
-            quorum_since: Time(0),
             may_vote: false,
             slowest: None,
             moves: 0,
         };
-        let closed = core.certified().min(core.decided);
-        for (height, payload) in resumed.payloads.into_iter().filter(|(h, _)| *h > closed) {
-            let instance = core.instance(height);
+        core.resume(resumed.payloads, &resumed.decisions);
+        core
+    }
+
+    /// Takes up what the disk had above what is applied or certified.
+    fn resume(&mut self, payloads: Vec<(Height, Payload)>, decisions: &[Certificate]) {
+        let closed = self.certified().min(self.decided);
+        for (height, payload) in payloads.into_iter().filter(|(h, _)| *h > closed) {
+            let instance = self.instance(height);
             instance.add_payload(&payload, &[]);
             // It was written, so it was valid before the restart.
             instance.mark_valid(&payload.digest);
         }
-        for decision in resumed
-            .decisions
-            .iter()
-            .filter(|c| c.ballot.height > closed)
-        {
-            let instance = core.instance(decision.ballot.height);
+        for decision in decisions.iter().filter(|c| c.ballot.height > closed) {
+            let instance = self.instance(decision.ballot.height);
             if instance.payload(&decision.ballot.digest).is_some() {
                 instance.decide(decision);
             }
         }
-        while core.is_decided(core.decided.next()) {
-            core.decided = core.decided.next();
+        while self.is_decided(self.decided.next()) {
+            self.decided = self.decided.next();
         }
-        core
+    }
+
+    /// Whether the normal machine may vote from now on.
+    pub(super) fn allow(&mut self, may_vote: bool, now: Time) {
+        self.may_vote = may_vote;
+        if let Some(own) = self.seat() {
+            self.presence.count(own, may_vote, now);
+        }
     }
 
     /// Our seat, where we have one.

@@ -99,11 +99,6 @@ impl ViewGeneration {
 }
 
 impl State {
-    /// Whether a quorum is connected.
-    pub(super) fn has_quorum(&self) -> bool {
-        matches!(self, State::Serving {})
-    }
-
     /// The state as people read it.
     pub(super) fn name(&self) -> &'static str {
         match self {

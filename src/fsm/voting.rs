@@ -238,7 +238,8 @@ impl Scene<'_> {
             Decided::New => {}
         }
         let opened = instance.opened();
-        let took = opened.map(|opened| self.now - opened.max(self.core.quorum_since));
+        let short_until = self.core.presence.short_until(self.now);
+        let took = opened.map(|opened| self.now - opened.max(short_until));
         self.core.slowest = self.core.slowest.max(took);
         self.core.moves += 1;
         let promise = self
