@@ -101,8 +101,13 @@ impl Core {
     fn resume(&mut self, payloads: Vec<(Height, Payload)>, decisions: &[Certificate]) {
         let closed = self.certified().min(self.decided);
         for (height, payload) in payloads.into_iter().filter(|(h, _)| *h > closed) {
+            // One height may have been written in many regencies: what is locked or decided stays.
+            let mut kept = self.kept(height);
+            let decided = decisions.iter().map(|decision| &decision.ballot);
+            let decided = decided.filter(|ballot| ballot.height == height);
+            kept.extend(decided.map(|ballot| ballot.digest));
             let instance = self.instance(height);
-            instance.add_payload(&payload, &[]);
+            instance.add_payload(&payload, &kept);
             // It was written, so it was valid before the restart.
             instance.mark_valid(&payload.digest);
         }

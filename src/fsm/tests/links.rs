@@ -174,3 +174,33 @@ fn the_wait_beside_a_wiped_seat_for_a_third_that_can_vote_is_no_pace_of_the_lead
         }
     }
 }
+
+/// Votes and payloads of one height in many regencies, as a log holds them.
+#[test]
+fn a_restart_keeps_the_bytes_of_its_lock_among_those_of_many_regencies() {
+    let world = World::new(4, 1);
+    let (height, view) = (Height(1), &world.view);
+    let locked = payload(height, 1);
+    let mut instance = instance::Instance::default();
+    let mut voters: Vec<Voter> = (0..3)
+        .map(|i| Voter::new(view, secret(i)).expect("a seat"))
+        .collect();
+    for voter in &mut voters {
+        let written = voter.write(Regency(0), height, locked.digest);
+        instance.write(written.expect("nothing was written").1);
+    }
+    let lock = instance.written(view, Regency(0)).expect("three of four");
+    let mut voter = voters.remove(0);
+    voter.accept(&lock).expect("a lock of its regency");
+    let others = (2..20).map(|content| payload(height, content));
+    let payloads = [locked.clone()].into_iter().chain(others);
+    let resumed = Resumed {
+        voter: Some(voter),
+        certificate: None,
+        applied: Height(0),
+        payloads: payloads.map(|payload| (height, payload)).collect(),
+        decisions: Vec::new(),
+    };
+    let node = Ordering::new(view.clone(), options(), resumed);
+    assert!(node.has_payload(height, &locked.digest));
+}
