@@ -90,7 +90,11 @@ fn submission(sequence: u64) -> Verified<(SignedGroup, Group)> {
 }
 
 fn submission_of(sequence: u64, operation: Bytes) -> Verified<(SignedGroup, Group)> {
-    let client = secret(3, 0);
+    submission_by(0, sequence, operation)
+}
+
+fn submission_by(who: usize, sequence: u64, operation: Bytes) -> Verified<(SignedGroup, Group)> {
+    let client = secret(3, who);
     let transactions = vec![Transaction {
         sequence,
         expiry: Height(1_000),
@@ -103,6 +107,15 @@ fn submission_of(sequence: u64, operation: Bytes) -> Verified<(SignedGroup, Grou
         transactions,
     };
     Verified::vouch((signed, group))
+}
+
+/// The batch of one group.
+fn checked(group: SignedGroup) -> Verified<CheckedBatch> {
+    let groups = vec![group];
+    let bytes = crate::blocks::codec::encode(&crate::blocks::Batch { groups });
+    let (bounds, verifier) = (genesis().parameters.bounds(), Verifier::simulated(WORLD));
+    let batch = CheckedBatch::verify(bytes.into(), &genesis().chain(), &bounds, &verifier);
+    batch.expect("a good batch")
 }
 
 /// What a replica saved, to serve from.
@@ -478,14 +491,7 @@ fn a_committed_batch_that_a_later_block_names_is_taken_again() {
         batch_bytes_max: 1 << 20,
     };
     let mut pool = Pool::new(pool_options, &view);
-    let (signed, _) = submission(1).into_inner();
-    let bytes = Bytes::from(crate::blocks::codec::encode(&crate::blocks::Batch {
-        groups: vec![signed],
-    }));
-    let bounds = genesis().parameters.bounds();
-    let verifier = Verifier::simulated(WORLD);
-    let batch = CheckedBatch::verify(bytes, &genesis().chain(), &bounds, &verifier);
-    let batch: Verified<CheckedBatch> = batch.expect("a good batch");
+    let batch = checked(submission(1).into_inner().0);
     let digest = BatchRef::Named(batch.digest).digest();
     assert_eq!(pool.add(id(1), batch.clone(), Time(0)), pool::Taken::New);
     pool.commit(Height(1), &[digest]);
@@ -594,14 +600,7 @@ fn after_a_stall_batches_are_spread_again_as_often_as_before_it() {
 #[test]
 fn a_batch_that_a_proposal_waits_for_is_taken_after_the_leader_changed() {
     let mut replica = Consortium::new(options(1), fresh(1), Time(0)).expect("a view");
-    let (signed, _) = submission(1).into_inner();
-    let groups = vec![signed];
-    let bytes = Bytes::from(crate::blocks::codec::encode(&crate::blocks::Batch {
-        groups,
-    }));
-    let (bounds, verifier) = (genesis().parameters.bounds(), Verifier::simulated(WORLD));
-    let batch = CheckedBatch::verify(bytes, &genesis().chain(), &bounds, &verifier);
-    let batch: Verified<CheckedBatch> = batch.expect("a good batch");
+    let batch = checked(submission(1).into_inner().0);
     let digest = batch.digest;
     // It was committed here, and a proposal above names it once more.
     replica.pool.commit(Height(1), &[digest]);
@@ -639,4 +638,29 @@ fn batches_that_a_liar_invented_do_not_keep_true_ones_from_being_fetched() {
         matches!(message, Message::Fetch(digests) if digests.contains(&truth))
     };
     assert!(out.as_slice().iter().any(asks));
+}
+
+#[test]
+fn who_has_no_link_to_the_leader_complains_of_nothing_that_it_passes_over() {
+    for is_lost in [false, true] {
+        let mut bench = Bench::new(fresh);
+        let follower = bench.follower();
+        let (leader, other) = ((follower + 3) % 4, (follower + 1) % 4);
+        // A batch that a quorum holds and the leader never gets, whoever spreads it.
+        bench.censor = Some((leader, follower));
+        bench.submit(follower, 1);
+        bench.pass(200);
+        if is_lost {
+            for n in (0..4).filter(|n| *n != leader) {
+                bench.input(n, Input::Command(Command::Disconnected(id(leader))));
+            }
+        }
+        for sequence in 2..90 {
+            bench.submit(other, sequence);
+            bench.pass(15);
+        }
+        bench.pass(100);
+        let is_replaced = bench.replicas[follower].overview().regency.0 > 0;
+        assert_eq!(is_replaced, !is_lost);
+    }
 }
