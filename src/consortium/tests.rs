@@ -664,3 +664,41 @@ fn who_has_no_link_to_the_leader_complains_of_nothing_that_it_passes_over() {
         assert_eq!(is_replaced, !is_lost);
     }
 }
+
+#[test]
+fn batches_beyond_what_a_new_leader_is_given_at_once_are_committed_too() {
+    let origin = Bench::new(fresh).follower();
+    let leader = (origin + 3) % 4;
+    let all = (0..8).flat_map(|who| (1..=10).map(move |sequence| (who, sequence)));
+    let all: Vec<(usize, u64)> = all.collect();
+    let batch = |(who, sequence): &(usize, u64)| {
+        let group = submission_by(*who, *sequence, Bytes::from(vec![7; 100 << 10]));
+        checked(group.into_inner().0)
+    };
+    // The log of the origin has more than one answer carries.
+    let mut bench = Bench::new(|n| Restored {
+        batches: match n == origin {
+            true => all.iter().map(batch).collect(),
+            false => Vec::new(),
+        },
+        ..fresh(n)
+    });
+    assert!(bench.replicas[origin].pool.bytes() > 7 << 20);
+    // Nothing that it spreads arrives, and nobody tells it so.
+    bench.cut = vec![origin];
+    bench.pass(1_500);
+    // The others replace the leader for work of their own.
+    bench.cut = vec![origin, leader];
+    bench.submit((origin + 1) % 4, 1_000);
+    bench.pass(50);
+    bench.cut = vec![leader];
+    bench.pass(30_000);
+    let ledger = bench.replicas[origin].ledger();
+    let is_open = |(who, sequence): &&(usize, u64)| {
+        let client = secret(3, *who).public();
+        ledger.answer(&client, *sequence).is_none()
+    };
+    let open: Vec<_> = all.iter().filter(is_open).collect();
+    assert!(open.is_empty(), "{open:?}");
+    assert!(bench.replicas[origin].overview().regency.0 > 0);
+}
