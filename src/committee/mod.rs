@@ -12,6 +12,7 @@ mod certificate;
 mod draw;
 mod ids;
 mod memory;
+mod promises;
 mod ring;
 mod risk;
 mod sizes;
@@ -23,11 +24,12 @@ pub use certificate::{Certificate, CertificateError, SeatSet};
 pub use draw::{Candidate, Candidates, DrawError, MEMBERS_MAX, POSITIONS_MAX, WEIGHT_MAX};
 pub use ids::{Height, MemberId, Regency, Seat, ViewId};
 pub use memory::{Lapse, Memory, Promised};
+pub use promises::{Promise, Promises};
 pub use ring::{position, positions, ring_order};
 pub use risk::{Chance, EVERYONE_BELOW, Odds, Risk, RiskError, Sample};
 pub use sizes::Sizes;
 pub use view::{KeyProof, Opening, SEATS_MAX, SeatKey, View, ViewError};
-pub use voter::{CLAIMS_MAX, Claim, Lock, Promise, Refused, StopData, Voter, VoterRecord};
+pub use voter::{CLAIMS_MAX, Claim, Lock, Refused, StopData, Voter, VoterRecord};
 
 #[cfg(test)]
 mod tests;

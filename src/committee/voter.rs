@@ -10,11 +10,11 @@
 //! the log was found rolled back.
 //! Elsewhere: when to vote (`fsm`), making records durable (the driver).
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::{Ballot, Certificate, Height, Kind, Lapse, Regency, Seat, View, ViewId, Vote};
+use super::{
+    Ballot, Certificate, Height, Kind, Lapse, Promise, Promises, Regency, Seat, View, ViewId, Vote,
+};
 use crate::crypto::{Check, Digest, PublicKey, SecretKey, SignBytes, Signature, Tag, Verified};
 use crate::plant::{self, Plant};
 
@@ -25,17 +25,6 @@ pub struct Lock {
     pub regency: Regency,
     /// The proposal.
     pub digest: Digest,
-}
-
-/// What a member has signed for one open height.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Promise {
-    /// Its newest PROPOSE.
-    pub proposed: Option<Lock>,
-    /// Its newest WRITE.
-    pub written: Option<Lock>,
-    /// Its lock: the newest WRITE certificate it has accepted.
-    pub lock: Option<Certificate>,
 }
 
 /// Claims in one STOP-DATA, at most: the heights ordered above a certificate and a window have less
@@ -197,12 +186,7 @@ pub struct Voter {
     view: ViewId,
     seat: Seat,
     secret: SecretKey,
-    installed: Regency,
-    floor: Height,
-    heights: BTreeMap<Height, Promise>,
-    sealed: BTreeMap<Height, Digest>,
-    lapse: Option<Lapse>,
-    stopped: Option<(StopData, Vec<Certificate>)>,
+    kept: Promises,
 }
 
 /// A signed vote and the records that go before it.
@@ -222,13 +206,13 @@ impl Voter {
             view: view.id(),
             seat: Seat(u16::try_from(index).ok()?),
             secret,
-            installed: Regency(0),
-            floor: Height(0),
-            heights: BTreeMap::new(),
-            sealed: BTreeMap::new(),
-            stopped: None,
-            lapse: None,
+            kept: Promises::default(),
         })
+    }
+
+    /// The same voter with the promises of an earlier life.
+    pub fn resumed(self, kept: Promises) -> Self {
+        Self { kept, ..self }
     }
 
     /// Its seat.
@@ -243,133 +227,64 @@ impl Voter {
 
     /// The regency below which it signs nothing.
     pub fn installed(&self) -> Regency {
-        self.installed
+        self.kept.installed
     }
 
     /// What it has promised at `height`.
     pub fn promise(&self, height: Height) -> Option<&Promise> {
-        self.heights.get(&height)
+        self.kept.heights.get(&height)
     }
 
     /// What it has promised at every open height.
     pub fn promises(&self) -> impl Iterator<Item = (Height, &Promise)> {
-        self.heights
+        self.kept
+            .heights
             .iter()
             .map(|(height, promise)| (*height, promise))
     }
 
     /// The header for which it signed PERSIST at `height`.
     pub fn persisted(&self, height: Height) -> Option<Digest> {
-        self.sealed.get(&height).copied()
+        self.kept.sealed.get(&height).copied()
     }
 
     /// Every header for which it signed PERSIST, by height.
     pub fn seals(&self) -> impl Iterator<Item = (Height, Digest)> {
-        self.sealed
+        self.kept
+            .sealed
             .iter()
             .map(|(height, digest)| (*height, *digest))
     }
 
     /// The lowest height at which promises are remembered.
     pub fn floor(&self) -> Height {
-        self.floor
+        self.kept.floor
     }
 
     /// What its log was found to lack; a voter with one signs nothing any more.
     pub fn lapse(&self) -> Option<Lapse> {
-        self.lapse
+        self.kept.lapse
     }
 
     /// The STOP-DATA it signed last, and what proves it.
     pub fn stop_data(&self) -> Option<&(StopData, Vec<Certificate>)> {
-        self.stopped.as_ref()
+        self.kept.stopped.as_ref()
     }
 
     /// Takes back in a record of an earlier life.
     pub fn resume(&mut self, record: &VoterRecord) {
-        let before = self.installed;
-        let is_lost = match record {
-            VoterRecord::Locked(_) => plant::is(Plant::LockLost),
-            VoterRecord::Written(..) => plant::is(Plant::WriteTwice),
-            VoterRecord::Installed(_) | VoterRecord::Stopped(..) => {
-                plant::is(Plant::RegencyForgotten)
-            }
-            VoterRecord::Proposed(..) | VoterRecord::Persisted(..) => false,
-            VoterRecord::Forgotten(_) | VoterRecord::Lapsed(_) => false,
-        };
-        if !is_lost {
-            self.apply(record);
-        }
-        if plant::is(Plant::RegencyForgotten) {
-            self.installed = before;
-        }
-    }
-
-    /// Takes in a record: every one that is made here, and those of an earlier life.
-    fn apply(&mut self, record: &VoterRecord) {
-        match record {
-            VoterRecord::Installed(regency) => self.installed = self.installed.max(*regency),
-            VoterRecord::Proposed(height, lock) => {
-                self.installed = self.installed.max(lock.regency);
-                self.heights.entry(*height).or_default().proposed = Some(*lock);
-            }
-            VoterRecord::Written(height, lock) => {
-                self.installed = self.installed.max(lock.regency);
-                self.heights.entry(*height).or_default().written = Some(*lock);
-            }
-            VoterRecord::Locked(certificate) => {
-                self.installed = self.installed.max(certificate.ballot.regency);
-                self.heights
-                    .entry(certificate.ballot.height)
-                    .or_default()
-                    .lock = Some(certificate.clone());
-            }
-            VoterRecord::Persisted(height, digest) => {
-                self.sealed.insert(*height, *digest);
-            }
-            VoterRecord::Stopped(data, proofs) => {
-                self.installed = self.installed.max(data.regency);
-                self.stopped = Some((data.clone(), proofs.clone()));
-            }
-            VoterRecord::Forgotten(height) => self.forget_below(*height),
-            VoterRecord::Lapsed(lapse) => self.lapse = Some(*lapse),
-        }
+        self.kept.resume(record);
     }
 
     /// Forgets what was promised below `height`, which a block certificate settles, and signs
     /// nothing there again.
     pub fn forget_below(&mut self, height: Height) {
-        self.floor = self.floor.max(height);
-        let height = self.floor;
-        self.heights = self.heights.split_off(&height);
-        self.sealed = self.sealed.split_off(&height);
+        self.kept.forget_below(height);
     }
 
     /// Everything that is still promised, as records: what a fresh log file starts with.
     pub fn records(&self) -> Vec<VoterRecord> {
-        let mut records = vec![
-            VoterRecord::Forgotten(self.floor),
-            VoterRecord::Installed(self.installed),
-        ];
-        for (height, promise) in &self.heights {
-            records.extend(
-                promise
-                    .proposed
-                    .map(|lock| VoterRecord::Proposed(*height, lock)),
-            );
-            records.extend(
-                promise
-                    .written
-                    .map(|lock| VoterRecord::Written(*height, lock)),
-            );
-            records.extend(promise.lock.clone().map(VoterRecord::Locked));
-        }
-        let sealed = self.sealed.iter();
-        records.extend(sealed.map(|(height, digest)| VoterRecord::Persisted(*height, *digest)));
-        let stopped = self.stopped.clone();
-        records.extend(stopped.map(|(data, proofs)| VoterRecord::Stopped(data, proofs)));
-        records.extend(self.lapse.map(VoterRecord::Lapsed));
-        records
+        self.kept.records()
     }
 
     /// Signs PROPOSE.
@@ -380,6 +295,7 @@ impl Voter {
         digest: Digest,
     ) -> Result<Signed, Refused> {
         let earlier = self
+            .kept
             .heights
             .get(&height)
             .and_then(|promise| promise.proposed);
@@ -394,6 +310,7 @@ impl Voter {
         digest: Digest,
     ) -> Result<Signed, Refused> {
         let earlier = self
+            .kept
             .heights
             .get(&height)
             .and_then(|promise| promise.written);
@@ -436,6 +353,7 @@ impl Voter {
             false => self.install_records(ballot.regency)?,
         };
         let held = self
+            .kept
             .heights
             .get(&ballot.height)
             .and_then(|promise| promise.lock.as_ref());
@@ -467,7 +385,7 @@ impl Voter {
     /// vote is needed any more.
     pub fn persist(&mut self, height: Height, header: Digest) -> Result<Signed, Refused> {
         self.check_floor(height)?;
-        let records = match self.sealed.get(&height) {
+        let records = match self.kept.sealed.get(&height) {
             Some(earlier) if *earlier == header => Vec::new(),
             Some(_) => return Err(Refused::Contradiction { height }),
             None => vec![VoterRecord::Persisted(height, header)],
@@ -478,7 +396,7 @@ impl Voter {
     /// Installs `regency`, as a valid SYNC for it does; nothing to save when it is installed.
     pub fn install(&mut self, regency: Regency) -> Vec<VoterRecord> {
         let records = self.install_records(regency).unwrap_or_default();
-        records.iter().for_each(|record| self.apply(record));
+        records.iter().for_each(|record| self.kept.apply(record));
         records
     }
 
@@ -492,16 +410,21 @@ impl Voter {
         claims: Vec<Claim>,
         proofs: Vec<Certificate>,
     ) -> Result<(Vec<VoterRecord>, StopData), Refused> {
-        if self.lapse.is_some() {
+        if self.kept.lapse.is_some() {
             return Err(Refused::Lapsed);
         }
-        if let Some((data, _)) = self.stopped.as_ref().filter(|(d, _)| d.regency == regency) {
+        if let Some((data, _)) = self
+            .kept
+            .stopped
+            .as_ref()
+            .filter(|(d, _)| d.regency == regency)
+        {
             return Ok((Vec::new(), data.clone()));
         }
-        if regency < self.installed {
+        if regency < self.kept.installed {
             return Err(Refused::OldRegency {
                 regency,
-                installed: self.installed,
+                installed: self.kept.installed,
             });
         }
         let mut data = StopData {
@@ -519,15 +442,15 @@ impl Voter {
         }
         data.signature = self.secret.sign(&data.sign_bytes(&self.chain));
         let record = VoterRecord::Stopped(data.clone(), proofs);
-        self.apply(&record);
+        self.kept.apply(&record);
         Ok((vec![record], data))
     }
 
     fn check_floor(&self, height: Height) -> Result<(), Refused> {
-        if self.lapse.is_some() {
+        if self.kept.lapse.is_some() {
             return Err(Refused::Lapsed);
         }
-        let floor = self.floor;
+        let floor = self.kept.floor;
         if height < floor {
             return Err(Refused::Forgotten { height, floor });
         }
@@ -535,13 +458,13 @@ impl Voter {
     }
 
     fn install_records(&self, regency: Regency) -> Result<Vec<VoterRecord>, Refused> {
-        if regency < self.installed {
+        if regency < self.kept.installed {
             return Err(Refused::OldRegency {
                 regency,
-                installed: self.installed,
+                installed: self.kept.installed,
             });
         }
-        let is_new = regency > self.installed;
+        let is_new = regency > self.kept.installed;
         Ok(is_new
             .then_some(VoterRecord::Installed(regency))
             .into_iter()
@@ -556,10 +479,10 @@ impl Voter {
         height: Height,
         digest: Digest,
     ) -> Signed {
-        let before = self.installed;
-        records.iter().for_each(|record| self.apply(record));
+        let before = self.kept.installed;
+        records.iter().for_each(|record| self.kept.apply(record));
         assert!(
-            self.installed >= before,
+            self.kept.installed >= before,
             "the installed regency never decreases"
         );
         let ballot = Ballot {

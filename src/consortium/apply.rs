@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::contract::{Change, Event, Execution, Record};
 use super::ledger::{self, Decided, Ledger};
 use super::message::{Block, Message};
-use super::pool::Committed;
+use super::pool::{BLOCK_BYTES_TARGET, Committed};
 use super::replica::{Consortium, Out};
 use crate::blocks::{
     BatchRef, Body, CheckedBatch, FORMAT_VERSION, Group, PROPOSAL_BYTES_MAX, Proposal,
@@ -22,8 +22,6 @@ use crate::fsm;
 use crate::machine::{Span, Time, To};
 use crate::plant::{self, Plant};
 
-/// Bytes of transactions in one block, as the leader aims for.
-const BLOCK_BYTES_TARGET: usize = 2 << 20;
 /// How far a leader's clock may be ahead of ours before its fresh proposals are not voted for.
 const SKEW_MAX: Span = Span::from_ms(600_000);
 /// While a proposal is open, the next one waits until so many bytes are ready.
@@ -263,7 +261,11 @@ impl Consortium {
     /// A block shows how fast the ledger is and whom its leader passes over. Every holder spreads a
     /// batch again before the leader is blamed: he may lack it, or have been told of it by too few.
     fn look_back(&mut self, now: Time, block: &Committed<'_>, out: &mut Out) {
-        let overtaken = self.pool.measure(now, block);
+        let patience = self.ordering.timeout();
+        let overtaken = self.pool.measure(now, patience, block);
+        if self.ordering.has_lost_leader() {
+            return self.pool.excuse(); // It hears none of our reminders.
+        }
         if self.ordering.is_leading() || self.view.seat_of(&self.options.me).is_none() {
             return;
         }

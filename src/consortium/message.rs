@@ -139,7 +139,7 @@ impl Heard {
 }
 
 /// Why a frame is dropped. Its sender is faulty, unless [`HearError::is_innocent`].
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HearError {
     /// It does not decode.
     #[error("frame: {0}")]

@@ -17,6 +17,7 @@ mod message;
 pub mod pool;
 pub(crate) mod records;
 mod replica;
+pub(crate) mod restoring;
 mod seal;
 mod views;
 

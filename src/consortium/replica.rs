@@ -176,7 +176,8 @@ impl Consortium {
     /// Errors: [`PlugError`] when a plug-in is unknown.
     pub fn new(options: Options, restored: Restored, now: Time) -> Result<Self, PlugError> {
         let view = restored.view;
-        let plugs = Plugs::make(&options, restored.certificate.as_ref(), restored.journal)?;
+        let newest = restored.certificate.as_ref().or(restored.opened.as_ref());
+        let plugs = Plugs::make(&options, newest, restored.journal)?;
         let parameters = &options.genesis.parameters;
         let ordering = options.ordering();
         let resumed = Resumed {
@@ -219,6 +220,11 @@ impl Consortium {
     /// The ledger of everything applied.
     pub fn ledger(&self) -> &Ledger {
         &self.chain.ledger
+    }
+
+    /// The view that orders here.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// What frames to this replica are checked against.

@@ -95,7 +95,11 @@ fn submission(sequence: u64) -> Verified<(SignedGroup, Group)> {
 }
 
 fn submission_of(sequence: u64, operation: Bytes) -> Verified<(SignedGroup, Group)> {
-    let client = secret(3, 0);
+    submission_by(0, sequence, operation)
+}
+
+fn submission_by(who: usize, sequence: u64, operation: Bytes) -> Verified<(SignedGroup, Group)> {
+    let client = secret(3, who);
     let transactions = vec![Transaction {
         sequence,
         expiry: Height(1_000),
@@ -108,6 +112,15 @@ fn submission_of(sequence: u64, operation: Bytes) -> Verified<(SignedGroup, Grou
         transactions,
     };
     Verified::vouch((signed, group))
+}
+
+/// The batch of one group.
+fn checked(group: SignedGroup) -> Verified<CheckedBatch> {
+    let groups = vec![group];
+    let bytes = crate::blocks::codec::encode(&crate::blocks::Batch { groups });
+    let (bounds, verifier) = (genesis().parameters.bounds(), Verifier::simulated(WORLD));
+    let batch = CheckedBatch::verify(bytes.into(), &genesis().chain(), &bounds, &verifier);
+    batch.expect("a good batch")
 }
 
 /// What a replica saved, to serve from.
@@ -499,14 +512,7 @@ fn a_committed_batch_that_a_later_block_names_is_taken_again() {
         batch_bytes_max: 1 << 20,
     };
     let mut pool = Pool::new(pool_options, &view);
-    let (signed, _) = submission(1).into_inner();
-    let bytes = Bytes::from(crate::blocks::codec::encode(&crate::blocks::Batch {
-        groups: vec![signed],
-    }));
-    let bounds = genesis().parameters.bounds();
-    let verifier = Verifier::simulated(WORLD);
-    let batch = CheckedBatch::verify(bytes, &genesis().chain(), &bounds, &verifier);
-    let batch: Verified<CheckedBatch> = batch.expect("a good batch");
+    let batch = checked(submission(1).into_inner().0);
     let digest = BatchRef::Named(batch.digest).digest();
     assert_eq!(pool.add(id(1), batch.clone(), Time(0)), pool::Taken::New);
     pool.commit(Height(1), &[digest]);
@@ -615,14 +621,7 @@ fn after_a_stall_batches_are_spread_again_as_often_as_before_it() {
 #[test]
 fn a_batch_that_a_proposal_waits_for_is_taken_after_the_leader_changed() {
     let mut replica = Consortium::new(options(1), fresh(1), Time(0)).expect("a view");
-    let (signed, _) = submission(1).into_inner();
-    let groups = vec![signed];
-    let bytes = Bytes::from(crate::blocks::codec::encode(&crate::blocks::Batch {
-        groups,
-    }));
-    let (bounds, verifier) = (genesis().parameters.bounds(), Verifier::simulated(WORLD));
-    let batch = CheckedBatch::verify(bytes, &genesis().chain(), &bounds, &verifier);
-    let batch: Verified<CheckedBatch> = batch.expect("a good batch");
+    let batch = checked(submission(1).into_inner().0);
     let digest = batch.digest;
     // It was committed here, and a proposal above names it once more.
     replica.pool.commit(Height(1), &[digest]);
@@ -660,4 +659,67 @@ fn batches_that_a_liar_invented_do_not_keep_true_ones_from_being_fetched() {
         matches!(message, Message::Fetch(digests) if digests.contains(&truth))
     };
     assert!(out.as_slice().iter().any(asks));
+}
+
+#[test]
+fn who_has_no_link_to_the_leader_complains_of_nothing_that_it_passes_over() {
+    for is_lost in [false, true] {
+        let mut bench = Bench::new(fresh);
+        let follower = bench.follower();
+        let (leader, other) = ((follower + 3) % 4, (follower + 1) % 4);
+        // A batch that a quorum holds and the leader never gets, whoever spreads it.
+        bench.censor = Some((leader, follower));
+        bench.submit(follower, 1);
+        bench.pass(200);
+        if is_lost {
+            for n in (0..4).filter(|n| *n != leader) {
+                bench.input(n, Input::Command(Command::Disconnected(id(leader))));
+            }
+        }
+        for sequence in 2..90 {
+            bench.submit(other, sequence);
+            bench.pass(15);
+        }
+        bench.pass(100);
+        let is_replaced = bench.replicas[follower].overview().regency.0 > 0;
+        assert_eq!(is_replaced, !is_lost);
+    }
+}
+
+#[test]
+fn batches_beyond_what_a_new_leader_is_given_at_once_are_committed_too() {
+    let origin = Bench::new(fresh).follower();
+    let leader = (origin + 3) % 4;
+    let all = (0..8).flat_map(|who| (1..=10).map(move |sequence| (who, sequence)));
+    let all: Vec<(usize, u64)> = all.collect();
+    let batch = |(who, sequence): &(usize, u64)| {
+        let group = submission_by(*who, *sequence, Bytes::from(vec![7; 100 << 10]));
+        checked(group.into_inner().0)
+    };
+    // The log of the origin has more than one answer carries.
+    let mut bench = Bench::new(|n| Restored {
+        batches: match n == origin {
+            true => all.iter().map(batch).collect(),
+            false => Vec::new(),
+        },
+        ..fresh(n)
+    });
+    assert!(bench.replicas[origin].pool.bytes() > 7 << 20);
+    // Nothing that it spreads arrives, and nobody tells it so.
+    bench.cut = vec![origin];
+    bench.pass(1_500);
+    // The others replace the leader for work of their own.
+    bench.cut = vec![origin, leader];
+    bench.submit((origin + 1) % 4, 1_000);
+    bench.pass(50);
+    bench.cut = vec![leader];
+    bench.pass(30_000);
+    let ledger = bench.replicas[origin].ledger();
+    let is_open = |(who, sequence): &&(usize, u64)| {
+        let client = secret(3, *who).public();
+        ledger.answer(&client, *sequence).is_none()
+    };
+    let open: Vec<_> = all.iter().filter(is_open).collect();
+    assert!(open.is_empty(), "{open:?}");
+    assert!(bench.replicas[origin].overview().regency.0 > 0);
 }

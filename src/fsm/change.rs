@@ -24,7 +24,8 @@ impl RegencyChange {
     /// Learns from what was ordered and watches for more; whether the leader is too slow.
     pub(super) fn progress(&mut self, ordered: u64, oldest: Span, context: &mut Scene<'_>) -> bool {
         let slowest = context.core.slowest.take();
-        self.pace.excuse(context.core.quorum_since);
+        self.pace
+            .excuse(context.core.presence.short_until(context.now));
         self.pace.progress(context.now, slowest);
         if self.watch != Watch::Off {
             self.arm(context);
@@ -79,10 +80,11 @@ impl RegencyChange {
             .arm(Timer::Progress(context.core.regency), after);
     }
 
-    /// Half of the timeout. While no link to the leader stands it runs twice as fast: where it does
-    /// so at f + 1 correct seats the leader has no quorum, and fewer replace nobody.
+    /// Half of the timeout. While no link to the leader stands it runs twice as fast: fewer than
+    /// f + 1 seats replace nobody, and without f + 1 a leader of 3f + 1 or 3f + 2 seats has no
+    /// quorum. One of 3f + 3 may have just a quorum left and is replaced as it would be later.
     fn half(&self, context: &Scene<'_>) -> Span {
-        let is_lost = context.core.lost.contains(&context.core.leader());
+        let is_lost = context.core.presence.has_lost(context.core.leader());
         let parts = if is_lost { 4 } else { 2 };
         Span(self.pace.timeout().0.div_ceil(parts))
     }
@@ -90,7 +92,8 @@ impl RegencyChange {
     /// Links to the leader fell: what is left of the present half is cut short. A link that stands
     /// again gives nothing back, so that a leader that lets it flap gains no time.
     pub(super) fn hurry(&mut self, context: &mut Scene<'_>) {
-        if self.watch != Watch::Off && context.now + self.half(context) < self.due {
+        let is_on = self.watch != Watch::Off && context.core.seat().is_some();
+        if is_on && context.now + self.half(context) < self.due {
             self.arm_half(self.watch, context);
         }
     }
@@ -216,7 +219,8 @@ impl RegencyChange {
         assert!(regency > context.core.regency, "a regency never goes back");
         self.unwatch(context);
         let is_asked = context.core.asked > context.core.regency;
-        let since = self.asked_at.max(context.core.quorum_since);
+        let short_until = context.core.presence.short_until(context.now);
+        let since = self.asked_at.max(short_until);
         let took = is_asked.then(|| context.now - since);
         self.end(took.unwrap_or_default(), context);
         let (claims, proofs) = context.core.claims(regency);
@@ -242,7 +246,8 @@ impl RegencyChange {
     /// The regency is over; replacing its leader took `change`.
     fn end(&mut self, change: Span, context: &Scene<'_>) {
         let was_silent = context.core.leader_heard < self.questioned_at;
-        self.pace.excuse(context.core.quorum_since);
+        self.pace
+            .excuse(context.core.presence.short_until(context.now));
         self.pace.ended(context.now, change, was_silent);
         self.guard.rest();
     }

@@ -15,12 +15,14 @@ mod instance;
 mod message;
 mod normal;
 mod pace;
+mod presence;
 mod recall;
 mod regency;
 mod repair;
 mod stops;
 mod sync;
 mod view;
+mod voting;
 
 use statig::blocking::{IntoStateMachineExt as _, StateMachine};
 
@@ -292,6 +294,11 @@ impl Ordering {
         self.core.recall.note(vote);
     }
 
+    /// Whether links to the leader fell and do not stand again.
+    pub fn has_lost_leader(&self) -> bool {
+        self.core.presence.has_lost(self.core.leader())
+    }
+
     /// Decided payloads that are held, by height.
     pub fn decisions(&self) -> impl Iterator<Item = (Height, Payload)> {
         self.core.instances.iter().filter_map(|(height, instance)| {
@@ -323,13 +330,16 @@ impl Ordering {
         tests::edges::saw(before, &|| format!("{event:?}"), self.state());
         let may_vote = matches!(self.state(), "follower" | "leader" | "checkpointing");
         if may_vote != self.core.may_vote {
-            self.core.may_vote = may_vote;
-            Scene {
+            self.core.allow(may_vote, now);
+            let mut scene = Scene {
                 core: &mut self.core,
                 now,
                 out,
+            };
+            if may_vote {
+                scene.say_status(); // Nobody counts on us before.
             }
-            .advance_all();
+            scene.advance_all();
         }
     }
 
@@ -356,6 +366,7 @@ impl Ordering {
         // be replaced.
         let is_deaf = matches!(self.state(), "initial" | "recovering" | "failed" | "wiped");
         self.remember(from, &heard, out);
+        self.core.presence.heard(from, &heard, now);
         if from == self.core.leader() {
             self.core.leader_heard = now;
         }
@@ -453,20 +464,15 @@ impl Ordering {
 
     /// The links to `seat` stand, or fell.
     fn link(&mut self, now: Time, seat: Seat, stands: bool, out: &mut Outbox<Self>) {
-        let had_quorum = self.generation.inner().has_quorum();
+        self.core.presence.link(seat, stands);
         if !stands {
             self.generation.handle(&view::Event::Disconnected(seat));
-            self.core.lost.insert(seat);
             if seat == self.core.leader() {
                 self.change(now, &regency::Event::Lost, out);
             }
             return;
         }
         self.generation.handle(&view::Event::Connected(seat));
-        self.core.lost.remove(&seat);
-        if self.generation.inner().has_quorum() && !had_quorum {
-            self.core.quorum_since = now;
-        }
         // What was sent before may be lost, and so may the answer to our first question.
         match self.state() {
             "synchronising" => self.normal(now, &normal::Event::Resend, out),

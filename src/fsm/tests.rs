@@ -2,6 +2,7 @@
 //! without a clock.
 
 pub(super) mod edges;
+mod links;
 mod load;
 mod paces;
 

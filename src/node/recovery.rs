@@ -19,12 +19,12 @@ use super::keeper::{Keeper, STANDING, Standing};
 use super::tiles;
 use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
-use crate::committee::{Certificate, Height, Kind, View, ViewId, Voter, VoterRecord};
-use crate::consortium::ledger::{Name as ClientName, is_sealed};
+use crate::committee::{Height, View};
+use crate::consortium::ledger::Name as ClientName;
 use crate::consortium::records::{self, Name};
-use crate::consortium::{Block, Decided, Executed, Fault, Ledger, Record, Restored};
+use crate::consortium::restoring::{self, Beside, Restoring};
+use crate::consortium::{Block, Decided, Executed, Ledger, Record, Restored};
 use crate::crypto::{Digest, SecretKey, Verified};
-use crate::fsm;
 use crate::storage::{
     Direction, Log, Options, Position, Range, Record as LogRecord, Store, TableError, TableOptions,
     Tables, open_tables,
@@ -85,14 +85,8 @@ struct Start {
 /// Everything that the log holds and the tables do not.
 struct Scan {
     from: Position,
-    view: ViewId,
     chain: Digest,
-    voter: Option<Voter>,
-    payloads: BTreeMap<(Height, Digest), fsm::Payload>,
-    decisions: BTreeMap<Height, Certificate>,
-    journal: Vec<bytes::Bytes>,
-    faults: Vec<Fault>,
-    certificate: Option<Certificate>,
+    restoring: Restoring,
     names: Vec<(Name, Position)>,
     top: Height,
     failure: Option<ScanFailure>,
@@ -111,8 +105,7 @@ pub(crate) fn recover(
     secret: Option<SecretKey>,
 ) -> Result<Recovered, NodeError> {
     let (tables, start) = open(opening)?;
-    let voter = secret.and_then(|secret| Voter::new(opening.view, secret));
-    let mut scan = Scan::new(opening, &start, voter);
+    let mut scan = Scan::new(opening, &start);
     let options = Options {
         file_bytes: opening.log_file_bytes,
         ..Options::default()
@@ -124,7 +117,6 @@ pub(crate) fn recover(
         |record| scan.visit(record),
     )?;
     scan.check(opening, found.end)?;
-    scan.drop_settled();
     let index = Arc::new(Index::new(tables, log.reader()));
     let parts = start.ledger.parts().clone();
     let mut keeper = Keeper::new(Arc::clone(&index), parts, start.saved, start.open.clone());
@@ -146,25 +138,17 @@ pub(crate) fn recover(
     };
     replay.run(scan.top)?;
     let batches = replay.batches()?;
-    let recent = replay.recent(scan.certificate.as_ref())?;
-    let restored = Restored {
-        view: opening.view.clone(),
-        opened: None,
-        ending: None,
+    let recent = replay.recent(scan.restoring.certified())?;
+    let block = |height| index.block_at(height).ok().flatten();
+    let restored = scan.restoring.finish(Beside {
         ledger: replay.ledger,
-        voter: scan.voter,
-        certificate: scan.certificate,
         recent,
-        payloads: scan
-            .payloads
-            .into_iter()
-            .map(|((h, _), payload)| (h, payload))
-            .collect(),
-        decisions: scan.decisions.into_values().collect(),
-        journal: scan.journal,
-        faults: scan.faults,
         batches,
-    };
+        founders: opening.view,
+        block: &block,
+        secret: &|_| secret.clone(),
+    });
+    let restored = restored.map_err(|height| ReplayError::Block { height })?;
     Ok(Recovered {
         restored,
         application: replay.application,
@@ -329,29 +313,14 @@ impl Iterator for Rows<'_> {
 }
 
 impl Scan {
-    fn new(opening: &Opening<'_>, start: &Start, voter: Option<Voter>) -> Self {
+    fn new(opening: &Opening<'_>, start: &Start) -> Self {
         Self {
             from: start.saved,
-            view: opening.view.id(),
             chain: *opening.view.chain(),
-            voter,
-            payloads: BTreeMap::new(),
-            decisions: BTreeMap::new(),
-            journal: Vec::new(),
-            faults: Vec::new(),
-            certificate: None,
+            restoring: Restoring::default(),
             names: Vec::new(),
             top: start.ledger.height(),
             failure: None,
-        }
-    }
-
-    /// Drops payloads and decisions that the newest certificate settles.
-    fn drop_settled(&mut self) {
-        if let Some(certificate) = &self.certificate {
-            let open = certificate.ballot.height.next();
-            self.payloads = self.payloads.split_off(&(open, Digest::ZERO));
-            self.decisions = self.decisions.split_off(&open);
         }
     }
 
@@ -361,7 +330,7 @@ impl Scan {
             return;
         }
         match records::decode(record.kind, record.payload) {
-            Ok(decoded) => self.take(decoded, record.position, is_known),
+            Ok(decoded) => self.take(&decoded, record.position, is_known),
             Err(error) => {
                 let what = format!("the record at {}: {error}", record.position);
                 self.failure = Some(ScanFailure::Record(what));
@@ -369,47 +338,17 @@ impl Scan {
         }
     }
 
-    fn take(&mut self, record: Record, position: Position, is_known: bool) {
-        let name = records::name(&record);
-        match record {
-            Record::Voter(view, promise) if view == self.view => self.promise(&promise),
-            Record::Voter(..) | Record::Batch(_) => {}
-            Record::Engine(_, bytes) => self.journal.push(bytes),
-            Record::Fault(fault) => self.faults.push(fault),
-            Record::Payload(height, payload) => {
-                self.payloads.insert((height, payload.digest), payload);
+    fn take(&mut self, record: &Record, position: Position, is_known: bool) {
+        self.restoring.take(record);
+        if let Record::Block(block) = record {
+            if block.header.chain != self.chain {
+                self.failure = Some(ScanFailure::Chain(block.header.chain));
             }
-            Record::Decision(decision) => {
-                self.decisions.insert(decision.ballot.height, decision);
-            }
-            Record::Block(block) => {
-                if block.header.chain != self.chain {
-                    self.failure = Some(ScanFailure::Chain(block.header.chain));
-                }
-                self.top = self.top.max(block.header.height);
-            }
-            Record::Certificate(certificate) => self.certify(certificate),
+            self.top = self.top.max(block.header.height);
         }
+        let name = records::name(record);
         if !is_known && name != Name::Nameless {
             self.names.push((name, position));
-        }
-    }
-
-    fn promise(&mut self, promise: &VoterRecord) {
-        if let Some(voter) = &mut self.voter {
-            voter.resume(promise);
-        }
-    }
-
-    fn certify(&mut self, certificate: Certificate) {
-        let ballot = certificate.ballot;
-        let is_newer = self
-            .certificate
-            .as_ref()
-            .is_none_or(|newest| newest.ballot.height < ballot.height);
-        if ballot.kind == Kind::Persist && ballot.view == self.view && is_newer {
-            self.certificate = Some(certificate);
-            self.drop_settled();
         }
     }
 
@@ -533,20 +472,13 @@ impl Replay<'_> {
         Ok(batches)
     }
 
-    /// Applied blocks from the certificate's height on: header digest and whether it is sealed.
-    fn recent(
-        &self,
-        certificate: Option<&Certificate>,
-    ) -> Result<Vec<(Height, Digest, bool)>, ReplayError> {
-        let from = certificate.map_or(Height(1), |newest| newest.ballot.height);
+    /// Applied blocks from `certified` on, as the replica remembers them.
+    fn recent(&self, certified: Height) -> Result<Vec<(Height, Digest, bool)>, ReplayError> {
         let mut recent = Vec::new();
-        for height in (from.0..=self.ledger.height().0).map(Height) {
+        for height in (certified.0.max(1)..=self.ledger.height().0).map(Height) {
             let block = self.index.block_at(height)?;
             let block = block.ok_or(ReplayError::Block { height })?;
-            let is_asked = block.header.state.is_some();
-            let parameters = self.ledger.parameters();
-            let sealed = is_sealed(height, &block.body, is_asked, parameters);
-            recent.push((height, block.header.digest(), sealed));
+            recent.push(restoring::recent(&block, self.ledger.parameters()));
         }
         Ok(recent)
     }

@@ -14,8 +14,8 @@ use super::dice::Dice;
 use super::stored::Stored;
 use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
-use crate::committee::{Certificate, Height, MemberId, View, Voter};
-use crate::consortium::ledger::is_sealed;
+use crate::committee::{Certificate, Height, MemberId, View};
+use crate::consortium::restoring::{self, Beside, Restoring};
 use crate::consortium::serve::Archive;
 use crate::consortium::{
     Applied, Block, Decided, Execute, Execution, Ledger, Outcome, Record, Restored,
@@ -248,48 +248,38 @@ impl Disk {
             ..
         } = tables;
         let from = ledger.height();
-        let mut certificate: Option<Certificate> = None;
-        let mut journal = Vec::new();
         let mut applied = Vec::new();
-        let mut faults = Vec::new();
-        let mut voter = root.secret.clone().and_then(|s| Voter::new(root.view, s));
+        let mut restoring = Restoring::default();
         for (index, record) in self.records.iter().enumerate() {
+            restoring.take(record);
             match record {
-                Record::Voter(_, record) => voter.iter_mut().for_each(|v| v.resume(record)),
                 Record::Batch(bytes) if index >= folded => open.push(root.batch(bytes)),
                 Record::Block(block) if index >= folded => {
                     applied.push(self.replay(root, block, &open, (&mut ledger, &mut *app)));
                     let named: Vec<Digest> = block.body.batches().map(BatchRef::digest).collect();
                     open.retain(|held| !named.contains(&held.digest));
                 }
-                Record::Certificate(c) => certificate = Some(c.clone()),
-                Record::Engine(_, bytes) => journal.push(bytes.clone()),
-                Record::Batch(_) | Record::Block(_) => {}
-                Record::Payload(..) | Record::Decision(_) => {}
-                Record::Fault(fault) => faults.push(fault.clone()),
+                Record::Batch(_) | Record::Block(_) | Record::Certificate(_) => {}
+                Record::Voter(..) | Record::Payload(..) | Record::Decision(_) => {}
+                Record::Engine(..) | Record::Fault(_) => {}
             }
         }
-        let certified = certificate.as_ref().map_or(Height(0), |c| c.ballot.height);
         self.tables = Some(Tables {
             ledger: ledger.clone(),
             rows: app.entries().collect(),
             folded: self.records.len(),
             open: open.clone(),
         });
-        let restored = Restored {
-            view: root.view.clone(),
-            opened: None,
-            ending: None,
-            recent: self.recent(certified, ledger.parameters()),
+        let recent = self.recent(restoring.certified(), ledger.parameters());
+        let restored = restoring.finish(Beside {
             ledger,
-            voter,
-            certificate,
-            payloads: self.payloads(certified),
-            decisions: self.decisions(certified),
-            journal,
-            faults,
+            recent,
             batches: open,
-        };
+            founders: root.view,
+            block: &|height| self.block(height),
+            secret: &|view| root.secret(view),
+        });
+        let restored = restored.expect("the blocks of views were applied");
         Recovered {
             restored,
             app,
@@ -332,38 +322,14 @@ impl Disk {
 
     /// Blocks from `certified` on: header digest and whether it is sealed.
     fn recent(&self, certified: Height, parameters: &Parameters) -> Vec<(Height, Digest, bool)> {
-        let blocks = self
-            .blocks
-            .range(certified..)
-            .filter_map(|(height, index)| {
-                let Record::Block(block) = &self.records[*index] else {
-                    return None;
-                };
-                let is_asked = block.header.state.is_some();
-                let is_sealed = is_sealed(*height, &block.body, is_asked, parameters);
-                Some((*height, block.header.digest(), is_sealed))
-            });
+        let blocks = self.blocks.range(certified..);
+        let blocks = blocks.filter_map(|(_, index)| match &self.records[*index] {
+            Record::Block(block) => Some(restoring::recent(block, parameters)),
+            Record::Voter(..) | Record::Payload(..) | Record::Decision(_) => None,
+            Record::Batch(_) | Record::Certificate(_) => None,
+            Record::Engine(..) | Record::Fault(_) => None,
+        });
         blocks.collect()
-    }
-
-    fn payloads(&self, above: Height) -> Vec<(Height, crate::fsm::Payload)> {
-        let payloads = self.records.iter().filter_map(|record| {
-            let Record::Payload(height, payload) = record else {
-                return None;
-            };
-            (*height > above).then(|| (*height, payload.clone()))
-        });
-        payloads.collect()
-    }
-
-    fn decisions(&self, above: Height) -> Vec<Certificate> {
-        let decisions = self.records.iter().filter_map(|record| {
-            let Record::Decision(certificate) = record else {
-                return None;
-            };
-            (certificate.ballot.height > above).then(|| certificate.clone())
-        });
-        decisions.collect()
     }
 }
 
@@ -406,11 +372,18 @@ pub(super) struct Root<'a> {
     pub(super) genesis: &'a Genesis,
     pub(super) view: &'a View,
     pub(super) me: MemberId,
-    /// The consensus key; none without a seat.
-    pub(super) secret: Option<SecretKey>,
+    /// Every consensus key that is not erased.
+    pub(super) secrets: &'a [SecretKey],
 }
 
 impl Root<'_> {
+    /// Our key in `view`, where we have a seat and still have it.
+    fn secret(&self, view: &View) -> Option<SecretKey> {
+        let key = view.key(view.seat_of(&self.me)?)?;
+        let mut secrets = self.secrets.iter();
+        secrets.find(|secret| secret.public() == key).cloned()
+    }
+
     fn batch(&self, bytes: &Bytes) -> Verified<CheckedBatch> {
         let bounds = self.genesis.parameters.bounds();
         let decoded = CheckedBatch::decode(bytes.clone(), self.view.chain(), &bounds);

@@ -36,7 +36,7 @@ impl Ground {
     pub(super) fn boot(
         &self,
         me: MemberId,
-        (identity, secret): (&SecretKey, Option<&SecretKey>),
+        (identity, secrets): (&SecretKey, &[SecretKey]),
         disk: &mut Disk,
         now: Time,
     ) -> Booted {
@@ -47,7 +47,7 @@ impl Ground {
             genesis: &self.genesis,
             view: &self.view,
             me,
-            secret: secret.cloned(),
+            secrets,
         };
         let Recovered {
             restored,
@@ -91,7 +91,8 @@ impl World {
         }
         member.clock.start();
         let now = member.clock.read(self.now);
-        let keys = (&member.identity, member.secret.as_ref());
+        let keys = (&member.identity, &member.secrets[..]);
+        member.made.clear();
         let Booted {
             running,
             from,
@@ -187,7 +188,11 @@ impl World {
             me: member.id,
             ground: &self.ground,
             identity: &member.identity,
-            secret: member.secret.as_ref(),
+            secrets: &member.secrets,
+            view: member
+                .running
+                .as_ref()
+                .map(|running| running.replica.view()),
         };
         let leaving = act(&mut **villain, &stage);
         self.carry_out(index, leaving);
@@ -297,13 +302,15 @@ impl World {
                 self.leave(index, leaving.collect());
             }
             Event::Changed(change) => self.on_change(index, change),
-            Event::MakeKey(_) | Event::View(_) => {}
+            Event::MakeKey(call) => self.make_key(index, call),
+            Event::View(view) => self.step_over(index, &view),
         }
     }
 
     fn on_change(&mut self, index: usize, change: Change) {
         match change {
-            Change::State(_) | Change::Reached(..) | Change::View(_) => {}
+            Change::State(_) | Change::Reached(..) => {}
+            Change::View(view) => self.counts.views = self.counts.views.max(view.0),
             Change::Regency(regency, _) => self.on_regency(index, regency),
             Change::Fault(_) if self.oracle.is_faulty(index) => {}
             Change::Fault(fault) => match self.ground.by_id.get(&fault.who) {

@@ -5,7 +5,7 @@
 //! save that is not durable; a timer that was armed again or cancelled never fires.
 //! Elsewhere: where it goes (`life`), the same law with threads (`node`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -16,7 +16,7 @@ use super::villain::Villain;
 use crate::application::Application;
 use crate::committee::MemberId;
 use crate::consortium::{Consortium, Event, Lane, Message, Timer};
-use crate::crypto::SecretKey;
+use crate::crypto::{PublicKey, SecretKey};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
 
 /// Something that may leave now.
@@ -54,7 +54,10 @@ pub(super) struct Member {
     pub(super) id: MemberId,
     pub(super) identity: SecretKey,
     /// Its consensus key; none without a seat.
-    pub(super) secret: Option<SecretKey>,
+    /// Consensus keys that are not erased.
+    pub(super) secrets: Vec<SecretKey>,
+    /// Those made in this life.
+    pub(super) made: BTreeSet<PublicKey>,
     pub(super) disk: Disk,
     /// What makes it faulty; correct members have none.
     pub(super) villain: Option<Box<dyn Villain>>,

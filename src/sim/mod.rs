@@ -29,6 +29,7 @@ mod shrink;
 mod stored;
 mod trouble;
 mod twins;
+mod views;
 mod villain;
 mod world;
 

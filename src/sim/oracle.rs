@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::blocks::Parameters;
-use crate::committee::{Certificate, Height, View};
+use crate::committee::{Certificate, Height, View, ViewId};
 use crate::consortium::{Answer, Applied, Executed, Verdict};
 use crate::crypto::{Digest, PublicKey, Verifier};
 
@@ -46,11 +46,10 @@ struct Canonical {
 
 /// The judge of a world.
 pub(super) struct Oracle {
-    view: View,
+    /// Every view that somebody entered.
+    views: BTreeMap<ViewId, View>,
     verifier: Verifier,
     parameters: Parameters,
-    /// As the paper counts it: the code under test is not asked.
-    quorum: usize,
     /// Which members are villains: of them nothing is believed and nothing expected.
     faulty: Vec<bool>,
     /// Members whose disk was damaged or rolled back; at most f.
@@ -83,9 +82,8 @@ impl Oracle {
         let members = faulty.len();
         Self {
             faulty,
-            quorum: quorum(view.sizes().n),
             rolled: BTreeSet::new(),
-            view,
+            views: BTreeMap::from([(view.id(), view)]),
             verifier,
             parameters,
             chain: Vec::new(),
@@ -98,6 +96,11 @@ impl Oracle {
             certified: Height(0),
             broken: Vec::new(),
         }
+    }
+
+    /// A view was entered for the first time.
+    pub(super) fn view(&mut self, view: View) {
+        self.views.insert(view.id(), view);
     }
 
     /// Blocks that were applied by somebody.
@@ -114,7 +117,8 @@ impl Oracle {
     pub(super) fn spare(&mut self, member: usize) -> bool {
         let villains = self.faulty.iter().filter(|is_faulty| **is_faulty).count();
         let is_known = self.rolled.contains(&member);
-        let has_room = villains + self.rolled.len() < self.view.sizes().f;
+        let has_room =
+            villains + self.rolled.len() < faulty_max(self.views[&ViewId(0)].seats().len());
         if self.faulty[member] || !(is_known || has_room) {
             return false;
         }
@@ -291,15 +295,20 @@ impl Oracle {
         let ballot = certificate.ballot;
         let height = ballot.height;
         let is_sample = height.0.is_multiple_of(SAMPLE);
-        let is_good =
-            |certificate: Certificate| certificate.verify(&self.view, &self.verifier).is_ok();
+        let Some(view) = self.views.get(&ballot.view) else {
+            let what = format!("member {member}: {height} of a view that nobody entered");
+            return self.breaks("certificate", what);
+        };
+        // As the paper counts it: the code under test is not asked.
+        let quorum = quorum(view.seats().len());
+        let is_good = |certificate: Certificate| certificate.verify(view, &self.verifier).is_ok();
         if is_sample && !is_good(certificate.clone()) {
             self.breaks(
                 "certificate",
                 format!("member {member} holds a bad one of {height}"),
             );
         }
-        if certificate.signers.iter().count() < self.quorum {
+        if certificate.signers.iter().count() < quorum {
             self.breaks("certificate", format!("too few signed {height}"));
         }
         match self.block(height) {

@@ -15,7 +15,7 @@ use super::audit::brief;
 use super::promises::Speaker;
 use super::queue::Happening;
 use super::world::World;
-use crate::committee::{MemberId, Vote};
+use crate::committee::{MemberId, ViewId, Vote};
 use crate::consortium::{Command, Ears, Fault, HearError, Heard, Lane, Message};
 use crate::crypto::{Check, Digest};
 use crate::fsm;
@@ -29,8 +29,8 @@ pub(super) struct Frame {
     from: usize,
     content: Content,
     length: usize,
-    /// What it says: every receiver has the same ears, so it is heard once.
-    heard: OnceCell<Result<Heard, HearError>>,
+    /// What it says: every receiver in one view has the same ears, so it is heard once there.
+    heard: OnceCell<(ViewId, Result<Heard, HearError>)>,
 }
 
 /// What a frame is made of.
@@ -47,8 +47,25 @@ impl Frame {
         ears: &Ears,
         from: &MemberId,
         known: &mut HashSet<Digest>,
-    ) -> &Result<Heard, HearError> {
-        self.heard.get_or_init(|| match &self.content {
+    ) -> Result<Heard, HearError> {
+        let view = ears.view.id();
+        let (first, heard) = self
+            .heard
+            .get_or_init(|| (view, self.judge(ears, from, known)));
+        if *first == view {
+            heard.clone()
+        } else {
+            self.judge(ears, from, known)
+        }
+    }
+
+    fn judge(
+        &self,
+        ears: &Ears,
+        from: &MemberId,
+        known: &mut HashSet<Digest>,
+    ) -> Result<Heard, HearError> {
+        match &self.content {
             Content::Message(message) => ears.hear_message(from, message.clone()),
             Content::Bytes(bytes) => {
                 let mut opened = ears.open(from, bytes)?;
@@ -63,7 +80,7 @@ impl Frame {
                 }
                 heard
             }
-        })
+        }
     }
 
     /// Whom a refused frame convicts.
@@ -83,7 +100,7 @@ impl World {
             let others = members.filter(|(member, _)| *member != from);
             let speaker = Speaker {
                 member: from,
-                seat: self.ground.view.seat_of(&self.members[from].id),
+                seat: self.view_at(from).seat_of(&self.members[from].id),
                 is_rolled: self.oracle.may_lapse(from),
                 others_starts: others.map(|(_, member)| member.life).sum(),
             };
@@ -124,15 +141,16 @@ impl World {
             heard,
         };
         let frame = Rc::new(frame);
-        let receivers = match to {
-            To::One(member) => match self.ground.by_id.get(&member) {
-                Some(one) => *one..*one + 1,
-                None => return,
-            },
-            To::Committee => 0..self.ground.options.members,
-            To::Members => 0..self.members.len(),
+        let by_id = |member: &MemberId| self.ground.by_id.get(member).copied();
+        let receivers: Vec<usize> = match to {
+            To::One(member) => by_id(&member).into_iter().collect(),
+            To::Committee => {
+                let seats = self.view_at(from).seats().iter();
+                seats.filter_map(|seat| by_id(&seat.member)).collect()
+            }
+            To::Members => (0..self.members.len()).collect(),
         };
-        for receiver in receivers.filter(|receiver| *receiver != from) {
+        for receiver in receivers.into_iter().filter(|receiver| *receiver != from) {
             let copies = self.net.send(self.now, (from, receiver), lane, length);
             let life = self.members[receiver].life;
             for at in copies.into_iter().flatten() {
@@ -149,14 +167,20 @@ impl World {
         }
         let sender = frame.from;
         let from = self.members[sender].id;
-        match frame.hear(&self.ground.ears, &from, &mut self.known) {
+        let running = self.members[to].running.as_ref();
+        let view = running.map_or(ViewId(0), |running| running.replica.view().id());
+        let ears = &self.ground.ears[&view];
+        match frame.hear(ears, &from, &mut self.known) {
             Ok(message) => {
-                let message = message.clone();
                 self.note(4, to, [sender as u64, frame.length as u64]);
                 self.input(to, Input::Message { from, message });
             }
+            Err(HearError::OtherView { got }) => {
+                self.input(to, Input::Command(Command::Elsewhere(from, got)));
+            }
+            Err(error) if error.is_innocent() => self.count("frames of other views"),
             Err(error) if self.oracle.is_faulty(sender) => {
-                let convicted = frame.convict(&self.ground.ears, error);
+                let convicted = frame.convict(ears, &error);
                 self.count("refused frames");
                 if let Some(fault) = convicted {
                     self.input(to, Input::Command(Command::Accuse(fault)));

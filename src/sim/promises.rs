@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::committee::{Ballot, Height, Kind, Regency, Seat};
+use crate::committee::{Ballot, Height, Kind, Regency, Seat, ViewId};
 use crate::consortium::Message;
 use crate::crypto::Digest;
 use crate::fsm;
@@ -16,7 +16,7 @@ use crate::fsm;
 /// What was signed, and how often the others had started by then.
 #[derive(Default)]
 pub(super) struct Promises {
-    signed: BTreeMap<(Height, Regency, Kind, usize), (Digest, u64)>,
+    signed: BTreeMap<(ViewId, Height, Regency, Kind, usize), (Digest, u64)>,
 }
 
 /// A correct member that sends.
@@ -44,12 +44,12 @@ impl Promises {
         }
         let Ballot {
             kind,
+            view,
             regency,
             height,
             digest,
-            ..
         } = vote.ballot;
-        match self.signed.entry((height, regency, kind, member)) {
+        match self.signed.entry((view, height, regency, kind, member)) {
             Entry::Occupied(before) => {
                 let (earlier, starts) = *before.get();
                 // Votes of others are held in memory alone: who starts after one was sent cannot

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::member::Leaving;
 use super::post::Frame;
-use crate::consortium::{Execution, Timer};
+use crate::consortium::{Command, Execution, Timer};
 
 /// What happens. Members are named with the life that it belongs to.
 pub(super) enum Happening {
@@ -28,6 +28,8 @@ pub(super) enum Happening {
     Leave(usize, u64, Leaving),
     /// A villain is woken.
     Wake(usize, u64, u64),
+    /// A member's keys were made or erased.
+    Keys(usize, u64, Command),
     /// A member learns whether the link to another stands.
     Link(usize, usize, bool),
     /// A client submits.
@@ -56,7 +58,7 @@ impl Happening {
             Self::Executed(member, ..) | Self::Leave(member, ..) | Self::Wake(member, ..) => {
                 Some(*member)
             }
-            Self::Link(member, ..) => Some(*member),
+            Self::Link(member, ..) | Self::Keys(member, ..) => Some(*member),
             Self::Start(_) | Self::Client | Self::Trouble(_) | Self::Cut(..) => None,
             Self::Fast(..) | Self::FastDisk(_) | Self::Resume(_) | Self::CrashLoop(..) => None,
         }

@@ -5,7 +5,7 @@
 //! genesis document, members, figures. Holds: one seed in ten uses real keys. Elsewhere: what then
 //! happens (`world`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Options;
 use super::clock::Clock;
@@ -16,7 +16,7 @@ use super::member::{Fate, Member};
 use super::net::{Spread, Weather};
 use super::villain::{self, VillainKind};
 use super::world::BEGINNING_US;
-use crate::blocks::{Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
+use crate::blocks::{Call, Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
 use crate::committee::{KeyProof, MemberId, View, ViewId};
 use crate::crypto::{Digest, Domain, SecretKey, Verifier};
 use crate::fsm::PaceOptions;
@@ -110,7 +110,15 @@ impl Setting {
 
     /// The secret key of `kind` and number `n`.
     fn secret(&self, kind: u8, n: usize) -> SecretKey {
-        let text = format!("{} {kind} {n}", self.seed);
+        self.secret_of(&format!("{} {kind} {n}", self.seed))
+    }
+
+    /// A member's key for a call.
+    pub(super) fn key_for(&self, n: usize, call: &Call) -> SecretKey {
+        self.secret_of(&format!("{} {n} {}", self.seed, call.assemble))
+    }
+
+    fn secret_of(&self, text: &str) -> SecretKey {
         let seed = Digest::of(Domain::Audit, text.as_bytes()).0;
         match self.world {
             Some(world) => SecretKey::simulated(seed, world),
@@ -170,7 +178,11 @@ impl Setting {
                 None => MemberId::of(&self.secret(0, n).public()),
             },
             identity: self.secret(0, n),
-            secret: (n < self.founders).then(|| self.secret(1, n)),
+            secrets: (n < self.founders)
+                .then(|| self.secret(1, n))
+                .into_iter()
+                .collect(),
+            made: BTreeSet::new(),
             disk: match self.is_complete {
                 true => Disk::stored(n),
                 false => Disk::default(),

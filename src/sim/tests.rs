@@ -2,9 +2,12 @@
 
 use super::dice::Dice;
 use super::net::Spread;
+use super::queue::Happening;
 use super::setting::Setting;
 use super::*;
 use crate::committee::Height;
+use crate::consortium::Command;
+use crate::machine::Input;
 
 fn world(seed: u64, faults: &str) -> Options {
     Options {
@@ -364,4 +367,96 @@ fn ten_of_the_planted_bugs_break_a_rule_within_five_short_worlds() {
     let hunt = hunt(&options, &quick, 5, 2, &|_| {});
     let missed: Vec<_> = hunt.plants.iter().filter(|prey| !prey.found).collect();
     assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// Cuts every link of `alone`, or mends them; where it happens in silence nobody learns of it.
+fn isolate(world: &mut World, alone: usize, in_silence: bool, is_cut: bool) {
+    for other in (0..world.members.len()).filter(|other| *other != alone) {
+        for (from, to) in [(alone, other), (other, alone)] {
+            if in_silence {
+                world.net.cut(from, to, is_cut);
+            } else {
+                world.cut_link(from, to, is_cut);
+            }
+        }
+    }
+}
+
+/// What one member alone admits while the leader stands still is committed within so long, in
+/// microseconds.
+fn outcome_of_lone_work(seed: u64, in_silence: bool, is_origin_cut: bool) -> u64 {
+    const PAUSE_US: u64 = 90_000_000;
+    let mut world = warmed(seed);
+    world.is_calm = true; // No more clients: nobody else has any work.
+    world.run_for(20_000_000);
+    let leader = world.leader().expect("somebody leads");
+    let origin = (leader + 2) % 4;
+    world.pause(leader, PAUSE_US);
+    if is_origin_cut {
+        isolate(&mut world, origin, in_silence, true);
+        world.run_for(10_000);
+    }
+    let probe = world.clients.probe(world.oracle.height());
+    let names = probe.1.transactions.iter();
+    let names: Vec<_> = names.map(|t| (probe.1.client, t.sequence)).collect();
+    world.input(origin, Input::Command(Command::Submit(probe)));
+    if is_origin_cut {
+        world.run_for(3_000_000);
+        isolate(&mut world, origin, in_silence, false);
+    }
+    let start = world.now;
+    for _ in 0..1_000 {
+        if names.iter().all(|name| world.oracle.is_answered(name)) {
+            return world.now - start;
+        }
+        world.run_for(100_000);
+    }
+    let at: Vec<_> = world.overviews().collect();
+    panic!("seed {seed}: what {origin} admitted waits for {leader}: {at:#?}");
+}
+
+#[test]
+fn work_that_one_member_alone_admitted_beside_a_leader_that_stands_still_is_committed() {
+    for seed in 70..74 {
+        for (in_silence, is_origin_cut) in [(false, false), (false, true), (true, true)] {
+            let took = outcome_of_lone_work(seed, in_silence, is_origin_cut);
+            println!("{seed} {in_silence} {is_origin_cut}: {took}");
+            assert!(
+                took < 30_000_000,
+                "{seed} {in_silence} {is_origin_cut}: {took}"
+            );
+        }
+    }
+}
+
+/// L5: regencies stop, whatever share of a leader's links flaps.
+#[test]
+fn links_of_leaders_that_flap_for_minutes_change_few_regencies_and_then_none() {
+    for (seed, share) in [(80, 1), (81, 2), (82, 3), (83, 3)] {
+        let mut world = warmed(seed);
+        let mut dice = Dice::new(seed, 9);
+        let mut changes = Vec::new();
+        for _ in 0..4 {
+            let (before, height) = (world.counts.regencies, world.oracle.height());
+            let end = world.now + 60_000_000;
+            while world.now < end {
+                // Whoever leads loses so many of its links at once, again and again.
+                let one = world.leader().unwrap_or_default();
+                let lasts = dice.within(20_000, 900_000);
+                for other in (0..4).filter(|other| *other != one).take(share) {
+                    world.cut_link(one, other, true);
+                    world.later(lasts, Happening::Cut(one, other, false));
+                }
+                world.run_for(lasts + dice.within(50_000, 900_000));
+            }
+            assert!(world.oracle.height() > height, "seed {seed}: it orders");
+            changes.push(world.counts.regencies - before);
+        }
+        assert!(changes.iter().sum::<u64>() <= 6, "seed {seed}: {changes:?}");
+        assert!(changes[3] <= 1, "seed {seed}: {changes:?}");
+        let before = world.counts.regencies;
+        world.run_for(60_000_000);
+        assert_eq!(world.counts.regencies, before, "seed {seed}: calm links");
+        assert_settles(&mut world);
+    }
 }

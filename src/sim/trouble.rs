@@ -251,7 +251,7 @@ impl World {
     }
 
     /// A member stands still.
-    fn pause(&mut self, index: usize, lasts: u64) {
+    pub(super) fn pause(&mut self, index: usize, lasts: u64) {
         let member = &mut self.members[index];
         if member.running.is_some() && member.paused.is_none() {
             member.paused = Some(Vec::new());

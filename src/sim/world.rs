@@ -20,7 +20,7 @@ use super::setting::Setting;
 use super::trouble::Trouble;
 use super::{Options, Report, Violation};
 use crate::blocks::Genesis;
-use crate::committee::{MemberId, View};
+use crate::committee::{MemberId, View, ViewId};
 use crate::consortium::{Command, Ears};
 use crate::crypto::{Digest, Verifier};
 use crate::fsm::PaceOptions;
@@ -49,7 +49,8 @@ pub(super) struct Ground {
     pub(super) view: View,
     pub(super) verifier: Verifier,
     pub(super) by_id: BTreeMap<MemberId, usize>,
-    pub(super) ears: Ears,
+    /// What frames are checked against, by the view in which their receiver stands.
+    pub(super) ears: BTreeMap<ViewId, Ears>,
 }
 
 /// A world.
@@ -79,6 +80,8 @@ pub(super) struct World {
 pub(super) struct Counts {
     steps: u64,
     pub(super) regencies: u64,
+    /// The newest view that was entered.
+    pub(super) views: u64,
     pub(super) faults: BTreeMap<&'static str, u64>,
 }
 
@@ -117,7 +120,7 @@ impl World {
                 genesis,
                 view,
                 verifier,
-                ears,
+                ears: BTreeMap::from([(ViewId(0), ears)]),
             },
             members,
         }
@@ -256,6 +259,11 @@ impl World {
             Happening::Leave(member, life, what) => self.leave_late(member, life, what),
             Happening::Wake(member, life, number) => self.wake(member, life, number),
             Happening::Link(one, other, is_up) => self.link(one, other, is_up),
+            Happening::Keys(member, life, command) => {
+                if self.alive(member, life).is_some() {
+                    self.input(member, Input::Command(command));
+                }
+            }
             Happening::Client => self.submit(),
             Happening::Trouble(index) => self.trouble(index),
             Happening::Cut(from, to, is_cut) if !self.is_calm => self.cut_link(from, to, is_cut),
@@ -387,7 +395,7 @@ impl World {
             fault_events: Fault::ALL.iter().filter_map(|f| faults.get(f.name())).sum(),
             blocks: self.oracle.height().0,
             regencies: self.counts.regencies,
-            views: 1,
+            views: self.counts.views + 1,
             violations: violations.collect(),
             faults,
             audit: self.audit.to_string(),

@@ -207,7 +207,7 @@ impl Ledger {
             under_way: None,
             roll: founders(genesis),
             pace: Pace {
-                rotation: 0,
+                rotation: if genesis.name == "simulated" { 40 } else { 0 }, // XXX temporary
                 assemble: 64,
             },
         }

@@ -82,7 +82,7 @@ impl Model {
                 bytes: groups * 6_300,
                 transactions: groups * 50,
             };
-            self.pool.measure(self.now, &block);
+            self.pool.measure(self.now, Span::from_ms(500), &block);
             self.executed += groups;
             for batch in &batches {
                 let since = self.since.remove(batch).expect("it was admitted");

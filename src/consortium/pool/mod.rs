@@ -36,13 +36,13 @@ use std::collections::BTreeMap;
 
 use self::line::{Lines, Waiting};
 use self::load::{Load, cost};
-pub use self::options::{Options, TURN_BLOCKS_LEAST};
+pub use self::options::{BLOCK_BYTES_TARGET, Options, TURN_BLOCKS_LEAST};
 use self::own::{Own, Weight};
 use self::proposed::Proposed;
 use self::recent::Recent;
 use self::shelf::{Entry, Shelf};
 pub use self::turns::Overtaken;
-use self::turns::Turns;
+use self::turns::{Passing, Turns};
 use super::{Denied, Ledger, PoolOverview};
 pub use crate::blocks::INLINE_BYTES_MAX;
 use crate::blocks::body::BLOCK_BATCHES_MAX;
@@ -311,8 +311,8 @@ impl Pool {
         let bytes = entry.batch.bytes.len();
         if is_ready {
             let (queue, origins) = (self.shelf.used(&origin), self.shelf.origins());
-            let blocks = self.options.turn_blocks(queue, origins);
-            self.turns.watch(*digest, self.known(), blocks);
+            let allowance = self.options.allowance(queue, origins);
+            self.turns.watch(*digest, self.known(), allowance);
         }
         if is_ready || origin == self.options.me {
             self.work.insert(arrival, entry.since);
@@ -382,8 +382,8 @@ impl Pool {
     }
 
     /// The block at `height`, decided before our eyes, was committed: how fast the ledger is, and
-    /// whom its leader passed over.
-    pub fn measure(&mut self, now: Time, block: &Committed<'_>) -> Overtaken {
+    /// whom its leader passed over, who may not have heard yet of what was said within `patience`.
+    pub fn measure(&mut self, now: Time, patience: Span, block: &Committed<'_>) -> Overtaken {
         let weight = Weight {
             bytes: block.bytes,
             transactions: block.transactions,
@@ -393,7 +393,12 @@ impl Pool {
         for digest in block.batches {
             self.load.arrived(now, digest);
         }
-        self.turns.passed(self.applied)
+        self.turns.passed(&Passing {
+            height: self.applied,
+            is_full: self.options.is_full(block.bytes, block.batches.len()),
+            now,
+            patience,
+        })
     }
 
     /// Nothing known of now counts as passing over a batch, or as a measure of the ledger: its

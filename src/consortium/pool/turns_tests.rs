@@ -6,16 +6,35 @@ use super::*;
 const WINDOW: u64 = 8;
 /// Blocks that pass before the first reminder of a small batch.
 const HALF: u64 = 2 * WINDOW + TURN_BLOCKS_LEAST + 1;
+/// No reminder is on its way for longer.
+const PATIENCE: Span = Span::from_ms(500);
 
-/// Applies a block of `batches` and gives what it leads to.
+/// Applies a block of `batches` long after the one before and gives what it leads to.
 fn apply(pool: &mut Pool, height: u64, batches: &[Digest]) -> Overtaken {
+    let bytes = batches.iter().filter_map(|digest| pool.get(digest));
+    let bytes = bytes.map(|batch| batch.bytes.len()).sum();
+    apply_at(
+        pool,
+        NOW + Span(PATIENCE.0 * height),
+        height,
+        (batches, bytes),
+    )
+}
+
+/// Applies a block of `batches` with so many bytes.
+fn apply_at(
+    pool: &mut Pool,
+    now: Time,
+    height: u64,
+    (batches, bytes): (&[Digest], usize),
+) -> Overtaken {
     pool.commit(Height(height), batches);
     let block = Committed {
         batches,
-        bytes: 0,
+        bytes,
         transactions: batches.len(),
     };
-    pool.measure(NOW, &block)
+    pool.measure(now, PATIENCE, &block)
 }
 
 /// Heights of `heights` at which empty blocks lead to reminders, and to complaints.
@@ -41,7 +60,7 @@ fn a_leader_that_passes_over_a_batch_is_reminded_twice_and_then_blamed_again_and
     let (first, second) = (HALF + 1, HALF + 1 + HALF.div_ceil(2) + 1);
     assert_eq!(reminders[..2], [first, second]);
     let blamed = second + HALF.div_ceil(2) + 1;
-    assert_eq!(complaints[0], blamed);
+    assert_eq!(complaints[0], blamed, "{complaints:?}");
     assert!(blamed > 2 * HALF, "by more than twice its turn");
     assert!(
         complaints.len() <= 2,
@@ -121,4 +140,45 @@ fn reminders_of_one_block_are_bounded_and_none_is_forgotten() {
         reminded += count;
     }
     assert!(reminded >= 50, "{reminded}");
+}
+
+#[test]
+fn full_blocks_excuse_a_leader_that_got_a_batch_last_of_all_that_its_origin_may_have_there() {
+    let mut pool = pool();
+    // Its origin gave everybody this one first, and the leader all else that it may have there.
+    ready(&mut pool, 1, &one(1, 1, 10));
+    let share = pool.options.share();
+    let queues = share.bytes as u64 * 4 / BLOCK_BYTES_TARGET as u64;
+    for height in 1..=HALF + queues {
+        let now = NOW + Span(PATIENCE.0 * height);
+        let overtaken = apply_at(&mut pool, now, height, (&[], BLOCK_BYTES_TARGET));
+        assert!(!overtaken.is_complaint, "at {height}");
+    }
+    let (_, complaints) = events(&mut pool, HALF + queues + 1..=2 * HALF + queues + 2);
+    assert_eq!(complaints.len(), 1, "blocks with room left have no excuse");
+}
+
+#[test]
+fn full_blocks_excuse_nobody_for_ever() {
+    let mut pool = pool();
+    ready(&mut pool, 1, &one(1, 1, 10));
+    let most = 3 * HALF + pool.options.allowance(Weight::default(), 4).full;
+    let is_blamed = (1..=most).any(|height| {
+        let now = NOW + Span(PATIENCE.0 * height);
+        apply_at(&mut pool, now, height, (&[], BLOCK_BYTES_TARGET)).is_complaint
+    });
+    assert!(is_blamed);
+}
+
+#[test]
+fn blocks_that_outrun_a_reminder_blame_nobody() {
+    let mut pool = pool();
+    ready(&mut pool, 1, &one(1, 1, 10));
+    for height in 1..=20 * HALF {
+        let overtaken = apply_at(&mut pool, NOW, height, (&[], 0));
+        assert!(!overtaken.is_complaint, "at {height}");
+    }
+    let next = 20 * HALF + 1;
+    let overtaken = apply_at(&mut pool, NOW + PATIENCE, next, (&[], 0));
+    assert!(overtaken.is_complaint, "it has had the time");
 }

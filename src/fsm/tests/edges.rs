@@ -73,12 +73,12 @@ fn assert_drawn(source: &str, states: &[&str], events: &[&str]) {
     assert!(undrawn.is_empty(), "the head does not draw {undrawn:#?}");
 }
 
-const REGENCY_STATES: [&str; 4] = ["steady", "stopping", "awaiting", "collecting"];
+pub(super) const REGENCY_STATES: [&str; 4] = ["steady", "stopping", "awaiting", "collecting"];
 
 /// One member of four, alone with what the test tells it.
-struct Alone {
-    world: World,
-    own: usize,
+pub(super) struct Alone {
+    pub(super) world: World,
+    pub(super) own: usize,
 }
 
 impl Alone {
@@ -90,7 +90,7 @@ impl Alone {
         Self { world, own }
     }
 
-    fn in_state(state: &str, leads: bool) -> Self {
+    pub(super) fn in_state(state: &str, leads: bool) -> Self {
         let mut alone = Self::new(leads);
         match state {
             "stopping" => alone.give_up(),
@@ -172,7 +172,7 @@ fn cleared(n: usize) -> World {
     world
 }
 
-fn seat(i: usize) -> Seat {
+pub(super) fn seat(i: usize) -> Seat {
     Seat(u16::try_from(i).expect("small"))
 }
 

@@ -54,9 +54,13 @@ pub(super) struct Den<'a> {
 }
 
 impl<'a> Den<'a> {
-    pub(super) fn new(stage: &Stage<'a>, secret: &'a SecretKey, dice: &'a mut Dice) -> Self {
+    pub(super) fn new(
+        stage: &Stage<'a>,
+        (view, secret): (&'a View, &'a SecretKey),
+        dice: &'a mut Dice,
+    ) -> Self {
         Self {
-            view: &stage.ground.view,
+            view,
             me: stage.me,
             dice,
             secret,

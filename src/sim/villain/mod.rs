@@ -30,7 +30,7 @@ use super::disk::Disk;
 use super::faults::Fault;
 use super::member::{Leaving, Running};
 use super::world::Ground;
-use crate::committee::{MemberId, Sizes};
+use crate::committee::{MemberId, Sizes, View};
 use crate::consortium::{Command, Consortium, Heard, Message};
 use crate::crypto::SecretKey;
 use crate::machine::{Input, Time};
@@ -48,14 +48,24 @@ pub(super) struct Stage<'a> {
     pub(super) ground: &'a Ground,
     /// Its identity key.
     pub(super) identity: &'a SecretKey,
-    /// Its consensus key; none without a seat.
-    pub(super) secret: Option<&'a SecretKey>,
+    /// Its consensus keys that are not erased.
+    pub(super) secrets: &'a [SecretKey],
+    /// The view that it stands in; none while it is down.
+    pub(super) view: Option<&'a View>,
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    /// Its view and its key there; nothing without a seat.
+    fn seat(&self) -> Option<(&'a View, &'a SecretKey)> {
+        let view = self.view?;
+        let key = view.key(view.seat_of(&self.me)?)?;
+        let secret = self.secrets.iter().find(|secret| secret.public() == key)?;
+        Some((view, secret))
+    }
+
     /// The member as another disk makes it.
     fn boot(&self, disk: &mut Disk) -> Running {
-        let keys = (self.identity, self.secret);
+        let keys = (self.identity, self.secrets);
         self.ground.boot(self.me, keys, disk, self.now).running
     }
 }
@@ -184,10 +194,10 @@ struct Cloak {
 
 impl Villain for Cloak {
     fn hear(&mut self, stage: &Stage<'_>, input: &Input<Consortium>) -> Vec<Leaving> {
-        let Some(secret) = stage.secret else {
+        let Some((view, secret)) = stage.seat() else {
             return Vec::new();
         };
-        let mut den = Den::new(stage, secret, &mut self.dice);
+        let mut den = Den::new(stage, (view, secret), &mut self.dice);
         match input {
             Input::Message { message, .. } => self.vice.overhear(&mut den, &as_message(message)),
             Input::Command(Command::Start) => return self.vice.wake(&mut den),
@@ -197,10 +207,10 @@ impl Villain for Cloak {
     }
 
     fn twist(&mut self, stage: &Stage<'_>, leaving: Vec<Leaving>) -> Vec<Leaving> {
-        let Some(secret) = stage.secret else {
+        let Some((view, secret)) = stage.seat() else {
             return leaving;
         };
-        let mut den = Den::new(stage, secret, &mut self.dice);
+        let mut den = Den::new(stage, (view, secret), &mut self.dice);
         let mut left = Vec::new();
         for what in leaving {
             match what {
@@ -216,10 +226,11 @@ impl Villain for Cloak {
     }
 
     fn wake(&mut self, stage: &Stage<'_>, _: u64) -> Vec<Leaving> {
-        let Some(secret) = stage.secret else {
+        let Some((view, secret)) = stage.seat() else {
             return Vec::new();
         };
-        self.vice.wake(&mut Den::new(stage, secret, &mut self.dice))
+        self.vice
+            .wake(&mut Den::new(stage, (view, secret), &mut self.dice))
     }
 }
 
