@@ -3,6 +3,8 @@
 //! Source: `machine.rs`. In and out: the types of this file. Holds: every event that wants an
 //! answer names what the answer must name. Elsewhere: the drivers (`node`, `sim`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,7 @@ use crate::blocks::{Group, Header, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, Promised, ViewId, VoterRecord};
 use crate::crypto::{Digest, PublicKey, Verified};
 use crate::fsm;
+use crate::membership::register::Register;
 
 /// What the driver asks for, and its answers to events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +119,8 @@ pub struct Applied {
     pub receipts: Vec<Receipt>,
     /// Names of transactions whose memory ended with this block.
     pub forgotten: Vec<(PublicKey, u64)>,
+    /// The register of members behind this block, where the block changed it.
+    pub register: Option<Arc<Register>>,
 }
 
 /// What a client is told of one transaction.

@@ -48,6 +48,7 @@ impl Ground {
             view: &self.view,
             me,
             secret: secret.cloned(),
+            verifier: self.verifier,
         };
         let Recovered {
             restored,
