@@ -14,6 +14,7 @@ use super::body::Body;
 use super::header::{Header, Link, ReceiptRoot};
 use super::proposal::FORMAT_VERSION;
 use super::transaction::{GROUP_OVERHEAD_BYTES, GROUP_TRANSACTIONS_MAX};
+use super::view_rules::{ViewRules, ViewRulesError};
 use crate::committee::{Height, KeyProof, MemberId, SEATS_MAX, SeatKey, View, ViewError, ViewId};
 use crate::crypto::{Digest, Domain, PublicKey, SignBytes, Tag, Verifier, sha256};
 
@@ -27,6 +28,19 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const ADDRESS_BYTES_MAX: usize = 255;
 /// Client keys that the document lists, at most; more are refused.
 pub const LISTED_CLIENTS_MAX: usize = 65_536;
+
+/// Whether `text` is the name of a member or chain: 1 to [`NAME_BYTES_MAX`] bytes without control
+/// characters.
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
+/// Whether `text` may stand where an address does: at most [`ADDRESS_BYTES_MAX`] bytes without
+/// white space and control characters; it may be empty.
+pub fn is_address(text: &str) -> bool {
+    let is_odd = |c: char| c.is_control() || c.is_whitespace();
+    text.len() <= ADDRESS_BYTES_MAX && !text.contains(is_odd)
+}
 
 /// Who may submit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +92,8 @@ pub struct Parameters {
     /// Executed transactions that are remembered until they expire; beyond it new ones are answered
     /// `busy`.
     pub remembered_max: u32,
+    /// When committees change and how they are drawn; the members may change it by vote.
+    pub views: ViewRules,
 }
 
 impl Default for Parameters {
@@ -94,6 +110,7 @@ impl Default for Parameters {
             ahead_max: 32,
             expiry_blocks_max: 100_000,
             remembered_max: 2_000_000,
+            views: ViewRules::default(),
         }
     }
 }
@@ -188,6 +205,9 @@ pub enum GenesisError {
         /// What it must be.
         why: &'static str,
     },
+    /// The rules of views do not hold.
+    #[error("parameter views: {0}")]
+    Views(#[from] ViewRulesError),
     /// An address is too long or holds white space or control characters.
     #[error("founder '{name}': its address is no text of at most {ADDRESS_BYTES_MAX} bytes")]
     Address {
@@ -248,7 +268,12 @@ impl Genesis {
             .u32(p.window)
             .u32(p.ahead_max)
             .u32(p.expiry_blocks_max)
-            .u32(p.remembered_max);
+            .u32(p.remembered_max)
+            .u32(p.views.rotation_blocks)
+            .u32(p.views.assemble_blocks)
+            .u32(p.views.risk.byzantine_ppm)
+            .u32(p.views.risk.crashed_ppm)
+            .u64(p.views.risk.one_in.get());
         bytes = match &p.clients {
             Clients::Open => bytes.u8(0),
             Clients::Listed(keys) => keys
@@ -282,10 +307,7 @@ impl Genesis {
         }
         let names = self.founders.iter().map(|founder| &founder.name);
         for text in names.chain([&self.name]) {
-            let is_good = !text.is_empty()
-                && text.len() <= NAME_BYTES_MAX
-                && !text.chars().any(char::is_control);
-            if !is_good {
+            if !is_name(text) {
                 return Err(GenesisError::Name {
                     text: text.chars().take(80).collect(),
                 });
@@ -313,8 +335,7 @@ impl Genesis {
         let identities: BTreeSet<PublicKey> = self.founders.iter().map(|f| f.identity).collect();
         for founder in &self.founders {
             let name = founder.name.clone();
-            let is_odd = |c: char| c.is_control() || c.is_whitespace();
-            if founder.address.len() > ADDRESS_BYTES_MAX || founder.address.contains(is_odd) {
+            if !is_address(&founder.address) {
                 return Err(GenesisError::Address { name });
             }
             let Some(proof) = &founder.consensus else {
@@ -368,9 +389,6 @@ impl Genesis {
 
 impl Parameters {
     fn check(&self) -> Result<(), GenesisError> {
-        let is_name = |text: &str| {
-            !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control)
-        };
         let rules: [(&'static str, bool, &'static str); 11] = [
             (
                 "transaction_bytes_max",
@@ -433,7 +451,7 @@ impl Parameters {
         ];
         match rules.into_iter().find(|(_, is_good, _)| !is_good) {
             Some((field, _, why)) => Err(GenesisError::Parameter { field, why }),
-            None => Ok(()),
+            None => Ok(self.views.check()?),
         }
     }
 }

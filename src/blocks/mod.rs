@@ -18,6 +18,7 @@ pub mod receipts;
 mod reconfiguration;
 pub mod text;
 mod transaction;
+mod view_rules;
 
 #[cfg(test)]
 mod tests;
@@ -28,12 +29,13 @@ pub use body::{
 };
 pub use genesis::{
     ADDRESS_BYTES_MAX, Bounds, Clients, Founder, Genesis, GenesisError, LISTED_CLIENTS_MAX,
-    NAME_BYTES_MAX, Parameters,
+    NAME_BYTES_MAX, Parameters, is_address, is_name,
 };
 pub use header::{Header, Link, LinkError, ReceiptRoot};
 pub use outcome::Outcome;
 pub use proposal::{FORMAT_VERSION, INLINE_BYTES_MAX, PROPOSAL_BYTES_MAX, Proposal, ProposalError};
-pub use reconfiguration::{Call, NextKey, ReconfigurationError, everyone};
+pub use reconfiguration::{Call, NextKey, ReconfigurationError};
 pub use transaction::{
     Batch, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, GroupError, SignedGroup, Transaction,
 };
+pub use view_rules::{ROTATION_BLOCKS_MIN, VIEW_BLOCKS_MAX, ViewRules, ViewRulesError};

@@ -12,9 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::body::{Listed, NextSeat, Reconfiguration};
-use crate::committee::{
-    KeyProof, MemberId, Opening, SeatKey, Sizes, View, ViewError, ViewId, ring_order,
-};
+use crate::committee::{KeyProof, MemberId, Opening, SeatKey, Sizes, View, ViewError, ViewId};
 use crate::crypto::{Check, Digest, PublicKey};
 
 /// The call of an assemble block: what a fresh key is made for.
@@ -169,11 +167,4 @@ impl Reconfiguration {
         }
         Ok(checks)
     }
-}
-
-/// The seats of the next committee where every candidate sits: in ring order of the seed, so that
-/// nobody chooses its place.
-pub fn everyone(seed: &Digest, candidates: &[MemberId]) -> Vec<MemberId> {
-    let order = ring_order(seed, 0, candidates).into_iter();
-    order.map(|index| candidates[index]).collect()
 }

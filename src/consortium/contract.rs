@@ -3,6 +3,8 @@
 //! Source: `machine.rs`. In and out: the types of this file. Holds: every event that wants an
 //! answer names what the answer must name. Elsewhere: the drivers (`node`, `sim`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,7 @@ use crate::blocks::{Call, Group, Header, NextKey, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, Promised, View, ViewId, VoterRecord};
 use crate::crypto::{Digest, PublicKey, SecretKey, Verified};
 use crate::fsm;
+use crate::membership::register::Register;
 
 /// What the driver asks for, and its answers to events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +134,8 @@ pub struct Applied {
     pub effect: Option<Effect>,
     /// Where views stand behind it, if it had an effect.
     pub views: Option<Box<Views>>,
+    /// The register of members behind this block, where the block changed it.
+    pub register: Option<Arc<Register>>,
 }
 
 /// What a client is told of one transaction.

@@ -194,13 +194,14 @@ impl Consortium {
             batch_bytes_max: parameters.batch_bytes_max as usize,
             window: parameters.window.into(),
         };
+        let ledger = restored.ledger.with_verifier(options.verifier);
         let mut pool = Pool::new(pool_options, &view);
         for batch in restored.batches {
             pool.restore(batch, now);
         }
         Ok(Self {
             ordering: Ordering::new(view.clone(), ordering, resumed),
-            chain: Chain::new(restored.ledger, restored.recent),
+            chain: Chain::new(ledger, restored.recent),
             seals: Seals::default(),
             catchup: CatchUp::new(&options.me, &view),
             plugs,

@@ -2,6 +2,7 @@
 
 mod views;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use super::replica::Restored;
 use super::*;
 use crate::blocks::{
     BatchRef, Body, CheckedBatch, FORMAT_VERSION, Founder, Genesis, Group, Parameters, SignedGroup,
-    Transaction,
+    Transaction, ViewRules,
 };
 use crate::committee::{Certificate, Height, KeyProof, MemberId, ViewId, Voter};
 use crate::crypto::{Digest, SecretKey, Verified, Verifier};
@@ -22,6 +23,11 @@ const WORLD: Digest = Digest([7; 32]);
 fn secret(kind: u8, n: usize) -> SecretKey {
     let n = u8::try_from(n).expect("few members");
     SecretKey::simulated([kind * 16 + n; 32], WORLD)
+}
+
+thread_local! {
+    /// The rules of views in this test's ledger; each test has a thread.
+    static RULES: Cell<ViewRules> = Cell::default();
 }
 
 fn genesis() -> Genesis {
@@ -45,7 +51,10 @@ fn genesis() -> Genesis {
         version: FORMAT_VERSION,
         name: "bench".into(),
         founded_us: 1,
-        parameters: Parameters::default(),
+        parameters: Parameters {
+            views: RULES.get(),
+            ..Parameters::default()
+        },
         founders: founders.collect(),
     }
 }

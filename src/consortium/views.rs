@@ -79,7 +79,7 @@ impl Consortium {
             return None;
         }
         if let Some(assemble) = self.chain.ledger.assembly_due() {
-            return Some(Body::Assemble(assemble));
+            return Some(Body::Assemble(assemble.clone()));
         }
         let seats = self.ordering.next_seats()?;
         let body = self.chain.ledger.reconfiguration(seats)?;
@@ -144,8 +144,9 @@ impl Consortium {
     /// A committee is announced: its members make keys, and everybody collects them.
     pub(super) fn call(&mut self, now: Time, out: &mut Out) {
         let ledger = &self.chain.ledger;
-        let (next, pace) = (ledger.views().present.next(), ledger.pace());
-        let Some(Announced { at, committee, .. }) = ledger.views().announced.clone() else {
+        let next = ledger.views().present.next();
+        let wait = u64::from(ledger.register().present_rules().assemble_blocks);
+        let Some(Announced { at, committee }) = ledger.views().announced.clone() else {
             return;
         };
         let call = Call {
@@ -159,7 +160,7 @@ impl Consortium {
         let assembly = Assembly {
             call,
             committee,
-            patience: at.height.plus(pace.assemble / 2),
+            patience: at.height.plus(wait / 2),
         };
         self.tell(now, fsm::Command::Assembled(assembly), out);
         self.arm_keys(out);

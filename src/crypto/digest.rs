@@ -69,11 +69,13 @@ pub enum Domain {
     Snapshot,
     /// An event in a simulation's audit.
     Audit,
+    /// A membership list.
+    List,
 }
 
 impl Domain {
     /// Every domain, for tests that cross them.
-    pub const ALL: [Domain; 16] = [
+    pub const ALL: [Domain; 17] = [
         Domain::Member,
         Domain::Chain,
         Domain::Proposal,
@@ -90,6 +92,7 @@ impl Domain {
         Domain::Storage,
         Domain::Snapshot,
         Domain::Audit,
+        Domain::List,
     ];
 
     /// The context string; frozen by golden vectors.
@@ -111,6 +114,7 @@ impl Domain {
             Domain::Storage => "consortium 1 storage",
             Domain::Snapshot => "consortium 1 snapshot",
             Domain::Audit => "consortium 1 audit",
+            Domain::List => "consortium 1 list",
         }
     }
 }

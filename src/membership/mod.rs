@@ -10,6 +10,7 @@ mod budget;
 mod envelope;
 mod full_gossip;
 mod list;
+pub mod register;
 mod registry;
 
 use bytes::Bytes;

@@ -22,6 +22,7 @@ use crate::consortium::Applied;
 use crate::consortium::ledger::{Parts, Views};
 use crate::consortium::records::Name;
 use crate::crypto::Digest;
+use crate::membership::register::{ROW_KEYS, Register};
 use crate::storage::{Batch, Position, Row, TableError};
 
 /// Bytes of one row of results, about; a longer one is split.
@@ -63,6 +64,7 @@ struct Waiting {
     kept: Arc<Vec<Kept>>,
     leaves: Vec<Digest>,
     batches: Vec<Digest>,
+    register: Option<Arc<Register>>,
 }
 
 /// The writer of the tables.
@@ -130,6 +132,7 @@ impl Keeper {
             views: applied.views.clone(),
             kept,
             leaves: applied.receipts.iter().map(|r| r.leaf()).collect(),
+            register: applied.register.clone(),
             batches: applied
                 .block
                 .body
@@ -163,7 +166,7 @@ impl Keeper {
             return Ok(None);
         };
         let mut batch = Batch::new();
-        let saved = self.saved;
+        let (saved, mut register) = (self.saved, None);
         for (name, position) in self.records.drain(..) {
             put_record(&mut batch, name, position);
         }
@@ -172,8 +175,12 @@ impl Keeper {
             .front()
             .is_some_and(|b| b.header.height <= height)
         {
-            let block = self.blocks.pop_front().expect("the queue has a front");
+            let mut block = self.blocks.pop_front().expect("the queue has a front");
+            register = block.register.take().or(register);
             self.put_block(&mut batch, block);
+        }
+        if let Some(register) = register {
+            put_register(&mut batch, &register);
         }
         while self.changes.front().is_some_and(|(at, _)| *at <= height) {
             let (_, changes) = self.changes.pop_front().expect("the queue has a front");
@@ -239,7 +246,14 @@ impl Keeper {
             }
             self.parts.views = *views;
         }
+        self.parts.marks.push(link);
         self.parts.tip = block.header;
+    }
+}
+
+fn put_register(batch: &mut Batch, register: &Register) {
+    for (key, row) in ROW_KEYS.into_iter().zip(register.to_rows()) {
+        batch.put(META, key, row);
     }
 }
 

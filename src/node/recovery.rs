@@ -25,6 +25,7 @@ use crate::consortium::records::{self, Name};
 use crate::consortium::restoring::{self, Beside, Restoring};
 use crate::consortium::{Block, Decided, Executed, Ledger, Record, Restored};
 use crate::crypto::{Digest, SecretKey, Verified};
+use crate::membership::register::{ROW_KEYS, Register, RowsError};
 use crate::storage::{
     Direction, Log, Options, Position, Range, Record as LogRecord, Store, TableError, TableOptions,
     Tables, open_tables,
@@ -220,7 +221,11 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         Ok(entries) => entries,
         Err(why) => return Ok(Err(why)),
     };
-    let ledger = match Ledger::restore(opening.genesis, standing.parts, entries) {
+    let register = match register(tables, &opening.genesis.chain())? {
+        Ok(register) => register,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let ledger = match Ledger::restore(opening.genesis, standing.parts, register, entries) {
         Ok(ledger) => ledger,
         Err(error) => return Ok(Err(error.to_string())),
     };
@@ -242,6 +247,23 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         saved,
         open,
     }))
+}
+
+/// The register as the tables have it; none where it never changed.
+pub(crate) fn register(
+    tables: &dyn Tables,
+    chain: &Digest,
+) -> Result<Result<Option<Register>, RowsError>, TableError> {
+    let mut rows: [Vec<u8>; 3] = Default::default();
+    for (row, key) in rows.iter_mut().zip(ROW_KEYS) {
+        match tables.get(index::META, key)? {
+            Some(found) => *row = found.to_vec(),
+            None => return Ok(Ok(None)),
+        }
+    }
+    let [core, clients, frozen] = &rows;
+    let register = Register::from_rows(chain, [core, clients, frozen]);
+    Ok(register.map(Some))
 }
 
 /// What the ledger remembers after `tip`, from the results of the heights that can matter.

@@ -20,7 +20,7 @@ use crate::consortium::serve::Archive;
 use crate::consortium::{
     Applied, Block, Decided, Execute, Execution, Ledger, Outcome, Record, Restored,
 };
-use crate::crypto::{Digest, Domain, SecretKey, Verified};
+use crate::crypto::{Digest, Domain, SecretKey, Verified, Verifier};
 use crate::storage::simulated::Crash;
 
 /// Of a thousand power losses so many damage the tables.
@@ -56,9 +56,9 @@ struct Tables {
 }
 
 impl Tables {
-    fn new(genesis: &Genesis) -> Self {
+    fn new(root: &Root<'_>) -> Self {
         Self {
-            ledger: Ledger::genesis(genesis),
+            ledger: Ledger::genesis(root.genesis).with_verifier(root.verifier),
             rows: Vec::new(),
             folded: 0,
             open: Vec::new(),
@@ -236,10 +236,7 @@ impl Disk {
 
     /// What a member starts from, and its application at the same height.
     pub(super) fn recover(&mut self, root: &Root<'_>, mut app: Box<dyn Application>) -> Recovered {
-        let tables = self
-            .tables
-            .take()
-            .unwrap_or_else(|| Tables::new(root.genesis));
+        let tables = self.tables.take().unwrap_or_else(|| Tables::new(root));
         tables.load(&mut *app);
         let Tables {
             mut ledger,
@@ -374,6 +371,8 @@ pub(super) struct Root<'a> {
     pub(super) me: MemberId,
     /// Every consensus key that is not erased.
     pub(super) secrets: &'a [SecretKey],
+    /// The signature scheme of the world.
+    pub(super) verifier: Verifier,
 }
 
 impl Root<'_> {

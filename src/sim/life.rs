@@ -48,6 +48,7 @@ impl Ground {
             view: &self.view,
             me,
             secrets,
+            verifier: self.verifier,
         };
         let Recovered {
             restored,

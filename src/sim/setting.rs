@@ -16,7 +16,7 @@ use super::member::{Fate, Member};
 use super::net::{Spread, Weather};
 use super::villain::{self, VillainKind};
 use super::world::BEGINNING_US;
-use crate::blocks::{Call, Clients, FORMAT_VERSION, Founder, Genesis, Parameters};
+use crate::blocks::{Call, Clients, FORMAT_VERSION, Founder, Genesis, Parameters, ViewRules};
 use crate::committee::{KeyProof, MemberId, View, ViewId};
 use crate::crypto::{Digest, Domain, SecretKey, Verifier};
 use crate::fsm::PaceOptions;
@@ -211,6 +211,11 @@ fn parameters(dice: &mut Dice) -> Parameters {
         ahead_max: window + seal_every + [0, 0, 16][dice.index(3)],
         expiry_blocks_max: [64, 1_000, 100_000][dice.index(3)],
         remembered_max: [1_024, 2_000_000][dice.index(2)],
+        views: ViewRules {
+            rotation_blocks: [0, 8, 40, 200][dice.index(4)],
+            assemble_blocks: [4, 16, 64][dice.index(3)],
+            ..ViewRules::default()
+        },
         ..Parameters::default()
     }
 }

@@ -346,6 +346,10 @@ fn founding(table: &mut Table) {
     let numbers = [131_072, 1_048_576, 8, 8, 32, 100_000, 2_000_000]
         .map(n4)
         .concat();
+    let views = cat(&[
+        &[0, 64, 50_000, 50_000].map(n4).concat(),
+        &n8(1_000_000_000),
+    ]);
     let mut bytes = cat(&[
         &opening("genesis", &[0; 32]),
         &[1],
@@ -355,6 +359,7 @@ fn founding(table: &mut Table) {
         &text("mod-smart"),
         &text("certified"),
         &numbers,
+        &views,
         &[1],
         &n4(1),
         client().public().as_bytes(),

@@ -14,6 +14,7 @@ use super::{Ledger, Name};
 use crate::blocks::{Group, Transaction};
 use crate::committee::Height;
 use crate::crypto::Digest;
+use crate::membership::register;
 use crate::plant::{self, Plant};
 
 /// What becomes of one transaction.
@@ -55,9 +56,20 @@ pub(super) struct Judgement {
 }
 
 impl Judgement {
-    /// The operations that execute, in order.
+    /// The operations that the application executes, in order; those of the ledger itself are left
+    /// out.
     pub(super) fn operations(&self) -> Vec<Bytes> {
-        self.fresh.iter().map(|f| f.operation.clone()).collect()
+        self.foreign().map(|f| f.operation.clone()).collect()
+    }
+
+    /// How many operations the application executes.
+    pub(super) fn foreign_count(&self) -> usize {
+        self.foreign().count()
+    }
+
+    fn foreign(&self) -> impl Iterator<Item = &Fresh> {
+        let is_foreign = |fresh: &&Fresh| !register::is_own(&fresh.operation);
+        self.fresh.iter().filter(is_foreign)
     }
 }
 
@@ -72,10 +84,10 @@ pub(super) fn judge(ledger: &Ledger, height: Height, groups: Vec<Group>) -> Judg
         judgement: Judgement::default(),
     };
     for group in groups {
-        let is_listed = ledger.is_listed(&group.client);
         for (index, transaction) in (0u32..).zip(group.transactions) {
             let name = (group.client, transaction.sequence);
-            let fate = if is_listed {
+            let may = ledger.may_submit(&group.client, &transaction.operation);
+            let fate = if may {
                 bench.fate(name, &group.digest, index, transaction)
             } else {
                 Fate::Refused(Verdict::NotListed)

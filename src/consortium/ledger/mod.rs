@@ -3,7 +3,8 @@
 //! Source: design of headers, receipts and exactly-once execution. In: decided bodies with their
 //! groups, in height order, and the application's results. Out: what executes, then the header,
 //! the receipts and an answer per transaction.
-//! Holds: heights follow each other without a gap; while a (client, sequence) is remembered it
+//! Holds: operations of the ledger itself never reach the application, whose members' register they
+//! change; heights follow each other without a gap; while a (client, sequence) is remembered it
 //! never executes again; state changes only in [`Ledger::finish`]; two members that applied the
 //! same prefix have the same [`Ledger::digest`].
 //! Elsewhere: what an operation does (`application`), where entries are kept (`storage`), which
@@ -11,29 +12,31 @@
 
 mod judge;
 mod memory;
+mod parts;
 mod views;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use self::judge::{Fate, Fresh, Judgement, judge};
 use self::memory::Memory;
-pub use self::views::{Announced, Effect, Pace, Views};
+pub use self::parts::{Parts, RestoreError};
+pub use self::views::{Announced, Effect, Views};
 use super::OUTCOME_BYTES_MAX;
 use super::contract::{Answer, Applied, Denied, Execute, Executed, Execution, Outcome, Verdict};
 use super::message::Block;
-use crate::blocks::body::{Assemble, Listed, NextSeat, Reconfiguration};
-use crate::blocks::receipts::{Frontier, Receipt, outcome_digest};
+use crate::blocks::body::{Assemble, NextSeat, Reconfiguration};
+use crate::blocks::receipts::{Receipt, outcome_digest};
 use crate::blocks::{
-    Body, Clients, FORMAT_VERSION, Founder, Genesis, Group, Header, Link, Parameters, ReceiptRoot,
+    Body, FORMAT_VERSION, Genesis, Group, Header, Link, Parameters, ReceiptRoot, Transaction,
 };
-use crate::committee::{Height, MemberId, ViewId};
-use crate::crypto::{Digest, Domain, Hasher, PublicKey};
+use crate::committee::{Height, ViewId};
+use crate::crypto::{Digest, Domain, Hasher, PublicKey, Verifier};
+use crate::membership::register::{self, Register};
 use crate::plant::{self, Plant};
 
 /// What names a transaction: its client and the client's sequence.
@@ -83,50 +86,6 @@ impl Decided {
     }
 }
 
-/// Where the ledger stands, aside from the transactions that it remembers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parts {
-    /// The last applied header.
-    pub tip: Header,
-    /// What the next header names as last checkpoint.
-    pub checkpoint: Link,
-    /// What the next header names as last reconfiguration.
-    pub reconfiguration: Link,
-    /// The right edge of the receipt log.
-    pub frontier: Frontier,
-    /// Which view orders, and what is announced of the next.
-    pub views: Views,
-}
-
-/// Why kept parts make no ledger. Whoever kept them is at fault; nothing is made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RestoreError {
-    /// The tip is of another chain.
-    #[error("the kept tip is of chain {got}, not {want}")]
-    OtherChain {
-        /// Its chain.
-        got: Digest,
-        /// Ours.
-        want: Digest,
-    },
-    /// The frontier and the tip name different receipts.
-    #[error("the kept receipt log has {have} receipts or another root, the tip names {want}")]
-    Receipts {
-        /// Leaves of the frontier.
-        have: u64,
-        /// What the tip says.
-        want: u64,
-    },
-    /// An entry is not what the prefix up to the tip leaves behind.
-    #[error("the kept transaction {sequence} of {client} does not belong to this tip")]
-    Entry {
-        /// Its client.
-        client: PublicKey,
-        /// Its sequence.
-        sequence: u64,
-    },
-}
-
 /// Why results do not finish a block. The application or its driver is at fault; nothing changed,
 /// and the block under way is still under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -164,62 +123,53 @@ struct UnderWay {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     parameters: Parameters,
-    listed: Option<BTreeSet<PublicKey>>,
+    verifier: Verifier,
+    register: Arc<Register>,
     parts: Parts,
     tip_digest: Digest,
     memory: Memory,
     under_way: Option<UnderWay>,
-    roll: Vec<Listed>,
-    pace: Pace,
+    /// The assemble body that the next block should have.
+    due: Option<Assemble>,
 }
 
 impl Ledger {
     /// The ledger of a new chain, at height 0.
     pub fn genesis(genesis: &Genesis) -> Self {
-        let tip = genesis.header();
-        let link = Link {
-            height: tip.height,
-            digest: tip.digest(),
-        };
-        Self::new(
-            genesis,
-            Parts {
-                tip,
-                checkpoint: link,
-                reconfiguration: link,
-                frontier: Frontier::new(),
-                views: Views::genesis(link),
-            },
-        )
+        let register = Register::genesis(genesis);
+        Self::new(genesis, Parts::genesis(genesis), register)
     }
 
-    fn new(genesis: &Genesis, parts: Parts) -> Self {
-        let listed = match &genesis.parameters.clients {
-            Clients::Open => None,
-            Clients::Listed(keys) => Some(keys.iter().copied().collect()),
-        };
-        Self {
+    fn new(genesis: &Genesis, parts: Parts, register: Register) -> Self {
+        let mut ledger = Self {
             parameters: genesis.parameters.clone(),
-            listed,
+            verifier: Verifier::ed25519(),
+            register: Arc::new(register),
             tip_digest: parts.tip.digest(),
             parts,
             memory: Memory::default(),
             under_way: None,
-            roll: founders(genesis),
-            pace: Pace {
-                rotation: if genesis.name == "simulated" { 40 } else { 0 }, // XXX temporary
-                assemble: 64,
-            },
-        }
+            due: None,
+        };
+        ledger.look_ahead();
+        ledger
     }
 
-    /// The ledger that [`Ledger::parts`] and [`Ledger::entries`] were taken from, entries in any
-    /// order.
+    /// The same ledger, which checks the signatures in its own operations under `verifier`;
+    /// ed25519 where nothing is said.
+    pub fn with_verifier(mut self, verifier: Verifier) -> Self {
+        self.verifier = verifier;
+        self
+    }
+
+    /// The ledger that [`Ledger::parts`], [`Ledger::register`] and [`Ledger::entries`] were taken
+    /// from, entries in any order; without a register, the one of genesis.
     ///
-    /// Errors: [`RestoreError`] where parts and entries contradict each other.
+    /// Errors: [`RestoreError`] where they contradict each other.
     pub fn restore(
         genesis: &Genesis,
         parts: Parts,
+        register: Option<Register>,
         entries: impl IntoIterator<Item = (Name, Executed)>,
     ) -> Result<Self, RestoreError> {
         let (got, want) = (parts.tip.chain, genesis.chain());
@@ -233,8 +183,13 @@ impl Ledger {
                 want: receipts.size,
             });
         }
+        let register = register.unwrap_or_else(|| Register::genesis(genesis));
+        let got = *register.chain();
+        if got != want {
+            return Err(RestoreError::OtherRegister { got, want });
+        }
         let tip = parts.tip.height;
-        let mut ledger = Self::new(genesis, parts);
+        let mut ledger = Self::new(genesis, parts, register);
         for (name, executed) in entries {
             let belongs = executed.height <= tip
                 && executed.expiry >= tip
@@ -295,11 +250,16 @@ impl Ledger {
         self.memory.get(&(*client, sequence))
     }
 
-    /// Whether `client` may submit.
-    pub fn is_listed(&self, client: &PublicKey) -> bool {
-        self.listed
-            .as_ref()
-            .is_none_or(|keys| keys.contains(client))
+    /// The members, and what else is changed by operations of the ledger itself.
+    pub fn register(&self) -> &Arc<Register> {
+        &self.register
+    }
+
+    /// Whether `client` may submit this operation: a listed client any, an identity key that the
+    /// register knows those of the ledger itself.
+    pub fn may_submit(&self, client: &PublicKey, operation: &[u8]) -> bool {
+        let register = &self.register;
+        register.is_client(client) || register::is_own(operation) && register.knows(client)
     }
 
     /// Whether `group` may still execute in the next block, as far as anybody can tell before it is
@@ -307,7 +267,8 @@ impl Ledger {
     ///
     /// Errors: [`Denied::NotListed`] and [`Denied::Expired`].
     pub fn admits(&self, group: &Group) -> Result<(), Denied> {
-        if !self.is_listed(&group.client) {
+        let may = |t: &Transaction| self.may_submit(&group.client, &t.operation);
+        if !group.transactions.iter().all(may) {
             return Err(Denied::NotListed);
         }
         let height = self.height();
@@ -379,24 +340,26 @@ impl Ledger {
         let Some(block) = self.under_way.take_if(is_wanted) else {
             return Err(FinishError::Height { got, want });
         };
-        let (have, need) = (execution.outcomes.len(), block.judgement.fresh.len());
+        let (have, need) = (execution.outcomes.len(), block.judgement.foreign_count());
         if have != need {
             self.under_way = Some(block);
             return Err(FinishError::Outcomes { have, need });
         }
 
+        let before = Arc::clone(&self.register);
+        let outcomes = self.merge(&block, execution.outcomes);
         let mut forgotten = self
             .memory
             .forget_below(match plant::is(Plant::SequenceForgotten) {
                 true => Height(u64::MAX),
                 false => block.height,
             });
-        let receipts = self.record(&block, &execution.outcomes);
+        let receipts = self.record(&block, &outcomes);
         for (name, expiry) in &block.judgement.extended {
             self.memory.extend(name, *expiry);
         }
         forgotten.retain(|name| self.memory.get(name).is_none());
-        let answers = self.answers(&block.judgement, execution.outcomes);
+        let answers = self.answers(&block.judgement, outcomes);
         assert!(
             self.memory.len() <= self.parameters.remembered_max as usize,
             "the memory of transactions keeps its bound"
@@ -410,7 +373,31 @@ impl Ledger {
             answers,
             receipts,
             forgotten,
+            register: (before != self.register).then(|| Arc::clone(&self.register)),
         })
+    }
+
+    /// Carries out the ledger's own operations and puts their outcomes between those of the
+    /// application, in the order of the block.
+    fn merge(&mut self, block: &UnderWay, foreign: Vec<Outcome>) -> Vec<Outcome> {
+        let bounds = self.parameters.bounds();
+        let mut foreign = foreign.into_iter();
+        let outcome = |fresh: &Fresh| {
+            if !register::is_own(&fresh.operation) {
+                let outcome = foreign.next();
+                return outcome.expect("as many outcomes as operations were counted");
+            }
+            let place = register::Place {
+                height: block.height,
+                marks: &self.parts.marks,
+                bounds: &bounds,
+                ahead_max: self.parameters.ahead_max,
+                verifier: &self.verifier,
+            };
+            let register = Arc::make_mut(&mut self.register);
+            register.execute(&place, &fresh.name.0, &fresh.operation)
+        };
+        block.judgement.fresh.iter().map(outcome).collect()
     }
 
     /// Appends a receipt for each executed transaction and remembers it.
@@ -469,7 +456,7 @@ impl Ledger {
 
     /// Derives the header and makes it the tip.
     fn extend_chain(&mut self, block: UnderWay, state: Option<Digest>) -> (Block, Option<Effect>) {
-        let due = self.assembly_due();
+        let due = self.due.take();
         let parts = &mut self.parts;
         let header = Header {
             version: FORMAT_VERSION,
@@ -492,36 +479,44 @@ impl Ledger {
             height: header.height,
             digest: self.tip_digest,
         };
-        let list = || self.roll.clone();
-        let effect = parts.views.apply(link, &block.body, (due, list));
+        let effect = parts
+            .views
+            .apply(link, &block.body, due.as_ref(), &self.register);
         match &block.body {
             Body::Checkpoint(_) => parts.checkpoint = link,
-            Body::Reconfiguration(_) if effect == Some(Effect::Reconfigured) => {
-                parts.reconfiguration = link;
+            Body::Assemble(_) if effect.is_some() => {
+                Arc::make_mut(&mut self.register).freeze(link.height);
             }
-            Body::Reconfiguration(_) => {} // An empty block: it answers nothing.
-            Body::Genesis(_) | Body::Freeze(_) | Body::Assemble(_) | Body::Transactions(_) => {}
+            Body::Reconfiguration(made) if effect.is_some() => {
+                parts.reconfiguration = link;
+                Arc::make_mut(&mut self.register).reconfigured(link.height, made);
+            }
+            // Without an effect they are empty blocks.
+            Body::Assemble(_) | Body::Reconfiguration(_) => {}
+            Body::Genesis(_) | Body::Freeze(_) | Body::Transactions(_) => {}
         }
+        parts.marks.push(link);
         parts.tip = header.clone();
+        self.look_ahead();
         let body = block.body;
         (Block { header, body }, effect)
     }
 
     /// The assemble body that the next block should have; the same for everybody who stands here.
-    pub fn assembly_due(&self) -> Option<Assemble> {
+    pub fn assembly_due(&self) -> Option<&Assemble> {
+        self.due.as_ref()
+    }
+
+    /// Looks whether a committee is due: what that depends on may have changed.
+    fn look_ahead(&mut self) {
         let next = self.height().next();
-        let candidates: Vec<MemberId> = self
-            .roll
-            .iter()
-            .map(|listed| MemberId::of(&listed.identity))
-            .collect();
-        self.parts.views.due(next, &candidates, (false, self.pace))
+        self.due = self.parts.views.due(next, &self.register);
     }
 
     /// The reconfiguration body that ends the view with these seats; none while no committee is
     /// announced.
     pub fn reconfiguration(&self, seats: Vec<NextSeat>) -> Option<Reconfiguration> {
-        self.parts.views.reconfiguration(seats)
+        self.parts.views.reconfiguration(seats, &self.register)
     }
 
     /// Which view orders, and what is announced of the next.
@@ -529,19 +524,8 @@ impl Ledger {
         &self.parts.views
     }
 
-    /// Changes when committees change.
-    #[cfg(test)]
-    pub(crate) fn set_pace(&mut self, pace: Pace) {
-        self.pace = pace;
-    }
-
-    /// When committees change.
-    pub fn pace(&self) -> Pace {
-        self.pace
-    }
-
-    /// The digest of everything here, to compare members: the parts, then each entry by expiry,
-    /// client and sequence. Walks the whole memory.
+    /// The digest of everything here, to compare members: the parts, the register, then each entry
+    /// by expiry, client and sequence. Walks the whole memory.
     pub fn digest(&self) -> Digest {
         let mut hasher = Hasher::new(Domain::State);
         hasher.update(self.tip_digest.as_bytes());
@@ -553,6 +537,10 @@ impl Ledger {
         for node in self.parts.frontier.nodes() {
             hasher.update(node.as_bytes());
         }
+        for mark in self.parts.marks.iter() {
+            hasher.update(mark.digest.as_bytes());
+        }
+        self.register.hash_into(&mut hasher);
         hasher.update(&(self.memory.len() as u64).to_le_bytes());
         for ((client, sequence), executed) in self.entries() {
             hasher.update(client.as_bytes());
@@ -589,19 +577,6 @@ impl Applied {
             }
         })
     }
-}
-
-fn founders(genesis: &Genesis) -> Vec<Listed> {
-    let listed = |founder: &Founder| {
-        Some(Listed {
-            identity: founder.identity,
-            name: founder.name.clone(),
-            address: founder.address.clone(),
-            weight: 1,
-            admitted: founder.consensus?,
-        })
-    };
-    genesis.founders.iter().filter_map(listed).collect()
 }
 
 /// The timestamp of the block after one at `previous_us`.

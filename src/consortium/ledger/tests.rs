@@ -1,10 +1,13 @@
 //! The ledger agrees with a naive one that keeps everything in lists.
 
+mod own;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::blocks::body::{Checkpoint, Freeze, Reconfiguration};
-use crate::blocks::{BatchRef, Transaction};
+use crate::blocks::receipts::Frontier;
+use crate::blocks::{BatchRef, Clients, Transaction};
 use crate::committee::SeatSet;
 
 fn client(number: u8) -> PublicKey {
@@ -441,18 +444,18 @@ fn parts_that_contradict_each_other_are_not_restored() {
         (vec![(name, unknown)], bad_entry.clone()),
         (vec![(name, entry.clone()), (name, entry)], bad_entry),
     ] {
-        let got = Ledger::restore(&document, parts.clone(), entries);
+        let got = Ledger::restore(&document, parts.clone(), None, entries);
         assert_eq!(got.err(), want);
     }
     let empty = Parts {
         frontier: Frontier::new(),
         ..parts.clone()
     };
-    let got = Ledger::restore(&document, empty, Vec::new());
+    let got = Ledger::restore(&document, empty, None, Vec::new());
     assert_eq!(got.err(), Some(RestoreError::Receipts { have: 0, want: 1 }));
     let mut other = parts;
     other.tip.chain = Digest::ZERO;
-    let got = Ledger::restore(&document, other, Vec::new());
+    let got = Ledger::restore(&document, other, None, Vec::new());
     assert!(matches!(got, Err(RestoreError::OtherChain { .. })));
 }
 
@@ -545,7 +548,9 @@ proptest! {
             if restarts {
                 let entries = ledger.entries().map(|(name, e)| (name, e.clone()));
                 let entries: Vec<_> = entries.collect();
-                let restored = Ledger::restore(&document, ledger.parts().clone(), entries);
+                let register = Some(Register::clone(ledger.register()));
+                let restored =
+                    Ledger::restore(&document, ledger.parts().clone(), register, entries);
                 let restored = restored.expect("what was kept is whole");
                 prop_assert_eq!(restored.digest(), ledger.digest());
                 ledger = restored;
@@ -593,7 +598,8 @@ proptest! {
                 sequence += 1;
             }
         }
-        let restored = Ledger::restore(&document, ledger.parts().clone(), rows);
+        let register = Some(Register::clone(ledger.register()));
+        let restored = Ledger::restore(&document, ledger.parts().clone(), register, rows);
         let restored = restored.expect("what was kept is whole");
         prop_assert_eq!(restored.digest(), ledger.digest());
     }

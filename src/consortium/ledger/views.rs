@@ -9,10 +9,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::body::{Assemble, Listed, NextSeat, Reconfiguration};
-use crate::blocks::{Body, Link, everyone};
+use crate::blocks::body::{Assemble, NextSeat, Reconfiguration};
+use crate::blocks::{Body, Link};
 use crate::committee::{Height, MemberId, ViewId};
 use crate::crypto::{Digest, Domain, Hasher};
+use crate::membership::register::Register;
 
 /// What a control body effected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,17 +31,6 @@ pub struct Announced {
     pub at: Link,
     /// Who is named, by seat.
     pub committee: Vec<MemberId>,
-    /// The list that the reconfiguration will hold; later changes wait.
-    pub list: Vec<Listed>,
-}
-
-/// When committees change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// Blocks of a view after which the next committee is due; 0 for never.
-    pub rotation: u64,
-    /// Blocks after an assemble block after which another is due, when no reconfiguration came.
-    pub assemble: u64,
 }
 
 /// Where views stand.
@@ -65,33 +55,41 @@ impl Views {
     }
 
     /// Whether the block at `height` should announce a committee.
-    fn is_due(&self, height: Height, is_changed: bool, pace: Pace) -> bool {
+    fn is_due(&self, height: Height, register: &Register) -> bool {
+        let rules = register.present_rules();
         match &self.announced {
-            Some(announced) => height > announced.at.height.plus(pace.assemble),
+            Some(announced) => height > announced.at.height.plus(rules.assemble_blocks.into()),
             None => {
-                let age = height.0 - self.opening.height.0;
-                is_changed || (pace.rotation > 0 && age >= pace.rotation)
+                let (age, lasts) = (height.0 - self.opening.height.0, rules.rotation_blocks);
+                (lasts > 0 && age >= lasts.into()) || register.is_changed()
             }
         }
     }
 
-    /// The assemble body that is due at `height`, over the candidates of the list.
-    pub(super) fn due(
-        &self,
-        height: Height,
-        candidates: &[MemberId],
-        (is_changed, pace): (bool, Pace),
-    ) -> Option<Assemble> {
-        if !self.is_due(height, is_changed, pace) || candidates.is_empty() {
+    /// The assemble body that is due at `height`; the same for everybody who stands there.
+    ///
+    /// A committee that is a sample keeps its seats, less those who go: with a seed that the chain
+    /// alone gives, whoever orders blocks could choose it.
+    pub(super) fn due(&self, height: Height, register: &Register) -> Option<Assemble> {
+        if !self.is_due(height, register) {
             return None;
         }
-        let next = self.present.next();
-        let seed = self.seed();
-        Some(Assemble {
-            next,
+        let (seed, footing) = (self.seed(), register.footing());
+        let committee = match footing.is_everyone().ok()? {
+            true => footing.committee(&seed).ok()?,
+            false => {
+                let seats = register.seats().iter().map(|seat| seat.member);
+                seats
+                    .filter(|member| footing.members.contains_key(member))
+                    .collect()
+            }
+        };
+        let is_named = !committee.is_empty();
+        is_named.then(|| Assemble {
+            next: self.present.next(),
             freeze: None,
             seed,
-            committee: everyone(&seed, candidates),
+            committee,
         })
     }
 
@@ -105,39 +103,43 @@ impl Views {
         hasher.finish()
     }
 
-    /// The reconfiguration that answers the newest assemble block with these seats.
-    pub(super) fn reconfiguration(&self, seats: Vec<NextSeat>) -> Option<Reconfiguration> {
+    /// The reconfiguration that answers the newest assemble block with these seats and the list
+    /// that was fixed by it.
+    pub(super) fn reconfiguration(
+        &self,
+        seats: Vec<NextSeat>,
+        register: &Register,
+    ) -> Option<Reconfiguration> {
         let announced = self.announced.as_ref()?;
         Some(Reconfiguration {
             next: self.present.next(),
             assemble: (announced.at.height, announced.at.digest),
-            members: announced.list.clone(),
+            members: register.frozen()?.listed.clone(),
             seats,
             threshold: None,
         })
     }
 
     /// Takes the control body of the block at `link`; `due` is the assemble body that was expected
-    /// there, `list` the list of members as it stood before. Nothing where the body is an empty
-    /// block.
+    /// there. Nothing where the body is an empty block.
     pub(super) fn apply(
         &mut self,
         link: Link,
         body: &Body,
-        (due, list): (Option<Assemble>, impl FnOnce() -> Vec<Listed>),
+        due: Option<&Assemble>,
+        register: &Register,
     ) -> Option<Effect> {
         match body {
             Body::Assemble(assemble) => {
-                due.filter(|due| due == assemble)?;
+                due.filter(|due| *due == assemble)?;
                 self.announced = Some(Announced {
                     at: link,
                     committee: assemble.committee.clone(),
-                    list: list(),
                 });
                 Some(Effect::Assembled)
             }
             Body::Reconfiguration(body) => {
-                let answer = self.reconfiguration(body.seats.clone())?;
+                let answer = self.reconfiguration(body.seats.clone(), register)?;
                 let seats = body.seats.iter().map(|seat| &seat.member);
                 let is_named = seats.eq(&self.announced.as_ref()?.committee);
                 if !is_named || answer != *body {

@@ -1,9 +1,8 @@
 //! Views that change: committees are called, keys come, the next view takes over.
 
 use super::*;
-use crate::blocks::{Call, NextKey};
+use crate::blocks::{Call, NextKey, ViewRules};
 use crate::committee::View;
-use crate::consortium::ledger::Pace;
 
 /// A key of `n` for a call.
 fn key_for(n: usize, call: &Call) -> SecretKey {
@@ -44,14 +43,12 @@ impl Bench {
 
 /// Replicas whose views last eight blocks.
 fn rotating() -> Bench {
-    Bench::new(|n| {
-        let mut restored = fresh(n);
-        restored.ledger.set_pace(Pace {
-            rotation: 8,
-            assemble: 6,
-        });
-        restored
-    })
+    RULES.set(ViewRules {
+        rotation_blocks: 8,
+        assemble_blocks: 6,
+        ..ViewRules::default()
+    });
+    Bench::new(fresh)
 }
 
 #[test]

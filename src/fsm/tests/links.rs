@@ -200,6 +200,7 @@ fn a_restart_keeps_the_bytes_of_its_lock_among_those_of_many_regencies() {
         applied: Height(0),
         payloads: payloads.map(|payload| (height, payload)).collect(),
         decisions: Vec::new(),
+        is_fresh: false,
     };
     let node = Ordering::new(view.clone(), options(), resumed);
     assert!(node.has_payload(height, &locked.digest));

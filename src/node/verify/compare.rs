@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::VerifyError;
 use super::files::{Scratch, copy};
@@ -20,6 +21,7 @@ use crate::consortium::ledger::{Parts, remembered};
 use crate::consortium::records::Name;
 use crate::consortium::{Applied, Ledger};
 use crate::crypto::Digest;
+use crate::membership::register::{ROW_KEYS, Register};
 use crate::node::index::{
     BATCHES, BLOCKS, CERTIFICATES, META, RESULTS, SEQUENCES, STATE, kept, row,
 };
@@ -118,6 +120,8 @@ pub(super) struct Compare {
     tiles: BTreeMap<u8, Cursor>,
     batches: Batches,
     found: Vec<Difference>,
+    /// The register where the tables stand, once the replay came there.
+    register: Option<Arc<Register>>,
 }
 
 /// Batches up to the record that the tables know.
@@ -176,6 +180,7 @@ impl Compare {
             tiles: BTreeMap::new(),
             batches: Batches::default(),
             found: Vec::new(),
+            register: None,
         }))
     }
 
@@ -230,6 +235,7 @@ impl Compare {
             self.state(replay);
             self.parts(replay.ledger(), findings);
             self.memory(replay.ledger(), findings);
+            self.register = Some(Arc::clone(replay.ledger().register()));
         }
         self.tell(height, findings);
     }
@@ -266,6 +272,7 @@ impl Compare {
             reconfiguration,
             frontier,
             views,
+            marks,
         } = ledger.parts();
         let fields = [
             ("tip", *tip == parts.tip),
@@ -276,6 +283,7 @@ impl Compare {
             ),
             ("edge of the receipt log", *frontier == parts.frontier),
             ("view", *views == parts.views),
+            ("set of recent blocks", *marks == parts.marks),
         ];
         for (field, _) in fields.iter().filter(|(_, is_same)| !is_same) {
             let what = format!("table {META}, where it stands: the replay gives another {field}");
@@ -370,6 +378,13 @@ impl Compare {
 
     fn meta(&mut self) {
         let mut cursor = Cursor::new(META, Range::all());
+        // Its rows stand before the other one, and only once it changed.
+        if let Some(register) = self.register.take_if(|register| register.is_touched()) {
+            for (key, value) in ROW_KEYS.into_iter().zip(register.to_rows()) {
+                let row = (key, &value[..]);
+                cursor.expect(&*self.tables, row, &mut self.found);
+            }
+        }
         if let Some(standing) = &self.standing {
             // Its fields were compared; here only other rows matter.
             let value = codec::encode(standing);

@@ -1,0 +1,107 @@
+//! The audit trail: who changed what, and when.
+//!
+//! Source: design of membership in the chain. In: what operations did. Out: the newest entries.
+//! Holds: entries stand in the order of the chain, each at its place for ever; the newest 1,024 are
+//! kept and the oldest give way. Elsewhere: the blocks, which hold every operation.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::blocks::evidence::FaultKind;
+use crate::committee::{Height, MemberId, ViewId};
+use crate::crypto::{Digest, PublicKey};
+
+use super::member::Status;
+
+/// Entries that are kept; the oldest gives way and stands in the blocks alone.
+pub const AUDIT_MAX: usize = 1024;
+
+/// What became of a ballot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Say {
+    /// A member moved it, and approved it.
+    Opened,
+    /// A member approved it.
+    Approved,
+    /// A member rejected it.
+    Rejected,
+    /// Enough approved it.
+    Passed,
+    /// Too many rejected it.
+    Fell,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deed {
+    /// Something was said on a ballot.
+    Ballot(Digest, Say),
+    /// A newcomer asked to be a member.
+    Requested,
+    /// The member has this status now.
+    Status(Status),
+    /// The member was convicted of this and is excluded.
+    Convicted(FaultKind),
+    /// The member is in the register no more.
+    Dropped,
+    /// Its weight is this.
+    Weight(u32),
+    /// Its address is another.
+    Address,
+    /// It goes on as this member.
+    Identity(MemberId),
+    /// Its certified consensus key is this one.
+    Key(PublicKey),
+    /// A client may submit, or no more.
+    Client(PublicKey, bool),
+    /// The rules of the next view are others.
+    Rules,
+    /// A view was made.
+    View(ViewId),
+}
+
+/// One entry of the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The block.
+    pub height: Height,
+    /// Who signed the transaction; none where the block itself did it.
+    pub by: Option<MemberId>,
+    /// The member that it is about.
+    pub member: Option<MemberId>,
+    /// What was done.
+    pub deed: Deed,
+}
+
+/// The newest entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// The place of the next entry: entries there ever were.
+    next: u64,
+    entries: VecDeque<Entry>,
+}
+
+impl Audit {
+    /// Entries there ever were.
+    pub fn count(&self) -> u64 {
+        self.next
+    }
+
+    /// The entries that are kept, oldest first, each with its place.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = (u64, &Entry)> {
+        let first = self.next - self.entries.len() as u64;
+        let count = self.entries.len();
+        (0..count).map(move |index| (first + index as u64, &self.entries[index]))
+    }
+
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.next += 1;
+        self.entries.push_back(entry);
+        if self.entries.len() > AUDIT_MAX {
+            self.entries.pop_front();
+        }
+    }
+}
