@@ -12,7 +12,7 @@ fn secret(number: u8) -> SecretKey {
     SecretKey::simulated([number; 32], WORLD)
 }
 
-fn founded(clients: Clients) -> Genesis {
+pub(super) fn founded(clients: Clients) -> Genesis {
     let zero = Digest::ZERO;
     let founder = |n: u8| Founder {
         name: format!("member-{n}"),
@@ -32,7 +32,7 @@ fn founded(clients: Clients) -> Genesis {
     }
 }
 
-fn of(genesis: &Genesis) -> Ledger {
+pub(super) fn of(genesis: &Genesis) -> Ledger {
     Ledger::genesis(genesis).with_verifier(Verifier::simulated(WORLD))
 }
 
