@@ -415,8 +415,21 @@ pub struct FaultEntry {
 pub struct Membership {
     /// The height after which it holds.
     pub height: Height,
-    /// The members, in the list's order.
+    /// The present view.
+    pub view: u64,
+    /// Members who have a vote.
+    pub voters: u32,
+    /// Votes that carry a change.
+    pub votes_needed: u32,
+    /// Whether another view is due.
+    pub changed: bool,
+    /// The members, by ascending id.
     pub members: Vec<MemberEntry>,
+    /// What waits for votes.
+    pub ballots: Vec<BallotEntry>,
+    /// The newest entries of the audit trail, oldest first; only where it is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryEntry>,
 }
 
 /// A member on the list.
@@ -426,14 +439,56 @@ pub struct MemberEntry {
     pub id: MemberId,
     /// Its name, for people.
     pub name: String,
-    /// Its standing: `active`, `joining`, `leaving`.
+    /// Its standing: `invited`, `joining`, `caught_up`, `seated`, `leaving`, `excluded`.
     pub status: String,
     /// Its weight in the draw.
     pub weight: u32,
+    /// Words about it.
+    pub tags: Vec<String>,
     /// Where members reach it.
     pub addresses: Vec<String>,
     /// Whether it has a seat in the present view.
     pub seated: bool,
+    /// Its identity key.
+    pub identity: PublicKey,
+    /// Its certified consensus key.
+    pub consensus: Option<PublicKey>,
+    /// When it was admitted, or invited.
+    pub admitted: Height,
+}
+
+/// A change that waits for votes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BallotEntry {
+    /// What names it.
+    pub id: Digest,
+    /// What would be done: `invite`, `exclude`, `replace`, `weight`, `client`, `parameters`.
+    pub kind: String,
+    /// The member that it is about; who is to be admitted where somebody is.
+    pub member: Option<MemberId>,
+    /// The name that a newcomer gave itself.
+    pub name: Option<String>,
+    /// When it was opened.
+    pub opened: Height,
+    /// Who approved it.
+    pub approvals: Vec<MemberId>,
+    /// Who rejected it.
+    pub rejections: Vec<MemberId>,
+}
+
+/// An entry of the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Its place in the whole trail, counted from 0.
+    pub place: u64,
+    /// The block.
+    pub height: Height,
+    /// Who signed; none where the block itself did it.
+    pub by: Option<MemberId>,
+    /// The member that it is about.
+    pub member: Option<MemberId>,
+    /// What was done.
+    pub what: String,
 }
 
 /// One condition of being ready.

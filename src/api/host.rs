@@ -73,8 +73,8 @@ pub trait Host: Send + Sync + 'static {
     /// Errors: [`Refusal::Pruned`] where `from` is older than what the member keeps.
     fn events(&self, from: u64) -> Answer<'_, Events>;
 
-    /// The membership list of the chain.
-    fn membership(&self) -> Answer<'_, Membership>;
+    /// The membership list of the chain, with the audit trail if that is asked for.
+    fn membership(&self, history: bool) -> Answer<'_, Membership>;
 
     /// One page of the faults of others that are kept; must answer from memory. A page may be
     /// shorter than asked for, and holds at least one while there are more.

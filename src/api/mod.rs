@@ -16,10 +16,10 @@ mod stall;
 mod submit;
 
 pub use data::{
-    About, Answers, Block, BlockKind, BlockTransaction, Encoding, Event, FaultEntry, Faults,
-    MemberEntry, MemberName, Membership, Operation, Order, Outcome, PAGE_TRANSACTIONS_MAX, Page,
-    ReadyCheck, Refused, Reply, Role, Settled, Status, Submitted, Tip, Transaction, Value, Wait,
-    reply_statement,
+    About, Answers, BallotEntry, Block, BlockKind, BlockTransaction, Encoding, Event, FaultEntry,
+    Faults, HistoryEntry, MemberEntry, MemberName, Membership, Operation, Order, Outcome,
+    PAGE_TRANSACTIONS_MAX, Page, ReadyCheck, Refused, Reply, Role, Settled, Status, Submitted, Tip,
+    Transaction, Value, Wait, reply_statement,
 };
 pub use host::{Answer, Events, Host};
 pub use problem::{Problem, Refusal};

@@ -66,6 +66,13 @@ pub(super) struct ReadyQuery {
     verbose: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MembershipQuery {
+    #[serde(default, deserialize_with = "switch")]
+    history: bool,
+}
+
 /// An absent key: an error for who only looks at the status, an answer with its proof for others.
 #[derive(Serialize)]
 struct Absent<'a> {
@@ -149,11 +156,10 @@ pub(super) async fn value(
 
 pub(super) async fn membership(
     State(door): State<Door>,
-    Ask(NoQuery {}): Ask<NoQuery>,
+    Ask(query): Ask<MembershipQuery>,
 ) -> Result<Json<Membership>, Problem> {
-    Ok(Json(
-        within(door.limits.read, door.host.membership()).await?,
-    ))
+    let membership = door.host.membership(query.history);
+    Ok(Json(within(door.limits.read, membership).await?))
 }
 
 pub(super) async fn faults(

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::lab::LabVerb;
+use super::member::MembersVerb;
 
 /// The program's arguments.
 #[derive(Debug, Parser)]
@@ -144,10 +145,20 @@ pub(crate) enum MemberVerb {
     /// Runs one member until SIGINT or SIGTERM.
     #[command(after_help = "Example:  consortium start --dir ledger/member-2")]
     Start(StartArgs),
+    /// Lists the members and changes who is one, by transactions that their identity keys sign.
+    #[command(subcommand, after_help = MEMBER_HELP)]
+    Member(MembersVerb),
     /// Prints every setting of a member with its default, or checks a member's file.
     #[command(after_help = "Example:  consortium config check --dir ledger/member-0")]
     Config(ConfigArgs),
 }
+
+const MEMBER_HELP: &str = "\
+With --dir of one member its identity key signs; with --dir of `dev` whoever may vote there does.
+Examples, a member more and a member less:
+  consortium member join --dir delta --api http://127.0.0.1:7200
+  consortium member approve ID --dir ledger
+  consortium member remove ID --dir ledger";
 
 /// Verbs that need no running member of ours.
 #[derive(Debug, Subcommand)]

@@ -12,6 +12,7 @@ mod failure;
 mod faults;
 mod keys;
 mod lab;
+mod member;
 mod output;
 mod ports;
 mod processes;
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             MemberVerb::Init(args) => keys::init(&common, &args),
             MemberVerb::Start(args) => start::run(&common, &args),
             MemberVerb::Config(args) => keys::config(&common, &args),
+            MemberVerb::Member(verb) => on_runtime(member::run(&common, &verb)),
         },
         Verb::Lab(verb) => lab::run(&common, &verb),
         Verb::Tool(verb) => match verb {

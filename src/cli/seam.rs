@@ -13,8 +13,8 @@ use super::failure::Failure;
 use super::output::{Meter, say};
 use super::verify::{Found, Report};
 use crate::blocks::{Founder, Genesis, Parameters};
-use crate::committee::{Height, MemberId};
-use crate::crypto::Digest;
+use crate::committee::{Height, KeyProof, MemberId, ViewId};
+use crate::crypto::{Digest, SecretKey};
 use crate::node::keys::KeyError;
 use crate::node::selftest::{self, Measured, Samples, Verdict};
 use crate::node::{self, Config, NodeError, Unusable, keys};
@@ -62,6 +62,19 @@ pub(crate) fn make_cluster(dir: &Path, plan: &Plan) -> Result<Genesis, Failure> 
 /// Makes a member's keys and gives its public file.
 pub(crate) fn generate_keys(dir: &Path, name: &str, address: &str) -> Result<Founder, Failure> {
     Ok(keys::generate(dir, name, address).map_err(NodeError::from)?)
+}
+
+/// The identity key of the member in `dir`.
+pub(crate) fn identity(dir: &Path) -> Result<SecretKey, Failure> {
+    Ok(keys::identity(dir).map_err(NodeError::from)?)
+}
+
+/// The proof of the consensus key of the member in `dir` for its admission to `chain`.
+pub(crate) fn admission(dir: &Path, chain: &Digest) -> Result<KeyProof, Failure> {
+    let consensus = keys::consensus(dir).map_err(NodeError::from)?;
+    let (zero, identity) = (Digest::ZERO, identity(dir)?);
+    let secret = &consensus.secret;
+    Ok(KeyProof::make(chain, ViewId(0), &zero, &identity, secret))
 }
 
 /// Whether the member in `dir` has a file of settings.

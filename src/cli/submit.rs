@@ -22,6 +22,7 @@ use crate::application::Registry;
 use crate::application::kv::{Code, Operation};
 use crate::blocks::proof::Proof;
 use crate::client::{AskError, Client, ClientError, Home, Options, Shown, check_proof};
+use crate::membership::register::Refusal;
 
 /// Lines that are submitted and not answered yet, at most.
 const LINES_UNDER_WAY: usize = 4_096;
@@ -96,6 +97,9 @@ fn judge(submitted: &Submitted) -> ExitCode {
 }
 
 fn name_of(outcome: &Outcome) -> String {
+    if let Some(refusal) = Refusal::of(outcome.code) {
+        return refusal.to_string();
+    }
     let known = Code::try_from(outcome.code).map(|code| code.name());
     known.map_or_else(|code| format!("code {code}"), str::to_owned)
 }

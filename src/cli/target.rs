@@ -19,6 +19,7 @@ use super::failure::Failure;
 use crate::blocks::{Genesis, Parameters};
 use crate::client::{Api, AskError, Client, Doors, Home, Options, Rules};
 use crate::committee::MemberId;
+use crate::crypto::SecretKey;
 
 /// The file that `dev` writes and other verbs look for.
 pub(crate) const CLUSTER_FILE: &str = "cluster.json";
@@ -212,6 +213,15 @@ impl Targets {
     /// A client with the key called `key`.
     pub(crate) async fn client(&self, key: &str, options: Options) -> Result<Client, Failure> {
         let secret = Home::from_environment()?.key(key)?;
+        self.client_of(secret, options).await
+    }
+
+    /// A client that signs with `secret`.
+    pub(crate) async fn client_of(
+        &self,
+        secret: SecretKey,
+        options: Options,
+    ) -> Result<Client, Failure> {
         let rules = self.rules().await?;
         let parameters = match &self.genesis {
             Some(genesis) => genesis.parameters.clone(),

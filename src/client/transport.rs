@@ -113,9 +113,10 @@ impl Api {
         self.get("/v1/status", limit).await
     }
 
-    /// `GET /v1/membership`.
-    pub async fn membership(&self, limit: Duration) -> Result<Membership, AskError> {
-        self.get("/v1/membership", limit).await
+    /// `GET /v1/membership`, with the audit trail where `history` asks for it.
+    pub async fn membership(&self, history: bool, limit: Duration) -> Result<Membership, AskError> {
+        let path = format!("/v1/membership?history={history}");
+        self.get(&path, limit).await
     }
 
     /// `GET /v1/faults`, from place `first` on.

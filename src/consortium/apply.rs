@@ -234,8 +234,12 @@ impl Consortium {
         if is_sealed && plant::is(Plant::EagerPersist) {
             self.seal(now, height, digest, out);
         }
+        let register = applied.register.clone();
         out.save(Record::Block(applied.block.clone()));
         out.emit(Event::Applied(Box::new(applied)));
+        if let Some(register) = register {
+            self.follow_register(now, height, &register, out);
+        }
         self.pool.commit(height, &batches);
         self.pool.expire(height);
         let block = Committed {

@@ -11,12 +11,13 @@ use super::contract::{Change, Event, Fault, FaultKind, Record, Timer};
 use super::message::Message;
 use super::replica::{Consortium, Out};
 use crate::blocks::codec;
-use crate::committee::{Certificate, MemberId};
+use crate::committee::{Certificate, Height, MemberId};
 use crate::consensus::{
     Engine, EngineFaultKind, EngineInput, EngineOutput, EngineSetup, Item, Mark, Participant,
 };
 use crate::crypto::{Digest, Verified};
 use crate::machine::{Span, Time, To};
+use crate::membership::register::Register;
 use crate::membership::{List, Overlay, OverlayInput, OverlayOutput, OverlaySetup};
 
 /// Bytes of an encoded certificate, at most.
@@ -117,14 +118,27 @@ impl Consortium {
     /// Both plug-ins begin: the overlay with the certified list.
     pub(super) fn start_plugs(&mut self, now: Time, out: &mut Out) {
         self.gate(now, EngineInput::Start, out);
-        let list = List::genesis(&self.options.genesis);
-        let members = list.map(|list| {
-            list.members()
-                .iter()
-                .map(|member| (member.id, member.identity))
-                .collect()
-        });
-        self.overlay(now, OverlayInput::Members(members.unwrap_or_default()), out);
+        self.tell_members(now, out);
+    }
+
+    /// The overlay is told whom the chain lists.
+    fn tell_members(&mut self, now: Time, out: &mut Out) {
+        let members = self.roster.list().identities();
+        self.overlay(now, OverlayInput::Members(members), out);
+    }
+
+    /// The register changed with the block at `height`: so does what others follow.
+    pub(super) fn follow_register(
+        &mut self,
+        now: Time,
+        height: Height,
+        register: &Register,
+        out: &mut Out,
+    ) {
+        let list = List::of(register, height).expect("ids are digests of distinct keys");
+        let followed = self.roster.replace(list);
+        followed.expect("each block is higher than the one before");
+        self.tell_members(now, out);
     }
 
     /// A certificate of our own header asks to pass.

@@ -25,7 +25,7 @@ use crate::consensus::EngineInput;
 use crate::crypto::{Digest, SecretKey, Verified, Verifier};
 use crate::fsm::{self, Ordering, PaceOptions, Resumed};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
-use crate::membership::OverlayInput;
+use crate::membership::{List, OverlayInput, Roster};
 
 /// How long an own batch gathers while an earlier one is under way: the batch delay.
 pub const GATHER: Span = Span::from_ms(4);
@@ -153,6 +153,7 @@ pub struct Consortium {
     pub(super) seals: Seals,
     pub(super) catchup: CatchUp,
     pub(super) plugs: Plugs,
+    pub(super) roster: Roster,
     pub(super) faults: Faults,
     pub(super) handover: Handover,
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
@@ -195,6 +196,7 @@ impl Consortium {
             window: parameters.window.into(),
         };
         let ledger = restored.ledger.with_verifier(options.verifier);
+        let list = List::of(ledger.register(), ledger.height()).map_err(PlugError::new)?;
         let mut pool = Pool::new(pool_options, &view);
         for batch in restored.batches {
             pool.restore(batch, now);
@@ -205,6 +207,7 @@ impl Consortium {
             seals: Seals::default(),
             catchup: CatchUp::new(&options.me, &view),
             plugs,
+            roster: Roster::new(list),
             pool,
             view,
             options,
@@ -226,6 +229,11 @@ impl Consortium {
     /// The view that orders here.
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// The members that the chain lists, to read and to follow.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// What frames to this replica are checked against.

@@ -1,7 +1,7 @@
 //! The membership list that the chain certifies: read at a height, followed change by change.
 //!
-//! Source: `ARCHITECTURE.md`, the two lists. In: the genesis document, later reconfiguration
-//! blocks. Out: [`List`], [`Change`]s.
+//! Source: `ARCHITECTURE.md`, the two lists. In: the register behind each block that changed it.
+//! Out: [`List`], [`Change`]s.
 //! Holds: members stand in ascending order of ids, each once; the height only rises; who follows
 //! misses no change without being told.
 //! Elsewhere: who is reachable now (the overlays), who has a seat and why (`fsm`).
@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::register::{Member, Register, Status};
 use crate::blocks::Genesis;
 use crate::committee::{Height, MemberId};
 use crate::crypto::PublicKey;
@@ -17,18 +18,6 @@ use crate::crypto::PublicKey;
 /// Changes that are kept for those who follow; older ones are forgotten and [`Roster::changes`]
 /// says so.
 pub const CHANGES_KEPT_MAX: usize = 4096;
-
-/// What the chain says of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It has a certified consensus key.
-    Active,
-    /// It has no certified consensus key yet: its seat is dead until the next view.
-    Keyless,
-    /// It asked to leave; the next reconfiguration drops it.
-    Leaving,
-}
 
 /// One listed member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +36,8 @@ pub struct Listed {
     pub status: Status,
     /// Virtual positions on each ring.
     pub weight: u32,
+    /// Words about it, ascending.
+    pub tags: Vec<String>,
     /// Whether it has a seat in the present view.
     pub is_seated: bool,
 }
@@ -103,20 +94,32 @@ impl List {
     ///
     /// Errors: [`ListError::Twice`]; never for a document that [`Genesis::check`] accepts.
     pub fn genesis(genesis: &Genesis) -> Result<Self, ListError> {
-        let founders = genesis.founders.iter().map(|founder| Listed {
-            id: MemberId::of(&founder.identity),
-            name: founder.name.clone(),
-            identity: founder.identity,
-            consensus: founder.consensus.as_ref().map(|proof| proof.key),
-            address: founder.address.clone(),
-            status: match founder.consensus {
-                Some(_) => Status::Active,
-                None => Status::Keyless,
-            },
-            weight: 1,
-            is_seated: true,
+        Self::of(&Register::genesis(genesis), Height(0))
+    }
+
+    /// What `register` lists behind the block at `height`: everybody but who is only invited, and
+    /// who was excluded and has no seat.
+    ///
+    /// Errors: [`ListError`]; never for a register that the chain made.
+    pub fn of(register: &Register, height: Height) -> Result<Self, ListError> {
+        let is_listed = |member: &Member| match member.status {
+            Status::Invited => false,
+            Status::Excluded => member.is_seated,
+            Status::Joining | Status::CaughtUp | Status::Seated | Status::Leaving => true,
+        };
+        let members = register.members().filter(|(_, member)| is_listed(member));
+        let listed = members.map(|(id, member)| Listed {
+            id: *id,
+            name: member.name.clone(),
+            identity: member.identity,
+            consensus: member.consensus(),
+            address: member.address.clone(),
+            status: member.status,
+            weight: member.weight,
+            tags: member.tags.clone(),
+            is_seated: member.is_seated,
         });
-        Self::new(Height(0), founders.collect())
+        Self::new(height, listed.collect())
     }
 
     /// The height of the block that certifies it.

@@ -17,8 +17,9 @@ use bytes::Bytes;
 
 pub use self::envelope::{CONTENT_BYTES_MAX, ENVELOPE_BYTES_MAX};
 pub use self::list::{
-    CHANGES_KEPT_MAX, Change, ChangeKind, List, ListError, Listed, MissedError, Roster, Status,
+    CHANGES_KEPT_MAX, Change, ChangeKind, List, ListError, Listed, MissedError, Roster,
 };
+pub use self::register::Status;
 pub use self::registry::{OverlayRegistration, OverlayRegistry, OverlayRegistryError, overlays};
 use crate::committee::MemberId;
 use crate::crypto::{Digest, PublicKey, SecretKey, Verifier};

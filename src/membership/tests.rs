@@ -532,8 +532,9 @@ fn listed(i: usize) -> Listed {
         identity: secret(i).public(),
         consensus: None,
         address: String::new(),
-        status: Status::Keyless,
+        status: Status::Joining,
         weight: 1,
+        tags: Vec::new(),
         is_seated: true,
     }
 }
@@ -555,7 +556,11 @@ fn the_first_list_is_that_of_the_genesis_document() {
     };
     let list = List::genesis(&genesis).expect("founders differ");
     assert_eq!((list.height(), list.members().len()), (Height(0), 4));
-    assert_eq!(list.get(&member(2)), Some(&listed(2)));
+    let seated = Listed {
+        status: Status::Seated,
+        ..listed(2)
+    };
+    assert_eq!(list.get(&member(2)), Some(&seated));
     assert_eq!(list.get(&member(9)), None);
     assert!(list.identities().is_sorted());
 }

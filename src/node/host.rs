@@ -94,8 +94,8 @@ impl api::Host for Handle {
         Box::pin(async move { Ok(events) })
     }
 
-    fn membership(&self) -> Answer<'_, api::Membership> {
-        let membership = show::membership(&self.parts);
+    fn membership(&self, history: bool) -> Answer<'_, api::Membership> {
+        let membership = show::membership(&self.parts, history);
         Box::pin(async move { Ok(membership) })
     }
 

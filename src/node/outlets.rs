@@ -113,7 +113,8 @@ fn announce(event: Event, index: &Index, waiters: &Waiters, watch: &Watch, notes
         Event::Applied(applied) => {
             let kept = Arc::new(kept(&applied));
             index.applied(&applied, Arc::clone(&kept));
-            watch.applied(&applied.block.header, applied.digest);
+            let register = applied.register.as_ref();
+            watch.applied(&applied.block.header, applied.digest, register);
             waiters.applied(&applied);
             notes.push(Note::Applied(Arc::from(applied), kept));
         }

@@ -15,8 +15,8 @@ use super::host::not_found;
 use super::index::Kept;
 use super::proofs::{self, LookError};
 use crate::api::{
-    self, BlockKind, BlockTransaction, Encoding, Event, Events, MemberEntry, Membership, Refusal,
-    Value,
+    self, BallotEntry, BlockKind, BlockTransaction, Encoding, Event, Events, HistoryEntry,
+    MemberEntry, Membership, Refusal, Value,
 };
 use crate::application::Reader;
 use crate::application::kv::Operation;
@@ -24,6 +24,7 @@ use crate::blocks::Body;
 use crate::committee::{Height, MemberId};
 use crate::consortium::{Block, Outcome};
 use crate::crypto::Digest;
+use crate::membership::register::{self, Ballot, Entry, Member, Register};
 
 /// Bytes of evidence on one page, unless a single piece has more.
 const PAGE_EVIDENCE_BYTES: usize = 256 << 10;
@@ -132,7 +133,7 @@ fn page_of(
                     client: group.client,
                     sequence: transaction.sequence,
                     digest: transaction.digest(),
-                    operation: parts.application.operation_to_json(&transaction.operation),
+                    operation: operation_json(parts, &transaction.operation),
                     result: result.map(|kept| outcome(&kept.executed.outcome)),
                 });
             }
@@ -142,21 +143,82 @@ fn page_of(
     Ok((count, shown))
 }
 
-/// The founders; lists that change come with later views.
-pub(super) fn membership(parts: &Parts) -> Membership {
-    let founders = parts.who.genesis.founders.iter();
-    let members = founders.map(|founder| MemberEntry {
-        id: MemberId::of(&founder.identity),
-        name: founder.name.clone(),
-        status: "active".into(),
-        weight: 1,
-        addresses: vec![founder.address.clone()],
-        seated: true,
-    });
+/// The register, where it stands behind the newest block.
+pub(super) fn membership(parts: &Parts, history: bool) -> Membership {
+    let (height, register) = parts.watch.register();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let majority = register.majority();
     Membership {
-        height: parts.watch.tip().header.height,
-        members: members.collect(),
+        height,
+        view: register.view().0,
+        voters: count(majority.members),
+        votes_needed: count(majority.needed),
+        changed: register.is_changed(),
+        members: register.members().map(member_entry).collect(),
+        ballots: register
+            .ballots()
+            .filter(|(_, ballot)| !ballot.is_over(height))
+            .map(|(id, ballot)| ballot_entry(&register, id, ballot))
+            .collect(),
+        history: match history {
+            true => register.audit().entries().map(history_entry).collect(),
+            false => Vec::new(),
+        },
     }
+}
+
+fn member_entry((id, member): (&MemberId, &Member)) -> MemberEntry {
+    let addresses = Some(member.address.clone()).filter(|address| !address.is_empty());
+    MemberEntry {
+        id: *id,
+        name: member.name.clone(),
+        status: member.status.name().into(),
+        weight: member.weight,
+        tags: member.tags.clone(),
+        addresses: addresses.into_iter().collect(),
+        seated: member.is_seated,
+        identity: member.identity,
+        consensus: member.consensus(),
+        admitted: member.admitted,
+    }
+}
+
+fn ballot_entry(register: &Register, id: &Digest, ballot: &Ballot) -> BallotEntry {
+    let newcomer = ballot.motion.newcomer();
+    let asked = register
+        .requests()
+        .find(|(_, key, ..)| Some(*key) == newcomer);
+    BallotEntry {
+        id: *id,
+        kind: ballot.motion.name().into(),
+        member: ballot.motion.member(),
+        name: asked.map(|(_, _, request, _)| request.name.clone()),
+        opened: ballot.opened,
+        approvals: register.approvals(ballot),
+        rejections: register.rejections(ballot),
+    }
+}
+
+fn history_entry((place, entry): (u64, &Entry)) -> HistoryEntry {
+    HistoryEntry {
+        place,
+        height: entry.height,
+        by: entry.by,
+        member: entry.member,
+        what: entry.deed.to_string(),
+    }
+}
+
+/// An operation for people: the application's, or the ledger's own.
+fn operation_json(parts: &Parts, operation: &[u8]) -> serde_json::Value {
+    if !register::is_own(operation) {
+        return parts.application.operation_to_json(operation);
+    }
+    let name = register::Operation::from_bytes(operation).map(|own| own.name());
+    serde_json::json!({
+        "ledger": name.unwrap_or("malformed"),
+        "bytes": hex::encode(operation),
+    })
 }
 
 /// One page of the faults that are kept; it ends after [`PAGE_EVIDENCE_BYTES`].
@@ -270,7 +332,7 @@ fn read_events(parts: &Parts, from: u64) -> Result<VecDeque<Event>, LookError> {
             index: kept.executed.index,
             client: kept.client,
             client_sequence: kept.client_sequence,
-            operation: parts.application.operation_to_json(operation),
+            operation: operation_json(parts, operation),
             result: outcome(&kept.executed.outcome),
         });
     }

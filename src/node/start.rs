@@ -462,7 +462,8 @@ fn wake(
     };
     let faults = restored.faults.clone();
     let replica = Consortium::new(replica, restored, clock.now()).map_err(NodeError::Plug)?;
-    let watch = Arc::new(Watch::new(tip, certified, replica.overview()));
+    let register = Arc::clone(replica.ledger().register());
+    let watch = Arc::new(Watch::new(tip, register, certified, replica.overview()));
     watch.restore(faults);
     Ok((replica, watch))
 }

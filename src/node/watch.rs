@@ -13,6 +13,7 @@ use crate::blocks::Header;
 use crate::committee::{Certificate, Height};
 use crate::consortium::{Change, Fault, Overview};
 use crate::crypto::Digest;
+use crate::membership::register::Register;
 
 /// The newest block that everybody can be shown.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ struct State {
     overview: Overview,
     held: usize,
     tip: Tip,
+    register: Arc<Register>,
     certified: Option<Certified>,
     /// The newest certified header with a state root.
     provable: Option<Certified>,
@@ -65,7 +67,12 @@ const UNCERTIFIED_MAX: usize = 8192;
 
 impl Watch {
     /// Starts at `tip`.
-    pub(crate) fn new(tip: Tip, certified: Option<Certified>, overview: Overview) -> Self {
+    pub(crate) fn new(
+        tip: Tip,
+        register: Arc<Register>,
+        certified: Option<Certified>,
+        overview: Overview,
+    ) -> Self {
         let executed = watch::Sender::new(tip.header.receipts.size);
         let provable = certified.clone().filter(|c| c.header.state.is_some());
         Self {
@@ -73,6 +80,7 @@ impl Watch {
                 overview,
                 held: 0,
                 tip,
+                register,
                 certified,
                 provable,
                 faults: Vec::new(),
@@ -92,9 +100,17 @@ impl Watch {
         (state.overview, state.held) = (overview, held);
     }
 
-    /// A block was applied.
-    pub(crate) fn applied(&self, header: &Header, digest: Digest) {
+    /// A block was applied, and changed the register where one is given.
+    pub(crate) fn applied(
+        &self,
+        header: &Header,
+        digest: Digest,
+        register: Option<&Arc<Register>>,
+    ) {
         let mut state = self.state();
+        if let Some(register) = register {
+            state.register = Arc::clone(register);
+        }
         state.tip = Tip {
             header: header.clone(),
             digest,
@@ -208,6 +224,12 @@ impl Watch {
     /// Faults that the log gave back.
     pub(crate) fn restore(&self, faults: Vec<Fault>) {
         self.state().faults = faults.into_iter().map(Arc::new).collect();
+    }
+
+    /// The register, and the height behind which it stands so.
+    pub(crate) fn register(&self) -> (Height, Arc<Register>) {
+        let state = self.state();
+        (state.tip.header.height, Arc::clone(&state.register))
     }
 
     /// Where voting has halted.

@@ -330,17 +330,35 @@ impl Host for Fake {
         self.answer(events)
     }
 
-    fn membership(&self) -> Answer<'_, Membership> {
+    fn membership(&self, history: bool) -> Answer<'_, Membership> {
         self.answer(Membership {
             height: Height(9),
+            view: 0,
+            voters: 1,
+            votes_needed: 1,
+            changed: false,
             members: vec![MemberEntry {
                 id: MemberId::default(),
                 name: "member-0".into(),
-                status: "active".into(),
+                status: "seated".into(),
                 weight: 1,
+                tags: vec!["eu".into()],
                 addresses: vec!["127.0.0.1:1".into()],
                 seated: true,
+                identity: secret().public(),
+                consensus: None,
+                admitted: Height(0),
             }],
+            ballots: vec![BallotEntry {
+                id: Digest::ZERO,
+                kind: "invite".into(),
+                member: Some(MemberId::default()),
+                name: None,
+                opened: Height(8),
+                approvals: vec![MemberId::default()],
+                rejections: Vec::new(),
+            }],
+            history: history.then(entry).into_iter().collect(),
         })
     }
 
@@ -406,5 +424,15 @@ impl Running {
         let request = self.client.post(self.url(path)).body(body);
         let sent = request.header("content-type", media).send().await;
         sent.expect("the door answers")
+    }
+}
+
+fn entry() -> HistoryEntry {
+    HistoryEntry {
+        place: 0,
+        height: Height(8),
+        by: Some(MemberId::default()),
+        member: None,
+        what: "opened".into(),
     }
 }

@@ -5,14 +5,14 @@
 //! kept and the oldest give way. Elsewhere: the blocks, which hold every operation.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::member::Status;
 use crate::blocks::evidence::FaultKind;
 use crate::committee::{Height, MemberId, ViewId};
 use crate::crypto::{Digest, PublicKey};
-
-use super::member::Status;
 
 /// Entries that are kept; the oldest gives way and stands in the blocks alone.
 pub const AUDIT_MAX: usize = 1024;
@@ -31,6 +31,19 @@ pub enum Say {
     Passed,
     /// Too many rejected it.
     Fell,
+}
+
+impl Say {
+    /// Its name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Say::Opened => "opened",
+            Say::Approved => "approved",
+            Say::Rejected => "rejected",
+            Say::Passed => "passed",
+            Say::Fell => "fell",
+        }
+    }
 }
 
 /// What was done.
@@ -61,6 +74,26 @@ pub enum Deed {
     Rules,
     /// A view was made.
     View(ViewId),
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Deed::Ballot(ballot, say) => write!(f, "{} {ballot}", say.name()),
+            Deed::Requested => f.write_str("requested"),
+            Deed::Status(status) => f.write_str(status.name()),
+            Deed::Convicted(kind) => write!(f, "excluded {}", kind.name()),
+            Deed::Dropped => f.write_str("dropped"),
+            Deed::Weight(weight) => write!(f, "weight {weight}"),
+            Deed::Address => f.write_str("address"),
+            Deed::Identity(member) => write!(f, "identity {member}"),
+            Deed::Key(key) => write!(f, "key {key}"),
+            Deed::Client(key, true) => write!(f, "client_listed {key}"),
+            Deed::Client(key, false) => write!(f, "client_struck {key}"),
+            Deed::Rules => f.write_str("parameters"),
+            Deed::View(view) => write!(f, "view {view}"),
+        }
+    }
 }
 
 /// One entry of the audit trail.

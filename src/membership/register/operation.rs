@@ -134,6 +134,22 @@ impl Motion {
 }
 
 impl Operation {
+    /// Its name in output, in snake case.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Operation::Move(motion) => motion.name(),
+            Operation::Join(_) => "join",
+            Operation::Approve(_) => "approve",
+            Operation::Reject(_) => "reject",
+            Operation::Leave => "leave",
+            Operation::Convict(_) => "convict",
+            Operation::Address(_) => "address",
+            Operation::Identity(..) => "identity",
+            Operation::CaughtUp(..) => "caught_up",
+            Operation::Rejoin(_) => "rejoin",
+        }
+    }
+
     /// The encoding that `docs/formats.md` describes. What is out of bounds is written all the
     /// same and refused by [`Operation::from_bytes`].
     pub fn to_bytes(&self) -> Vec<u8> {
