@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::contract::{Change, Event, Fault, FaultKind, Record, Timer};
-use super::message::Message;
+use super::message::{HearError, Message};
 use super::replica::{Consortium, Out};
 use crate::blocks::codec;
 use crate::committee::{Certificate, Height, MemberId};
@@ -241,19 +241,24 @@ impl Consortium {
         if is_old {
             return;
         }
-        match decoded
-            .ok()
-            .and_then(|certificate| self.ears().certificate(certificate).ok())
-        {
-            Some(certificate) => self.on_certificate(now, certificate, out),
-            None => self.fault(
-                Fault {
+        let view = decoded.as_ref().ok().map(|held| held.ballot.view);
+        let checked = decoded.map_err(HearError::from);
+        let checked = checked.and_then(|certificate| self.ears().certificate(certificate));
+        match (checked, view) {
+            (Ok(certificate), _) => self.on_certificate(now, certificate, out),
+            (Err(HearError::OtherView { .. }), Some(view)) => {
+                self.on_elsewhere(now, who, view, out);
+            }
+            (Err(why), _) if why.is_innocent() => {}
+            (Err(_), _) => {
+                let (kind, evidence) = (FaultKind::BadMessage, None);
+                let fault = Fault {
                     who,
-                    kind: FaultKind::BadMessage,
-                    evidence: None,
-                },
-                out,
-            ),
+                    kind,
+                    evidence,
+                };
+                self.fault(fault, out);
+            }
         }
     }
 

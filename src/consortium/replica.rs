@@ -59,6 +59,8 @@ pub struct Options {
     pub pace: PaceOptions,
     /// See [`fsm::Options::resend`].
     pub resend: Span,
+    /// Whether the driver makes keys for next views: where it does not no committee is called.
+    pub makes_keys: bool,
 }
 
 impl Options {

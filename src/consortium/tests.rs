@@ -78,6 +78,7 @@ fn options(n: usize) -> Options {
             most: Span::from_ms(60_000),
         },
         resend: Span::from_ms(100),
+        makes_keys: true,
     }
 }
 

@@ -75,7 +75,8 @@ impl Consortium {
     /// The control body that a leader has to order next: an assemble body that is due, or the
     /// reconfiguration once the keys are there.
     pub(super) fn control_due(&self) -> Option<Body> {
-        if self.handover.last.is_some() || self.handover.proposed.is_some() {
+        let is_busy = self.handover.last.is_some() || self.handover.proposed.is_some();
+        if is_busy || !self.options.makes_keys {
             return None;
         }
         if let Some(assemble) = self.chain.ledger.assembly_due() {

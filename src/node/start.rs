@@ -459,6 +459,7 @@ fn wake(
         first_counter: (clock.now().0 / 1_000) << 20,
         pace: options.config.timing.pace(),
         resend: options.config.timing.resend(),
+        makes_keys: false,
     };
     let faults = restored.faults.clone();
     let replica = Consortium::new(replica, restored, clock.now()).map_err(NodeError::Plug)?;

@@ -66,6 +66,7 @@ impl Ground {
             first_counter: (now.0 / 1_000) << 20,
             pace: self.setting.pace(),
             resend: Span(self.setting.resend_us),
+            makes_keys: true,
         };
         let replica = Consortium::new(options, restored, now).expect("founders make a view");
         let running = Running::new(replica, app);

@@ -14,6 +14,7 @@ use super::disk::Disk;
 use super::queue::Happening;
 use super::villain::Villain;
 use crate::application::Application;
+use crate::blocks::Call;
 use crate::committee::MemberId;
 use crate::consortium::{Consortium, Event, Lane, Message, Timer};
 use crate::crypto::{PublicKey, SecretKey};
@@ -56,6 +57,8 @@ pub(super) struct Member {
     /// Its consensus key; none without a seat.
     /// Consensus keys that are not erased.
     pub(super) secrets: Vec<SecretKey>,
+    /// What they were made for; the newest few.
+    pub(super) called: BTreeMap<Call, SecretKey>,
     /// Those made in this life.
     pub(super) made: BTreeSet<PublicKey>,
     pub(super) disk: Disk,

@@ -113,9 +113,9 @@ impl Setting {
         self.secret_of(&format!("{} {kind} {n}", self.seed))
     }
 
-    /// A member's key for a call.
-    pub(super) fn key_for(&self, n: usize, call: &Call) -> SecretKey {
-        self.secret_of(&format!("{} {n} {}", self.seed, call.assemble))
+    /// The key that a member makes for a call in one of its lives: no two lives make the same.
+    pub(super) fn key_for(&self, (n, life): (usize, u64), call: &Call) -> SecretKey {
+        self.secret_of(&format!("{} {n} {life} {}", self.seed, call.assemble))
     }
 
     fn secret_of(&self, text: &str) -> SecretKey {
@@ -182,6 +182,7 @@ impl Setting {
                 .then(|| self.secret(1, n))
                 .into_iter()
                 .collect(),
+            called: BTreeMap::new(),
             made: BTreeSet::new(),
             disk: match self.is_complete {
                 true => Disk::stored(n),

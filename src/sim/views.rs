@@ -23,15 +23,19 @@ impl World {
 
     /// A member makes its key for a call, or finds it.
     pub(super) fn make_key(&mut self, index: usize, call: Call) {
-        let made = self.ground.setting.key_for(index, &call);
         let chain = self.ground.genesis.chain();
         let member = &mut self.members[index];
-        let proof = KeyProof::make(&chain, call.next, &call.assemble, &member.identity, &made);
-        let identity = member.identity.public();
-        if !member.secrets.contains(&made) {
+        let found = member.called.get(&call).cloned();
+        let found = found.filter(|key| member.secrets.contains(key));
+        let key = found.unwrap_or_else(|| {
+            let made = self.ground.setting.key_for((index, member.life), &call);
+            member.called.insert(call, made.clone());
             member.made.insert(made.public());
-            member.secrets.push(made);
-        }
+            member.secrets.push(made.clone());
+            made
+        });
+        let proof = KeyProof::make(&chain, call.next, &call.assemble, &member.identity, &key);
+        let identity = member.identity.public();
         let key = NextKey {
             call,
             identity,
@@ -48,6 +52,8 @@ impl World {
         member
             .secrets
             .retain(|secret| Some(secret.public()) == seat);
+        let secrets = &member.secrets;
+        member.called.retain(|_, key| secrets.contains(key));
         let secret = member.secrets.first().cloned();
         let is_fresh = secret
             .as_ref()
