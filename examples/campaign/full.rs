@@ -1,7 +1,7 @@
-//! A disk that is full: the member on it ends and says why, the others go on, and with room again it
-//! catches up.
+//! A disk that is full: the member on it ends and says why, the others go on, and with room again
+//! it catches up.
 //!
-//! Source: reliability, fault matrix. In: how many cycles. Out: how the member ended, and how often.
+//! Source: reliability, fault matrix. In: how many cycles. Out: how the member ended each time.
 //! Holds: a write that finds no room is never taken for one that was made; nothing acknowledged is
 //! lost. Elsewhere: syncs that fail (`syncs`), full disks in the simulator (`sim`).
 
