@@ -8,6 +8,7 @@
 //! cargo build --release --bin consortium
 //! cargo run --release --example campaign -- failover --kills 100
 //! cargo run --release --example campaign -- kills --minutes 10 --seed 1
+//! cargo run --release --example campaign -- full --cycles 5            # root, tmpfs
 //! cargo run --release --example campaign -- power --cycles 20          # root, loop device, ext4
 //! cargo run --release --example campaign -- syncs --last 60            # strace
 //! cargo run --release --example campaign -- syncs --last 20 --error EIO
@@ -24,6 +25,7 @@ use load::{Load, Size};
 use members::Members;
 
 mod failover;
+mod full;
 mod kills;
 mod power;
 mod syncs;
@@ -66,6 +68,8 @@ enum Campaign {
     Failover(failover::Words),
     /// Kills, pauses and restarts members at random.
     Kills(kills::Words),
+    /// Fills a member's disk.
+    Full(full::Words),
     /// Cuts the power of a real file system below members' logs.
     Power(power::Words),
     /// Kills a member at its n-th sync, or has that sync fail.
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
     let report = match words.campaign {
         Campaign::Failover(words) => failover::run(&plan, &words),
         Campaign::Kills(words) => kills::run(&plan, &words),
+        Campaign::Full(words) => full::run(&plan, &words),
         Campaign::Power(words) => power::run(&plan, &words),
         Campaign::Syncs(words) => syncs::run(&plan, &words),
     };

@@ -52,8 +52,14 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         ));
     }
     #[cfg(feature = "plants")]
-    if args.plant.as_deref() == Some(EVERY_PLANT) {
-        return hunt(common, &options, args.seeds.unwrap_or(HUNT_SEEDS));
+    {
+        let is_every = args.plant.as_deref() == Some(EVERY_PLANT);
+        let one = options.plant.filter(|_| args.seeds.is_some());
+        let plants = if is_every { Plant::ALL } else { one.as_slice() };
+        if !plants.is_empty() {
+            let count = args.seeds.unwrap_or(HUNT_SEEDS);
+            return hunt(common, &options, plants, count);
+        }
     }
     let violations = match args.seeds {
         Some(count) => many(common, &options, count)?,
@@ -82,12 +88,17 @@ fn plant(_: &SimulateArgs) -> Result<Option<Plant>, Failure> {
     Ok(None)
 }
 
-/// Plants every bug in turn and looks for a seed that shows it.
+/// Plants each of these bugs in turn and looks for a seed that shows it.
 #[cfg(feature = "plants")]
-fn hunt(common: &Common, options: &Options, count: u64) -> Result<ExitCode, Failure> {
+fn hunt(
+    common: &Common,
+    options: &Options,
+    plants: &[Plant],
+    count: u64,
+) -> Result<ExitCode, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let hunt = metered(common, "plants", Plant::ALL.len() as u64, |told| {
-        sim::hunt(options, Plant::ALL, count, threads, &|_| told())
+    let hunt = metered(common, "plants", plants.len() as u64, |told| {
+        sim::hunt(options, plants, count, threads, &|_| told())
     });
     Output::new(common).document(&hunt, hunt_table)?;
     let is_whole = hunt.plants.iter().all(|prey| prey.found);

@@ -31,7 +31,7 @@ use crate::membership::{List, OverlayInput, Roster};
 pub const GATHER: Span = Span::from_ms(4);
 /// How long after it was spread an own batch that is not committed is spread again.
 const SPREAD: Span = Span::from_ms(1_000);
-/// Own batches that are spread again at once, the oldest.
+/// Own batches that are spread again at once.
 const SPREAD_MAX: usize = 8;
 /// The wait doubles so often, at most.
 const SPREAD_ROUNDS_MAX: u32 = 5;
@@ -167,6 +167,8 @@ pub struct Consortium {
     is_flush_armed: bool,
     /// How often own batches were spread again without a block, where the timer runs.
     spread_again: Option<u32>,
+    /// Own batches that were spread again so far: the next ones have their turn.
+    spread_turn: usize,
 }
 
 /// What one input leads to.
@@ -200,7 +202,8 @@ impl Consortium {
         let ledger = restored.ledger.with_verifier(options.verifier);
         let list = List::of(ledger.register(), ledger.height()).map_err(PlugError::new)?;
         let mut pool = Pool::new(pool_options, &view);
-        for batch in restored.batches {
+        let open = restored.batches.into_iter();
+        for batch in open.filter(|batch| !is_settled(&ledger, batch)) {
             pool.restore(batch, now);
         }
         Ok(Self {
@@ -220,6 +223,7 @@ impl Consortium {
             ordered: 0,
             is_flush_armed: false,
             spread_again: None,
+            spread_turn: 0,
         })
     }
 
@@ -510,10 +514,14 @@ impl Consortium {
     /// acknowledges it again; while nothing commits they are spread less and less often.
     fn spread_more(&mut self, out: &mut Out) {
         let rounds = self.spread_again.take().unwrap_or_default();
-        for batch in self.to_spread().take(SPREAD_MAX) {
+        // Each time the next few: were the oldest of no use to anybody, the rest would wait for ever.
+        let own: Vec<_> = self.to_spread().cloned().collect();
+        let turn = own.iter().cycle().skip(self.spread_turn % own.len().max(1));
+        for batch in turn.take(own.len().min(SPREAD_MAX)) {
             out.send(To::Committee, Message::Batch(batch.bytes.clone()));
             self.tell_held(batch.digest, out);
         }
+        self.spread_turn = self.spread_turn.wrapping_add(SPREAD_MAX);
         if self.pool.own().next().is_some() {
             let rounds = (rounds + 1).min(SPREAD_ROUNDS_MAX);
             self.spread_again = Some(rounds);
@@ -594,6 +602,18 @@ impl Consortium {
             out.emit(Event::Changed(Change::State(state)));
         }
     }
+}
+
+/// Whether nothing of a batch can execute any more. One that reached the log behind the block that
+/// named it looks open there, and nobody else takes it again.
+fn is_settled(ledger: &Ledger, batch: &CheckedBatch) -> bool {
+    let height = ledger.height();
+    let of_group = |group: &Group| {
+        let mut transactions = group.transactions.iter();
+        transactions
+            .all(|t| t.expiry <= height || ledger.answer(&group.client, t.sequence).is_some())
+    };
+    batch.groups.iter().all(of_group)
 }
 
 impl Machine for Consortium {

@@ -183,6 +183,8 @@ struct Bench {
     keys: Vec<Vec<SecretKey>>,
     /// Who makes no key when it is asked to.
     keyless: BTreeSet<usize>,
+    /// Batches that each member sent, since somebody looked.
+    spread: Vec<BTreeSet<Digest>>,
 }
 
 impl Bench {
@@ -200,6 +202,7 @@ impl Bench {
             censored: BTreeSet::new(),
             keys: (0..4).map(|n| vec![secret(2, n)]).collect(),
             keyless: BTreeSet::new(),
+            spread: vec![BTreeSet::new(); 4],
         };
         for n in 0..4 {
             bench.input(n, Input::Command(Command::Start));
@@ -215,6 +218,10 @@ impl Bench {
             match output {
                 Output::Save(record) => self.records[n].push(record),
                 Output::Send { to, message } => {
+                    if let Message::Batch(bytes) = &message {
+                        let digest = Digest::of(crate::crypto::Domain::Batch, bytes);
+                        self.spread[n].insert(digest);
+                    }
                     let to = |other: &usize| match to {
                         To::One(member) => id(*other) == member,
                         To::Committee | To::Members => *other != n,
@@ -732,4 +739,53 @@ fn batches_beyond_what_a_new_leader_is_given_at_once_are_committed_too() {
     let open: Vec<_> = all.iter().filter(is_open).collect();
     assert!(open.is_empty(), "{open:?}");
     assert!(bench.replicas[origin].overview().regency.0 > 0);
+}
+
+/// A late copy reaches the log behind the block that names it, and looks open there.
+#[test]
+fn a_logged_batch_that_executed_is_not_taken_up_again() {
+    let mut bench = Bench::new(fresh);
+    bench.submit(0, 1);
+    bench.pass(100);
+    bench.assert_certified(1);
+    let logged = bench.records[0].iter().find_map(|record| {
+        let Record::Batch(bytes) = record else {
+            return None;
+        };
+        Some(bytes.clone())
+    });
+    let (chain, bounds) = (genesis().chain(), genesis().parameters.bounds());
+    let logged = logged.expect("its own batch");
+    let (batch, _) = CheckedBatch::decode(logged, &chain, &bounds).expect("a batch");
+    for (ledger, is_open) in [
+        (bench.replicas[0].ledger().clone(), false),
+        (Ledger::genesis(&genesis()), true),
+    ] {
+        let restored = Restored {
+            ledger,
+            batches: vec![Verified::vouch(batch.clone())],
+            ..fresh(0)
+        };
+        let replica = Consortium::new(options(0), restored, Time(0)).expect("a view");
+        assert_eq!(replica.overview().pool.has_work, is_open);
+    }
+}
+
+#[test]
+fn own_batches_are_spread_again_in_turn_and_the_oldest_keep_nobody_waiting() {
+    let mut bench = Bench::new(fresh);
+    let follower = bench.follower();
+    bench.cut = vec![follower];
+    for sequence in 1..=20 {
+        bench.input(follower, Input::Command(Command::Submit(large(sequence))));
+        bench.pass(10);
+    }
+    bench.spread[follower].clear();
+    let mut told = BTreeSet::new();
+    for _ in 0..40 {
+        bench.pass(1_000);
+        let sent = std::mem::take(&mut bench.spread[follower]);
+        told.extend(sent);
+    }
+    assert!(told.len() > 8, "only {} of the batches", told.len());
 }

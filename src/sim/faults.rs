@@ -78,6 +78,8 @@ faults! {
     Rollback = "rollback",
     /// At most f members do wrong on purpose, each in a way of its own.
     Villains = "villains",
+    /// Who locks or decides alone is cut off while the others replace the leader.
+    Ambush = "ambush",
 }
 
 /// Kinds of faults that may happen; how often is drawn from the seed, never among it.

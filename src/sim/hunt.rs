@@ -15,7 +15,11 @@ use super::{Options, run};
 use crate::plant::Plant;
 
 /// Bugs that only a certain villain brings to light in a few worlds.
-const VILLAINS: &[(Plant, &str)] = &[(Plant::EagerJoin, "flooder")];
+const VILLAINS: &[(Plant, &str)] = &[
+    (Plant::EagerJoin, "flooder"),
+    (Plant::UnprovedLock, "schemer"),
+    (Plant::StopDataReused, "schemer"),
+];
 
 /// What came of the hunt for one bug.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -11,8 +11,7 @@ use super::queue::Happening;
 use super::villain::{Stage, Villain};
 use super::world::{Ground, World};
 use crate::application::Registry;
-use crate::committee::Height;
-use crate::committee::MemberId;
+use crate::committee::{Height, MemberId};
 use crate::consortium::serve;
 use crate::consortium::{
     Applied, Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions,
@@ -288,7 +287,10 @@ impl World {
                 self.note(5, index, [brief(&group)]);
                 self.clients.told(&group, result.is_ok(), index, life);
             }
-            Event::Ordered(height, names) => self.oracle.ordered(index, height, names),
+            Event::Ordered(height, names) => {
+                self.oracle.ordered(index, height, names);
+                self.on_decision(index, height);
+            }
             Event::Applied(applied) => {
                 self.note(6, index, [brief(&applied.digest)]);
                 self.oracle.applied(index, &applied);
@@ -349,7 +351,10 @@ impl World {
             let what = format!("member {index} enters {regency}, and nobody was beyond {highest}");
             self.oracle.breaks("regencies", what);
         }
-        self.counts.regencies = highest.max(regency);
+        if regency > highest {
+            self.counts.regencies = regency;
+            self.next_ambush();
+        }
     }
 
     fn execute(&mut self, index: usize, block: &Execute) {

@@ -8,6 +8,7 @@
 //! event
 //! proves it. Elsewhere: the machines (`consortium`), real processes (`node`).
 
+mod ambush;
 mod audit;
 mod clients;
 mod clock;

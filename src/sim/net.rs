@@ -85,6 +85,8 @@ pub(super) struct Net {
     dice: Dice,
     members: usize,
     links: Vec<Link>,
+    /// A member all of whose links are cut, whatever else cuts or mends them.
+    outcast: Option<usize>,
     pub(super) lost: u64,
     pub(super) duplicated: u64,
 }
@@ -96,6 +98,7 @@ impl Net {
             dice,
             members,
             links: vec![Link::default(); members * members],
+            outcast: None,
             lost: 0,
             duplicated: 0,
         }
@@ -122,7 +125,22 @@ impl Net {
 
     /// Whether the link from `from` to `to` carries frames.
     pub(super) fn is_up(&self, from: usize, to: usize) -> bool {
-        !self.links[from * self.members + to].is_cut
+        let is_cut = self.links[from * self.members + to].is_cut;
+        !is_cut && !self.is_outcast(from) && !self.is_outcast(to)
+    }
+
+    /// Cuts off this member and no other, or nobody; gives who was so before.
+    pub(super) fn cast_out(&mut self, outcast: Option<usize>) -> Option<usize> {
+        std::mem::replace(&mut self.outcast, outcast)
+    }
+
+    /// Who is cut off so.
+    pub(super) fn outcast(&self) -> Option<usize> {
+        self.outcast
+    }
+
+    pub(super) fn is_outcast(&self, member: usize) -> bool {
+        self.outcast == Some(member)
     }
 
     /// The weather clears up, and no link is slow any more.

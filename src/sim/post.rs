@@ -15,7 +15,7 @@ use super::audit::brief;
 use super::promises::Speaker;
 use super::queue::Happening;
 use super::world::World;
-use crate::committee::{MemberId, ViewId, Vote};
+use crate::committee::{Kind, MemberId, ViewId, Vote};
 use crate::consortium::{Command, Ears, Fault, HearError, Heard, Lane, Message};
 use crate::crypto::{Check, Digest};
 use crate::fsm;
@@ -115,6 +115,11 @@ impl World {
             let what = format!("member {from} signs PERSIST of {} too early", ballot.height);
             self.oracle.breaks("durability", what);
         }
+        if let Message::Order(fsm::Message::Vote(Vote { ballot, .. })) = &message
+            && ballot.kind == Kind::Accept
+        {
+            self.on_lock(from, ballot);
+        }
         let (lane, length) = (message.lane(), length(&message));
         self.note(3, from, summary(&message));
         let content = if self.ground.setting.is_complete {
@@ -171,6 +176,7 @@ impl World {
         let view = running.map_or(ViewId(0), |running| running.replica.view().id());
         let ears = &self.ground.ears[&view];
         match frame.hear(ears, &from, &mut self.known) {
+            Ok(message) if self.is_ambushed(sender, to, &message) => self.net.lost += 1,
             Ok(message) => {
                 self.note(4, to, [sender as u64, frame.length as u64]);
                 self.input(to, Input::Message { from, message });

@@ -38,6 +38,8 @@ pub(super) enum Happening {
     Trouble(usize),
     /// One direction of a link is cut, or both are mended.
     Cut(usize, usize, bool),
+    /// A member is not cut off any more by an ambush.
+    Return(usize),
     /// A link is as fast as others again.
     Fast(usize, usize),
     /// A disk is as fast as others again.
@@ -60,6 +62,7 @@ impl Happening {
             }
             Self::Link(member, ..) | Self::Keys(member, ..) => Some(*member),
             Self::Start(_) | Self::Client | Self::Trouble(_) | Self::Cut(..) => None,
+            Self::Return(_) => None,
             Self::Fast(..) | Self::FastDisk(_) | Self::Resume(_) | Self::CrashLoop(..) => None,
         }
     }

@@ -94,7 +94,7 @@ impl Setting {
             // Several round trips and syncs; too short a timeout is the regency's own test.
             timeout_us: (delay_us * 10).max(200_000) * dice.within(1, 4),
             resend_us: (delay_us * 4).max(50_000),
-            large: [0, 5, 40][dice.index(3)],
+            large: [0, 5, 40, 400][dice.index(4)],
             parameters: parameters(&mut dice),
         }
     }

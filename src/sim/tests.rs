@@ -96,6 +96,25 @@ fn worlds_with_partitions_order_and_settle() {
 }
 
 #[test]
+fn worlds_with_ambushes_order_and_settle_beside_a_schemer_and_without() {
+    let mut sprung = 0;
+    for (seed, villain) in [
+        (14, None),
+        (15, None),
+        (16, Some("schemer")),
+        (17, Some("schemer")),
+    ] {
+        let report = assert_clean(&Options {
+            steps: 20_000,
+            villain: villain.map(|name| name.parse().expect("a villain")),
+            ..world(seed, "ambush")
+        });
+        sprung += report.faults.get("sprung ambushes").copied().unwrap_or(0);
+    }
+    assert!(sprung > 4, "{sprung} members were cut off");
+}
+
+#[test]
 fn worlds_with_restarts_and_crashes_order_and_settle() {
     for seed in 30..36 {
         assert_clean(&world(seed, "restart,crash,pause,crash-loop,all-down,torn"));
@@ -459,4 +478,24 @@ fn links_of_leaders_that_flap_for_minutes_change_few_regencies_and_then_none() {
         assert_eq!(world.counts.regencies, before, "seed {seed}: calm links");
         assert_settles(&mut world);
     }
+}
+
+#[cfg(feature = "plants")]
+#[test]
+fn planted_bugs_that_need_the_network_are_found_where_it_does_nothing_else() {
+    let subtle = [
+        Plant::LowestLock,
+        Plant::UnprovedLock,
+        Plant::StopDataReused,
+        Plant::DecisionProvesBelow,
+    ];
+    let options = Options {
+        seed: 14,
+        steps: 60_000,
+        faults: Faults::none().with(Fault::Ambush),
+        ..Options::default()
+    };
+    let hunt = hunt(&options, &subtle, 6, 2, &|_| {});
+    let missed: Vec<_> = hunt.plants.iter().filter(|prey| !prey.found).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
 }

@@ -36,6 +36,7 @@ const STRIKES: &[Fault] = &[
     Fault::SlowDisk,
     Fault::Jump,
     Fault::Rollback,
+    Fault::Ambush,
 ];
 /// How often a link flaps, or a member crashes in a loop, at most.
 const REPEATS_MAX: u64 = 12;
@@ -141,6 +142,7 @@ impl World {
             Fault::SyncFails | Fault::Full => {}
             Fault::BitFlip => self.flip(one, lasts, dice),
             Fault::Rollback => drop(self.roll_back(one, dice)),
+            Fault::Ambush => self.begin_ambushes(),
             Fault::SlowDisk => {
                 self.members[one].slow_disk = dice.within(2, 100);
                 self.later(lasts, Happening::FastDisk(one));
@@ -288,6 +290,7 @@ impl World {
     pub(super) fn calm(&mut self) {
         self.is_calm = true;
         self.net.calm();
+        self.end_ambushes();
         let mut dice = Dice::new(self.ground.options.seed, 7);
         let is_quiet = self.ground.options.faults == Faults::none();
         let is_everybody = is_quiet || dice.chance(500);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::ambush::Ambushes;
 use super::audit::Audit;
 use super::clients::{Clients, Submission};
 use super::dice::Dice;
@@ -67,6 +68,7 @@ pub(super) struct World {
     pub(super) known: HashSet<Digest>,
     pub(super) dice: Dice,
     pub(super) troubles: Vec<(Fault, Trouble)>,
+    pub(super) ambushes: Ambushes,
     /// Submissions of a burst that are still to come.
     burst: u64,
     /// Whether the phase with faults is over.
@@ -109,6 +111,7 @@ impl World {
             known: HashSet::new(),
             dice: dice(4),
             troubles: Trouble::draw(options.seed, options.strength),
+            ambushes: Ambushes::new(dice(8)),
             burst: 0,
             is_calm: false,
             audit: Audit::new(),
@@ -268,6 +271,7 @@ impl World {
             Happening::Trouble(index) => self.trouble(index),
             Happening::Cut(from, to, is_cut) if !self.is_calm => self.cut_link(from, to, is_cut),
             Happening::Cut(..) => {}
+            Happening::Return(member) => self.return_outcast(member),
             Happening::Fast(from, to) => self.net.slow(from, to, 1),
             Happening::FastDisk(member) => self.members[member].slow_disk = 1,
             Happening::Resume(member) if !self.is_calm => self.resume(member),

@@ -149,10 +149,11 @@ impl Vice for TwoFacedSync {
         }
     }
 
-    fn overhear(&mut self, _: &mut Den<'_>, message: &Message) {
+    fn overhear(&mut self, _: &mut Den<'_>, message: &Message) -> Vec<Leaving> {
         if let Message::Order(fsm::Message::StopData(data, proofs)) = message {
             let claims = (data.clone(), proofs.clone());
             self.claims.insert(data.seat, claims);
         }
+        Vec::new()
     }
 }

@@ -36,8 +36,10 @@ pub(super) trait Vice {
     /// The member says `message` to `to`; what is said instead.
     fn twist(&mut self, den: &mut Den<'_>, to: MemberId, message: &Message) -> Vec<Leaving>;
 
-    /// The member hears `message`.
-    fn overhear(&mut self, _: &mut Den<'_>, _: &Message) {}
+    /// The member hears `message`; what it says to that at once.
+    fn overhear(&mut self, _: &mut Den<'_>, _: &Message) -> Vec<Leaving> {
+        Vec::new()
+    }
 
     /// Its member starts, or it asked to be woken; what it says then.
     fn wake(&mut self, _: &mut Den<'_>) -> Vec<Leaving> {

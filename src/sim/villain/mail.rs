@@ -92,8 +92,9 @@ impl Vice for Replayer {
         said
     }
 
-    fn overhear(&mut self, den: &mut Den<'_>, message: &Message) {
+    fn overhear(&mut self, den: &mut Den<'_>, message: &Message) -> Vec<Leaving> {
         self.remember(den, message);
+        Vec::new()
     }
 }
 

@@ -16,6 +16,7 @@ mod change;
 mod den;
 mod mail;
 mod noise;
+mod schemer;
 mod twin;
 mod votes;
 
@@ -112,6 +113,9 @@ const KINDS: &[Kind] = &[
     ("flooder", |dice| cloak(dice, |_| noise::Flooder::default())),
     ("mutator", |dice| cloak(dice, |_| noise::Mutator)),
     ("twin", |dice| Box::new(twin::Twin::new(dice))),
+    ("schemer", |dice| {
+        cloak(dice, |_| schemer::Schemer::default())
+    }),
 ];
 
 /// The name of a kind of villain.
@@ -200,10 +204,9 @@ impl Villain for Cloak {
         let mut den = Den::new(stage, (view, secret), &mut self.dice);
         match input {
             Input::Message { message, .. } => self.vice.overhear(&mut den, &as_message(message)),
-            Input::Command(Command::Start) => return self.vice.wake(&mut den),
-            Input::Command(_) | Input::Timer(_) => {}
+            Input::Command(Command::Start) => self.vice.wake(&mut den),
+            Input::Command(_) | Input::Timer(_) => Vec::new(),
         }
-        Vec::new()
     }
 
     fn twist(&mut self, stage: &Stage<'_>, leaving: Vec<Leaving>) -> Vec<Leaving> {

@@ -234,9 +234,10 @@ impl Vice for Forger {
         said
     }
 
-    fn overhear(&mut self, den: &mut Den<'_>, message: &Message) {
+    fn overhear(&mut self, den: &mut Den<'_>, message: &Message) -> Vec<Leaving> {
         let own = den.seat();
         let vote = vote_of(message).filter(|vote| vote.seat != own);
         self.heard = vote.copied().or(self.heard);
+        Vec::new()
     }
 }
