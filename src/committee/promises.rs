@@ -1,7 +1,7 @@
 //! What a voter has promised, its key aside: what the log gives back before the key is at hand.
 //!
-//! Source: design of the ordering rules. In: records, in the order in which they were saved. Out: what
-//! may not be contradicted.
+//! Source: design of the ordering rules. In: records, in the order in which they were saved. Out:
+//! what may not be contradicted.
 //! Holds: the installed regency never decreases; what lies below the floor is forgotten for good.
 //! Elsewhere: the code that signs (`voter`), rollback (`memory`).
 

@@ -36,11 +36,11 @@ pub enum Command {
     /// A refused frame convicts a member, see [`super::Ears::convict`].
     Accuse(Fault),
     /// Answers [`Event::MakeKey`]: our fresh key. Its secret is durable.
-    Key(NextKey),
-    /// Answers [`Event::View`]: secrets of the view before are erased where they had to be. With our
-    /// secret in this view, where we have a seat, and whether it was made in this life of the
+    Key(Box<NextKey>),
+    /// Answers [`Event::View`]: secrets of the view before are erased where they had to be. With
+    /// our secret in this view, where we have a seat, and whether it was made in this life of the
     /// process and has never signed.
-    Enter(ViewId, Option<SecretKey>, bool),
+    Enter(ViewId, Option<Box<SecretKey>>, bool),
     /// A frame was refused since its sender stands in another view.
     Elsewhere(MemberId, ViewId),
 }
@@ -243,11 +243,11 @@ pub enum Event {
     Serve(MemberId, Wanted),
     /// Something that operators see changed.
     Changed(Change),
-    /// The next committee has a seat for us: make a key for this call, or find the one that was made
-    /// for it, and answer with [`Command::Key`] once it is durable.
+    /// The next committee has a seat for us: make a key for this call, or find the one that was
+    /// made for it, and answer with [`Command::Key`] once it is durable.
     MakeKey(Call),
-    /// The certificate that ends the present view is durable, and this view follows: erase the secret
-    /// of the one before unless its key has a seat in this one, and answer with
+    /// The certificate that ends the present view is durable, and this view follows: erase the
+    /// secret of the one before unless its key has a seat in this one, and answer with
     /// [`Command::Enter`].
     View(Box<View>),
 }
@@ -259,8 +259,8 @@ pub enum Wanted {
     Batches(Vec<Digest>),
     /// Certified blocks from this height on.
     Blocks(Height),
-    /// The certificate that ended this view, looked for from the reconfiguration block at this height
-    /// downwards.
+    /// The certificate that ended this view, looked for from the reconfiguration block at this
+    /// height downwards.
     End(ViewId, Height),
 }
 

@@ -310,6 +310,11 @@ impl Ears {
         match message {
             Message::Order(order) => {
                 order.view().map_or(Ok(()), |view| self.is_ours(view))?;
+                if let fsm::Message::Payload(_, payload) = &order
+                    && let Ok(proposal) = Proposal::from_bytes(&payload.bytes)
+                {
+                    self.is_ours(proposal.view)?; // Asked for before a hand-over.
+                }
                 let seat = seat.ok_or(HearError::NoSeat)?;
                 let mut checks = order.checks(&self.view, seat)?;
                 let brought = match &order {

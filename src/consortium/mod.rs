@@ -14,6 +14,7 @@ mod gate;
 pub mod ledger;
 mod lookup;
 mod message;
+mod overview;
 pub mod pool;
 pub(crate) mod records;
 mod replica;
@@ -39,8 +40,9 @@ pub use message::{
     Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message, Opened,
     VOTES_BYTES_MAX,
 };
+pub use overview::{Overview, PoolOverview};
 pub use pool::Pool;
-pub use replica::{Consortium, GATHER, Options, Overview, PoolOverview, Restored};
+pub use replica::{Consortium, GATHER, Options, Restored};
 
 /// Bytes of a result that are remembered for repeats, at most.
 pub const OUTCOME_BYTES_MAX: usize = 256;

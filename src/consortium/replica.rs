@@ -6,11 +6,11 @@
 //! here or came certified.
 //! Elsewhere: applying (`apply`), sealing (`seal`), catching up (`catchup`), ordering (`fsm`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::apply::Chain;
 use super::catchup::CatchUp;
-use super::contract::{Change, Command, Event, Fault, FaultKind, Record, Timer};
+use super::contract::{Change, Command, Event, Fault, Record, Timer};
 use super::faults::Faults;
 use super::gate::{PlugError, Plugs};
 use super::message::{Ears, Heard, Message};
@@ -103,46 +103,6 @@ pub struct Restored {
     pub faults: Vec<Fault>,
     /// Batches of the log that stand in no applied block.
     pub batches: Vec<Verified<CheckedBatch>>,
-}
-
-/// Where a replica stands, for operators.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Overview {
-    /// `leader`, `follower` or `observer`.
-    pub role: &'static str,
-    /// The state of the normal machine.
-    pub state: &'static str,
-    /// The state of the regency machine.
-    pub regency_state: &'static str,
-    /// The last applied height.
-    pub height: Height,
-    /// The newest certified height that is applied here.
-    pub certified: Height,
-    /// The view.
-    pub view: u64,
-    /// The regency.
-    pub regency: Regency,
-    /// Its leader.
-    pub leader: Option<MemberId>,
-    /// The state of the view machine.
-    pub view_state: &'static str,
-    /// Seats that are connected, this one counted.
-    pub connected: usize,
-    /// Misbehaviour seen.
-    pub faults: BTreeMap<FaultKind, u64>,
-    /// What waits to be ordered.
-    pub pool: PoolOverview,
-}
-
-/// What waits to be ordered, for operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolOverview {
-    /// Whether there is work that is not yet ordered.
-    pub has_work: bool,
-    /// Transactions in batches that are here, and those that this member still gathers.
-    pub transactions: usize,
-    /// Their bytes.
-    pub bytes: usize,
 }
 
 /// One member's replica.
@@ -255,30 +215,6 @@ impl Consortium {
     /// The newest block certificate; at the start of a view the one that opened it.
     pub fn certificate(&self) -> Option<&Certificate> {
         self.ordering.certificate().or(self.handover.opened())
-    }
-
-    /// Where it stands.
-    pub fn overview(&self) -> Overview {
-        let (regency, leader) = self.ordering.regency();
-        let role = match self.view.seat_of(&self.options.me) {
-            None => "observer",
-            Some(_) if self.ordering.is_leading() => "leader",
-            Some(_) => "follower",
-        };
-        Overview {
-            role,
-            state: self.ordering.state(),
-            regency_state: self.ordering.regency_state(),
-            height: self.chain.ledger.height(),
-            certified: self.certified(),
-            view: self.view.id().0,
-            regency,
-            leader: self.view.member(leader),
-            view_state: self.ordering.view_state().0,
-            connected: self.ordering.view_state().1,
-            faults: self.faults.counts().clone(),
-            pool: self.pool.overview(),
-        }
     }
 
     /// The newest certified height that is applied here.
@@ -514,7 +450,8 @@ impl Consortium {
     /// acknowledges it again; while nothing commits they are spread less and less often.
     fn spread_more(&mut self, out: &mut Out) {
         let rounds = self.spread_again.take().unwrap_or_default();
-        // Each time the next few: were the oldest of no use to anybody, the rest would wait for ever.
+        // Each time the next few: were the oldest of no use to anybody, the rest would wait for
+        // ever.
         let own: Vec<_> = self.to_spread().cloned().collect();
         let turn = own.iter().cycle().skip(self.spread_turn % own.len().max(1));
         for batch in turn.take(own.len().min(SPREAD_MAX)) {
@@ -547,7 +484,7 @@ impl Consortium {
                 self.arm_spread(out);
             }
             Command::Accuse(fault) => self.fault(fault, out),
-            Command::Key(key) => self.on_own_key(now, key, out),
+            Command::Key(key) => self.on_own_key(now, *key, out),
             Command::Enter(id, secret, is_fresh) => self.enter(now, id, (secret, is_fresh), out),
             Command::Elsewhere(from, view) => self.on_elsewhere(now, from, view, out),
             Command::Submit(submission) => self.submit(now, submission, out),

@@ -1,8 +1,8 @@
 //! What a log gives a replica back: the fold from its records, one after the other.
 //!
-//! Source: `ARCHITECTURE.md`, durability. In: records in the order in which they were saved. Out: the
-//! view that orders, promises, payloads, decisions, the newest certificate, the journal and faults
-//! of others.
+//! Source: `ARCHITECTURE.md`, durability. In: records in the order in which they were saved. Out:
+//! the view that orders, promises, payloads, decisions, the newest certificate, the journal and
+//! faults of others.
 //! Holds: a view counts once the certificate of the block that opened it was read; promises and
 //! certificates of other views count for nothing; what the newest certificate settles is not kept,
 //! so what is held at once is bounded as in a replica that runs.

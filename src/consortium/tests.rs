@@ -249,7 +249,9 @@ impl Bench {
             Event::Execute(block) => block,
             Event::MakeKey(call) if !self.keyless.contains(&n) => return self.make_key(n, call),
             Event::View(view) => return self.step_over(n, &view),
-            _ => return,
+            Event::MakeKey(_) | Event::Serve(..) | Event::Changed(_) => return,
+            Event::Submitted(..) | Event::Ordered(..) => return,
+            Event::Applied(_) | Event::Certified(_) => return,
         };
         let outcomes = block
             .operations

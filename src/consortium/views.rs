@@ -2,9 +2,9 @@
 //!
 //! Source: settled rules of views, hand-over. In: what applied blocks effected, fresh keys, the
 //! certificate of a reconfiguration. Out: control proposals, our own key, the next view.
-//! Holds: nobody votes in a view before the certificate that opened it is durable here; nothing above
-//! a reconfiguration block is voted, applied or persisted in its view; what was ordered there returns
-//! to the pool.
+//! Holds: nobody votes in a view before the certificate that opened it is durable here; nothing
+//! above a reconfiguration block is voted, applied or persisted in its view; what was ordered there
+//! returns to the pool.
 //! Elsewhere: when a committee is due (`ledger`), which keys count (`fsm::view`), secrets (the
 //! driver).
 
@@ -23,7 +23,8 @@ use crate::crypto::{SecretKey, Verified};
 use crate::fsm::{self, Assembly, Ordering, Resumed};
 use crate::machine::{Span, Time, To};
 
-/// How often keys are sent again, and how fast a leader lets heights pass while they are waited for.
+/// How often keys are sent again, and how fast a leader lets heights pass while they are waited
+/// for.
 const KEYS_EVERY: Span = Span::from_ms(250);
 
 /// What a replica knows of the next view.
@@ -224,7 +225,7 @@ impl Consortium {
         &mut self,
         now: Time,
         id: ViewId,
-        (secret, is_fresh): (Option<SecretKey>, bool),
+        (secret, is_fresh): (Option<Box<SecretKey>>, bool),
         out: &mut Out,
     ) {
         let Some(view) = self.handover.next.take_if(|view| view.id() == id) else {
@@ -234,7 +235,7 @@ impl Consortium {
         out.cancel(Timer::Order(fsm::Timer::Progress(regency)));
         out.cancel(Timer::Order(fsm::Timer::Resend));
         let resumed = Resumed {
-            voter: secret.and_then(|secret| Voter::new(&view, secret)),
+            voter: secret.and_then(|secret| Voter::new(&view, *secret)),
             certificate: None,
             applied: self.chain.ledger.height(),
             payloads: Vec::new(),
@@ -258,8 +259,8 @@ impl Consortium {
         self.arm_spread(out);
     }
 
-    /// A member speaks in another view. One that lags is given what ended its view; one ahead of us is
-    /// asked for blocks.
+    /// A member speaks in another view. One that lags is given what ended its view; one ahead of us
+    /// is asked for blocks.
     pub(super) fn on_elsewhere(&mut self, now: Time, from: MemberId, view: ViewId, out: &mut Out) {
         let last = self.handover.helped.get(&from);
         if last.is_some_and(|last| now - *last < KEYS_EVERY) {

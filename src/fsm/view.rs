@@ -1,9 +1,9 @@
 //! View generation: from founders to a view that can order, and from one view to the next.
 //!
-//! Source: the Consortium's view map (BUILD, ASSEMBLE, ESTABLISHED); the order of steps as settled in
-//! `ARCHITECTURE.md`. In: seats that come and go, what the ledger says of the next committee, keys
-//! that its members offer. Out: whether a quorum is connected, when a key is asked for, the seats
-//! that a leader may order.
+//! Source: the Consortium's view map (BUILD, ASSEMBLE, ESTABLISHED); the order of steps as settled
+//! in `ARCHITECTURE.md`. In: seats that come and go, what the ledger says of the next committee,
+//! keys that its members offer. Out: whether a quorum is connected, when a key is asked for, the
+//! seats that a leader may order.
 //! Holds: keys count for the newest assemble block alone, the first of each member; countdowns are
 //! blocks, never seconds; nothing leads out of `over`.
 //! Elsewhere: ordering in the view (`normal`, `regency`), who is named and when a committee is due

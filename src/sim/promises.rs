@@ -13,10 +13,13 @@ use crate::consortium::Message;
 use crate::crypto::Digest;
 use crate::fsm;
 
+/// Where one digest may be signed, and by which member.
+type Place = (ViewId, Height, Regency, Kind, usize);
+
 /// What was signed, and how often the others had started by then.
 #[derive(Default)]
 pub(super) struct Promises {
-    signed: BTreeMap<(ViewId, Height, Regency, Kind, usize), (Digest, u64)>,
+    signed: BTreeMap<Place, (Digest, u64)>,
 }
 
 /// A correct member that sends.

@@ -41,7 +41,7 @@ impl World {
             identity,
             proof,
         };
-        self.keys_done(index, Command::Key(key));
+        self.keys_done(index, Command::Key(Box::new(key)));
     }
 
     /// A view begins at a member: every key but that of its seat is erased.
@@ -58,7 +58,10 @@ impl World {
         let is_fresh = secret
             .as_ref()
             .is_some_and(|s| member.made.contains(&s.public()));
-        self.keys_done(index, Command::Enter(view.id(), secret, is_fresh));
+        self.keys_done(
+            index,
+            Command::Enter(view.id(), secret.map(Box::new), is_fresh),
+        );
     }
 
     fn keys_done(&mut self, index: usize, command: Command) {

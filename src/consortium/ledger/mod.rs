@@ -29,7 +29,7 @@ pub use self::views::{Announced, Effect, Views};
 use super::OUTCOME_BYTES_MAX;
 use super::contract::{Answer, Applied, Denied, Execute, Executed, Execution, Outcome, Verdict};
 use super::message::Block;
-use crate::blocks::body::{Assemble, NextSeat, Reconfiguration};
+use crate::blocks::body::Assemble;
 use crate::blocks::receipts::{Receipt, outcome_digest};
 use crate::blocks::{
     Body, FORMAT_VERSION, Genesis, Group, Header, Link, Parameters, ReceiptRoot, Transaction,
@@ -500,28 +500,6 @@ impl Ledger {
         self.look_ahead();
         let body = block.body;
         (Block { header, body }, effect)
-    }
-
-    /// The assemble body that the next block should have; the same for everybody who stands here.
-    pub fn assembly_due(&self) -> Option<&Assemble> {
-        self.due.as_ref()
-    }
-
-    /// Looks whether a committee is due: what that depends on may have changed.
-    fn look_ahead(&mut self) {
-        let next = self.height().next();
-        self.due = self.parts.views.due(next, &self.register);
-    }
-
-    /// The reconfiguration body that ends the view with these seats; none while no committee is
-    /// announced.
-    pub fn reconfiguration(&self, seats: Vec<NextSeat>) -> Option<Reconfiguration> {
-        self.parts.views.reconfiguration(seats, &self.register)
-    }
-
-    /// Which view orders, and what is announced of the next.
-    pub fn views(&self) -> &Views {
-        &self.parts.views
     }
 
     /// The digest of everything here, to compare members: the parts, the register, then each entry

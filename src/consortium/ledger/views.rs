@@ -1,7 +1,7 @@
 //! Views as the decided prefix tells them: when a committee is due, who is named, what ends a view.
 //!
-//! Source: settled rules of views. In: control bodies in height order, the list of members. Out: the
-//! assemble body that is due, the reconfiguration that answers one, what a body effects.
+//! Source: settled rules of views. In: control bodies in height order, the list of members. Out:
+//! the assemble body that is due, the reconfiguration that answers one, what a body effects.
 //! Holds: the reconfiguration of a view is the first body in its prefix that answers the newest
 //! assemble block with the list and the committee that it named; any other control body is an empty
 //! block. Countdowns are heights.
@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Ledger;
 use crate::blocks::body::{Assemble, NextSeat, Reconfiguration};
 use crate::blocks::{Body, Link};
 use crate::committee::{Height, MemberId, ViewId};
@@ -156,5 +157,29 @@ impl Views {
                 None
             }
         }
+    }
+}
+
+impl Ledger {
+    /// The assemble body that the next block should have; the same for everybody who stands here.
+    pub fn assembly_due(&self) -> Option<&Assemble> {
+        self.due.as_ref()
+    }
+
+    /// Looks whether a committee is due: what that depends on may have changed.
+    pub(super) fn look_ahead(&mut self) {
+        let next = self.height().next();
+        self.due = self.parts.views.due(next, &self.register);
+    }
+
+    /// The reconfiguration body that ends the view with these seats; none while no committee is
+    /// announced.
+    pub fn reconfiguration(&self, seats: Vec<NextSeat>) -> Option<Reconfiguration> {
+        self.parts.views.reconfiguration(seats, &self.register)
+    }
+
+    /// Which view orders, and what is announced of the next.
+    pub fn views(&self) -> &Views {
+        &self.parts.views
     }
 }

@@ -23,7 +23,7 @@ impl Bench {
             identity,
             proof,
         };
-        self.input(n, Input::Command(Command::Key(key)));
+        self.input(n, Input::Command(Command::Key(Box::new(key))));
     }
 
     /// The driver's part of a hand-over: all keys but that of the seat are forgotten.
@@ -31,7 +31,7 @@ impl Bench {
         let seat = view.seat_of(&id(n)).and_then(|seat| view.key(seat));
         self.keys[n].retain(|key| Some(key.public()) == seat);
         let key = self.keys[n].first().cloned();
-        let enter = Command::Enter(view.id(), key, true);
+        let enter = Command::Enter(view.id(), key.map(Box::new), true);
         self.input(n, Input::Command(enter));
     }
 
