@@ -471,6 +471,9 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 100,
           value_parser = clap::value_parser!(u64).range(1..=100))]
     pub(crate) strength: u64,
+    /// Blocks after which a view gives way to the next, at least 8; 0 for never
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) rotation_blocks: u32,
     /// One member is a villain of this kind, whatever the seed would draw.
     #[arg(long, value_name = "NAME")]
     pub(crate) villain: Option<String>,

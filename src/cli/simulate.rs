@@ -42,6 +42,7 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         steps: args.steps,
         faults: faults.unwrap_or(Options::default().faults),
         strength: args.strength,
+        rotation_blocks: args.rotation_blocks,
         villain,
         plant: plant(args)?,
     };

@@ -67,6 +67,8 @@ pub struct Options {
     pub faults: Faults,
     /// How hard it goes wrong, of a hundred.
     pub strength: u64,
+    /// Blocks after which a view gives way to the next; 0 for never.
+    pub rotation_blocks: u32,
     /// One member is a villain of this kind, whatever the seed would draw.
     pub villain: Option<VillainKind>,
     /// Test only: the bug that its machines have; only with the feature `plants`.
@@ -82,6 +84,7 @@ impl Options {
             steps,
             faults,
             strength,
+            rotation_blocks,
             villain,
             plant,
         } = self;
@@ -91,6 +94,9 @@ impl Options {
         );
         if *strength != 100 {
             replay += &format!(" --strength {strength}");
+        }
+        if *rotation_blocks > 0 {
+            replay += &format!(" --rotation-blocks {rotation_blocks}");
         }
         if let Some(villain) = villain {
             replay += &format!(" --villain {villain}");
@@ -110,6 +116,7 @@ impl Default for Options {
             steps: 400_000,
             faults: Faults::all(),
             strength: 100,
+            rotation_blocks: 0,
             villain: None,
             plant: None,
         }

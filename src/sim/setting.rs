@@ -95,7 +95,7 @@ impl Setting {
             timeout_us: (delay_us * 10).max(200_000) * dice.within(1, 4),
             resend_us: (delay_us * 4).max(50_000),
             large: [0, 5, 40, 400][dice.index(4)],
-            parameters: parameters(&mut dice),
+            parameters: parameters(&mut dice, options.rotation_blocks),
         }
     }
 
@@ -202,7 +202,7 @@ impl Setting {
     }
 }
 
-fn parameters(dice: &mut Dice) -> Parameters {
+fn parameters(dice: &mut Dice, rotation_blocks: u32) -> Parameters {
     let window = [1, 2, 8, 16][dice.index(4)];
     let seal_every = [1, 3, 8, 16][dice.index(4)];
     Parameters {
@@ -213,8 +213,8 @@ fn parameters(dice: &mut Dice) -> Parameters {
         expiry_blocks_max: [64, 1_000, 100_000][dice.index(3)],
         remembered_max: [1_024, 2_000_000][dice.index(2)],
         views: ViewRules {
-            rotation_blocks: [0, 8, 40, 200][dice.index(4)],
-            assemble_blocks: [4, 16, 64][dice.index(3)],
+            rotation_blocks,
+            assemble_blocks: 16,
             ..ViewRules::default()
         },
         ..Parameters::default()

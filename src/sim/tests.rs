@@ -499,3 +499,17 @@ fn planted_bugs_that_need_the_network_are_found_where_it_does_nothing_else() {
     let missed: Vec<_> = hunt.plants.iter().filter(|prey| !prey.found).collect();
     assert!(missed.is_empty(), "{missed:#?}");
 }
+
+#[test]
+fn views_rotate_where_nothing_goes_wrong() {
+    for seed in 90..93 {
+        let report = assert_clean(&Options {
+            seed,
+            steps: 20_000,
+            faults: Faults::none(),
+            rotation_blocks: 8,
+            ..Options::default()
+        });
+        assert!(report.views > 3, "seed {seed}: {} views", report.views);
+    }
+}
