@@ -13,6 +13,8 @@ use crate::committee::{Ballot, Height, Kind};
 use crate::consortium::Heard;
 use crate::fsm;
 
+/// Of a thousand ambushes at a time when nobody is cut off so many make somebody deaf.
+const DEAF: u64 = 300;
 /// Regencies of a series, at most.
 const SERIES_MAX: u64 = 4;
 /// After a series who is cut off stays so for so many first timeouts: the others order meanwhile.
@@ -31,7 +33,8 @@ struct Ambush {
     victim: usize,
     /// They do so at every height, or at every second one, where the others decide without it.
     every: u64,
-    /// Who was cut off before hears no vote: what it has locked stays what it was.
+    /// Who was cut off before, or somebody else, hears no vote: what it has locked stays what it
+    /// was.
     deaf: Option<usize>,
 }
 
@@ -97,12 +100,15 @@ impl World {
             }
             return;
         }
+        let mut anybody = || can[dice.index(can.len())];
+        let (victim, deaf) = (anybody(), anybody());
+        let deaf = (dice.chance(DEAF) && deaf != victim).then_some(deaf);
         self.ambushes.laid = Some(Ambush {
             regency: self.counts.regencies,
             kind: [Kind::Write, Kind::Accept][dice.index(2)],
-            victim: can[dice.index(can.len())],
+            victim,
             every: dice.within(1, 2),
-            deaf: self.net.outcast(),
+            deaf: self.net.outcast().or(deaf),
         });
     }
 

@@ -18,6 +18,7 @@ use crate::plant::Plant;
 const VILLAINS: &[(Plant, &str)] = &[
     (Plant::EagerJoin, "flooder"),
     (Plant::UnprovedLock, "schemer"),
+    (Plant::ShortSync, "schemer"),
     (Plant::StopDataReused, "schemer"),
 ];
 

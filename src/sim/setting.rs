@@ -91,8 +91,11 @@ impl Setting {
             client_us: [300_000, 600_000, 1_200_000][dice.index(3)],
             lasts_us: dice.within(240_000_000, 600_000_000),
             drift,
-            // Several round trips and syncs; too short a timeout is the regency's own test.
-            timeout_us: (delay_us * 10).max(200_000) * dice.within(1, 4),
+            // Several round trips and syncs; one world in five has to learn that it is too short.
+            timeout_us: match dice.below(5) {
+                0 => (delay_us * 2).max(10_000),
+                patience => (delay_us * 10).max(200_000) * patience,
+            },
             resend_us: (delay_us * 4).max(50_000),
             large: [0, 5, 40, 400][dice.index(4)],
             parameters: parameters(&mut dice, options.rotation_blocks),

@@ -7,7 +7,7 @@ use super::setting::Setting;
 use super::*;
 use crate::committee::Height;
 use crate::consortium::Command;
-use crate::machine::Input;
+use crate::machine::{Input, Span};
 
 fn world(seed: u64, faults: &str) -> Options {
     Options {
@@ -51,8 +51,10 @@ pub(super) fn assert_settles(world: &mut World) {
 fn quiet_worlds_order_and_settle_without_a_regency_change_where_delays_are_steady() {
     let quiet = (0..).map(|seed| world(seed, "none"));
     let is_steady = |options: &Options| {
-        let weather = Setting::draw(options).weather;
-        weather.spread == Spread::Constant && weather.delay_us < 10_000
+        let setting = Setting::draw(options);
+        let (weather, patience) = (setting.weather, setting.pace().first);
+        let is_slow = weather.spread != Spread::Constant || weather.delay_us >= 10_000;
+        !is_slow && patience >= Span::from_ms(200)
     };
     for options in quiet.filter(is_steady).take(3) {
         let report = assert_clean(&options);

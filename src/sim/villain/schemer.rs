@@ -11,13 +11,26 @@ use std::collections::BTreeMap;
 
 use super::den::{Den, Vice, say};
 use crate::blocks::Proposal;
-use crate::committee::{Claim, Height, Kind, Lock, MemberId, Regency, StopData, Vote};
+use crate::committee::{
+    Certificate, Claim, Height, Kind, Lock, MemberId, Regency, Seat, StopData, Vote,
+};
 use crate::consortium::Message;
 use crate::fsm;
 use crate::sim::member::Leaving;
 
 /// Second proposals that it remembers.
 const SECONDS_MAX: usize = 64;
+
+/// What it does in one regency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    /// What its member does.
+    Truth,
+    /// Claims locks that nobody has, or leads with an old SYNC.
+    Invent,
+    /// Claims nothing, or leads with those who claim least.
+    Forget,
+}
 
 /// Votes for whatever anybody votes for, and claims what nobody wrote.
 #[derive(Default)]
@@ -26,16 +39,23 @@ pub(super) struct Schemer {
     seconds: BTreeMap<Height, fsm::Payload>,
     /// The first SYNC that was heard: its claims know of no later lock.
     sync: Option<fsm::Sync>,
-    /// Whether it lies in the last regency that it was asked about.
-    plan: (Regency, bool),
+    /// What others claimed last, by seat.
+    claims: BTreeMap<Seat, (StopData, Vec<Certificate>)>,
+    /// For the last regency that it was asked about.
+    plan: Option<(Regency, Plan)>,
 }
 
 impl Schemer {
+    fn plan(&mut self, den: &mut Den<'_>, regency: Regency) -> Plan {
+        let known = self.plan.filter(|(of, _)| *of == regency);
+        let plans = [Plan::Truth, Plan::Truth, Plan::Invent, Plan::Forget];
+        let (_, plan) = known.unwrap_or_else(|| (regency, plans[den.dice.index(4)]));
+        self.plan = Some((regency, plan));
+        plan
+    }
+
     fn lies(&mut self, den: &mut Den<'_>, regency: Regency) -> bool {
-        if self.plan.0 != regency {
-            self.plan = (regency, den.dice.chance(500));
-        }
-        self.plan.1
+        self.plan(den, regency) != Plan::Truth
     }
 
     /// Another proposal for that height, always the same.
@@ -56,8 +76,8 @@ impl Schemer {
         Some(second)
     }
 
-    /// Claims a lock of the last regency on every second proposal.
-    fn lie(&self, den: &Den<'_>, data: &StopData) -> Option<StopData> {
+    /// Claims a lock of the last regency on every second proposal, or nothing.
+    fn lie(&self, den: &Den<'_>, plan: Plan, data: &StopData) -> Option<StopData> {
         let regency = Regency(data.regency.0.checked_sub(1)?);
         let above = self.seconds.range(data.base.next()..);
         let claims = above.map(|(height, second)| Claim {
@@ -68,8 +88,45 @@ impl Schemer {
                 digest: second.digest,
             },
         });
+        let claims = match plan {
+            Plan::Invent => claims.collect(),
+            Plan::Forget | Plan::Truth => Vec::new(),
+        };
         let base = (data.base, data.base_digest);
-        den.stop_data(data.regency, base, data.timeout_us, claims.collect())
+        den.stop_data(data.regency, base, data.timeout_us, claims)
+    }
+
+    /// A SYNC of those who claim least, itself among them with nothing.
+    fn least(&self, den: &Den<'_>, sync: &fsm::Sync) -> Option<fsm::Sync> {
+        let own = sync.set.iter().find(|data| data.seat == den.seat())?;
+        let own = self.lie(den, Plan::Forget, own)?;
+        let others = self.claims.values();
+        let mut others: Vec<_> = others
+            .filter(|(data, _)| data.regency == sync.regency)
+            .collect();
+        others.sort_by_key(|(data, _)| data.claims.len());
+        others.truncate(sync.set.len() - 1);
+        let mut set: Vec<StopData> = others.iter().map(|(data, _)| data.clone()).collect();
+        set.push(own);
+        set.sort_by_key(|data| data.seat);
+        let proofs = others.iter().flat_map(|(_, proofs)| proofs);
+        Some(fsm::Sync {
+            set,
+            proofs: sync.proofs.iter().chain(proofs).cloned().collect(),
+            ..sync.clone()
+        })
+    }
+
+    /// What it leads with.
+    fn lead(&self, den: &Den<'_>, plan: Plan, sync: &fsm::Sync) -> Option<fsm::Sync> {
+        match plan {
+            Plan::Truth => None,
+            Plan::Forget => self.least(den, sync),
+            Plan::Invent => self.sync.clone().map(|old| fsm::Sync {
+                regency: sync.regency,
+                ..old
+            }),
+        }
     }
 
     /// What it says in `message`'s place, where that is its own and it lies in its regency.
@@ -79,15 +136,13 @@ impl Schemer {
         };
         match order {
             fsm::Message::StopData(data, proofs) if self.lies(den, data.regency) => {
-                let lied = self.lie(den, data)?;
+                let plan = self.plan(den, data.regency);
+                let lied = self.lie(den, plan, data)?;
                 Some(fsm::Message::StopData(lied, proofs.clone()))
             }
-            fsm::Message::Sync(sync)
-                if den.view.leader(sync.regency) == den.seat() && self.lies(den, sync.regency) =>
-            {
-                let old = self.sync.clone()?;
-                let regency = sync.regency;
-                Some(fsm::Message::Sync(fsm::Sync { regency, ..old }))
+            fsm::Message::Sync(sync) if den.view.leader(sync.regency) == den.seat() => {
+                let plan = self.plan(den, sync.regency);
+                self.lead(den, plan, sync).map(fsm::Message::Sync)
             }
             fsm::Message::Propose(vote, payload)
                 if vote.seat == den.seat() && self.lies(den, vote.ballot.regency) =>
@@ -132,6 +187,11 @@ impl Vice for Schemer {
             }
             Message::Order(fsm::Message::Sync(sync)) => {
                 self.sync.get_or_insert_with(|| sync.clone());
+                Vec::new()
+            }
+            Message::Order(fsm::Message::StopData(data, proofs)) => {
+                let claims = (data.clone(), proofs.clone());
+                self.claims.insert(data.seat, claims);
                 Vec::new()
             }
             Message::Order(fsm::Message::Vote(vote))
