@@ -497,7 +497,7 @@ fn planted_bugs_that_need_the_network_are_found_where_it_does_nothing_else() {
         faults: Faults::none().with(Fault::Ambush),
         ..Options::default()
     };
-    let hunt = hunt(&options, &subtle, 6, 2, &|_| {});
+    let hunt = hunt(&options, &subtle, 24, 2, &|_| {});
     let missed: Vec<_> = hunt.plants.iter().filter(|prey| !prey.found).collect();
     assert!(missed.is_empty(), "{missed:#?}");
 }
