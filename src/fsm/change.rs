@@ -307,7 +307,7 @@ impl RegencyChange {
             self.end(Span(0), context);
         }
         context.core.enter(regency, true);
-        context.core.bound = settled.bound;
+        context.core.bind(settled.bound);
         context.core.sync = Some(sync);
         context.resume_votes();
         self.pace.adopt(settled.timeout_us);

@@ -71,8 +71,8 @@ impl Core {
         let base = self.certified();
         let mut held: BTreeMap<Height, (bool, Certificate)> = BTreeMap::new();
         for (height, promise) in self.voter.iter().flat_map(Voter::promises) {
-            let is_open = height > base && self.last.is_none_or(|last| height <= last);
-            if let Some(lock) = promise.lock.as_ref().filter(|_| is_open) {
+            // Above the view's last height too: whoever heard our ACCEPT there asks for its lock.
+            if let Some(lock) = promise.lock.as_ref().filter(|_| height > base) {
                 held.insert(height, (false, lock.clone()));
             }
         }

@@ -167,6 +167,14 @@ impl Core {
         self.decided.plus(window).min(reach).min(last)
     }
 
+    /// What a SYNC bound; what lies above the view's last height is void.
+    pub(super) fn bind(&mut self, mut bound: BTreeMap<Height, Digest>) {
+        if let Some(last) = self.last {
+            drop(bound.split_off(&last.next()));
+        }
+        self.bound = bound;
+    }
+
     /// The view ends with the block at `last`, which is applied: decisions above it are void.
     pub(super) fn end_at(&mut self, last: Height) {
         assert!(last > self.view.opening().height, "a view has a block");

@@ -462,17 +462,25 @@ impl Ordering {
         }
     }
 
+    fn generate(&mut self, event: &view::Event) {
+        #[cfg(test)]
+        let before = self.generation.state().name();
+        self.generation.handle(event);
+        #[cfg(test)]
+        tests::edges::saw(before, &|| format!("{event:?}"), self.view_state().0);
+    }
+
     /// The links to `seat` stand, or fell.
     fn link(&mut self, now: Time, seat: Seat, stands: bool, out: &mut Outbox<Self>) {
         self.core.presence.link(seat, stands);
         if !stands {
-            self.generation.handle(&view::Event::Disconnected(seat));
+            self.generate(&view::Event::Disconnected(seat));
             if seat == self.core.leader() {
                 self.change(now, &regency::Event::Lost, out);
             }
             return;
         }
-        self.generation.handle(&view::Event::Connected(seat));
+        self.generate(&view::Event::Connected(seat));
         // What was sent before may be lost, and so may the answer to our first question.
         match self.state() {
             "synchronising" => self.normal(now, &normal::Event::Resend, out),
@@ -503,7 +511,7 @@ impl Ordering {
             }
             Command::Certified(certificate, applied) => {
                 if self.core.last == Some(certificate.ballot.height) {
-                    self.generation.handle(&view::Event::Certified);
+                    self.generate(&view::Event::Certified);
                 }
                 Scene {
                     core: &mut self.core,
@@ -513,12 +521,12 @@ impl Ordering {
                 .on_certified(certificate, applied);
             }
             Command::Assembled(assembly) => {
-                self.generation.handle(&view::Event::Assembled(assembly));
+                self.generate(&view::Event::Assembled(assembly));
             }
-            Command::Key(key) => self.generation.handle(&view::Event::Key(key)),
-            Command::Applied(height) => self.generation.handle(&view::Event::Applied(height)),
+            Command::Key(key) => self.generate(&view::Event::Key(key)),
+            Command::Applied(height) => self.generate(&view::Event::Applied(height)),
             Command::Reconfigured(last) => {
-                self.generation.handle(&view::Event::Reconfigured);
+                self.generate(&view::Event::Reconfigured);
                 self.core.end_at(last);
             }
             Command::Work(work) => {

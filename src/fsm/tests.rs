@@ -5,6 +5,7 @@ pub(super) mod edges;
 mod links;
 mod load;
 mod paces;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -17,7 +17,6 @@
 //! serving    --assembled-->    assembling    an assemble block names the next committee
 //! assembling --key-->          ready         every key is here
 //! assembling --applied-->      ready         the countdown is over, and n - f are here
-//! assembling --assembled-->    ready         a committee of none but ourselves
 //! ready      --assembled-->    assembling    another assemble block took its place
 //! forming    --reconfigured--> ending        the last block of the view, here and below
 //! serving    --reconfigured--> ending
@@ -120,13 +119,10 @@ impl ViewGeneration {
     }
 
     fn begin(&mut self, assembly: &Assembly) -> State {
+        assert!(!assembly.committee.is_empty(), "somebody is named");
         self.keys.clear();
         self.assembly = Some(assembly.clone());
-        if self.has_all() {
-            State::ready()
-        } else {
-            State::assembling()
-        }
+        State::assembling()
     }
 
     /// Takes a key for the assembly; the first of a member counts.

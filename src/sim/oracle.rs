@@ -278,9 +278,14 @@ impl Oracle {
         }
     }
 
+    /// A height that was told ordered and that nobody has applied.
+    pub(super) fn open_promise(&self) -> Option<Height> {
+        self.ordered.keys().next().copied()
+    }
+
     /// The world ends: whatever was told ordered was applied.
     pub(super) fn end(&mut self) {
-        if let Some(height) = self.ordered.keys().next().copied() {
+        if let Some(height) = self.open_promise() {
             let last = self.height();
             let what = format!("{height} was told ordered, and the chain ends at {last}");
             self.breaks("promise", what);

@@ -327,6 +327,9 @@ impl World {
     /// Why not everything is well yet.
     pub(super) fn unsettled(&self) -> Option<String> {
         let height = self.oracle.height();
+        if let Some(ordered) = self.oracle.open_promise() {
+            return Some(format!("{ordered} was told ordered and is not applied"));
+        }
         let all = self.members.iter().enumerate();
         for (index, member) in all.filter(|(_, member)| member.fate == Fate::Healthy) {
             let Some(running) = &member.running else {

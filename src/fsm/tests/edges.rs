@@ -30,7 +30,7 @@ pub(in crate::fsm) fn saw(from: &'static str, event: &dyn Fn() -> String, to: &'
     });
 }
 
-fn watch() {
+pub(super) fn watch() {
     SEEN.set(Some(Walk::new()));
 }
 
@@ -59,7 +59,7 @@ fn drawn(source: &str) -> BTreeSet<String> {
     lines.filter_map(edge).collect()
 }
 
-fn assert_drawn(source: &str, states: &[&str], events: &[&str]) {
+pub(super) fn assert_drawn(source: &str, states: &[&str], events: &[&str]) {
     let (pairs, edges) = walked(states);
     let all = states
         .iter()
