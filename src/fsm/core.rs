@@ -57,6 +57,8 @@ pub(super) struct Core {
     pub(super) slowest: Option<Span>,
     /// Counts what happened, so that a resend timer sees whether anything did.
     pub(super) moves: u64,
+    /// When the resend timer runs out, while it runs.
+    pub(super) resend_due: Option<Time>,
     /// What is held of others' words, and what they still have to say of ours.
     pub(super) recall: Recall,
 }
@@ -94,6 +96,7 @@ impl Core {
             heard: BTreeMap::new(),
             leader_heard: Time(0),
             may_vote: false,
+            resend_due: None,
             slowest: None,
             moves: 0,
         };

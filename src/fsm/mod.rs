@@ -455,6 +455,7 @@ impl Ordering {
             }
             recall::Verdict::Lapsed(lapse) => {
                 self.core.lapse(lapse, out);
+                self.core.resend_due = None;
                 out.cancel(Timer::Resend);
                 out.cancel(Timer::Progress(self.core.regency));
                 self.normal(now, &normal::Event::Change(Role::Wiped), out);
@@ -566,6 +567,7 @@ impl Machine for Ordering {
                 self.change(now, &regency::Event::Timeout(regency), out);
             }
             Input::Timer(Timer::Resend) => {
+                self.core.resend_due = None;
                 self.normal(now, &normal::Event::Resend, out);
                 self.change(now, &regency::Event::Resend, out);
             }

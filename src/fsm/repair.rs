@@ -214,11 +214,20 @@ impl Scene<'_> {
     /// Arms the same timer as [`Scene::arm_resend`] for a member with nothing to wait for.
     pub(super) fn arm_rest(&mut self) {
         let rest = Span(self.core.options.resend.0.saturating_mul(REST_FACTOR));
-        self.out.arm(Timer::Resend, rest);
+        self.arm_resend_in(rest);
     }
 
     /// Arms the timer that asks where the others stand.
     pub(super) fn arm_resend(&mut self) {
-        self.out.arm(Timer::Resend, self.core.options.resend);
+        self.arm_resend_in(self.core.options.resend);
+    }
+
+    /// A timer that runs is never put off: whoever arms it ever again would starve what it does.
+    fn arm_resend_in(&mut self, span: Span) {
+        let due = self.now + span;
+        if self.core.resend_due.is_none_or(|earlier| due < earlier) {
+            self.core.resend_due = Some(due);
+            self.out.arm(Timer::Resend, span);
+        }
     }
 }

@@ -100,8 +100,12 @@ impl World {
             applied,
         } = self.ground.boot(member.id, keys, &mut member.disk, now);
         let height = running.replica.ledger().height();
+        // It may be the first to stand in a view: the power went before the hand-over was told.
+        let view = running.replica.view().clone();
         member.running = Some(running);
         member.life += 1;
+        member.forgot += 1;
+        self.known_view(&view);
         self.oracle.started(index, from, &applied);
         self.note(1, index, [height.0]);
         self.input(index, Input::Command(Command::Start));

@@ -68,6 +68,8 @@ pub(super) struct Member {
     pub(super) running: Option<Running>,
     /// How often it was started; what belongs to an earlier life is dropped.
     pub(super) life: u64,
+    /// How often it forgot what it held of others' votes: at each start, and with each view.
+    pub(super) forgot: u64,
     pub(super) clock: Clock,
     /// What happened while it stands still; none while it goes.
     pub(super) paused: Option<Vec<Happening>>,

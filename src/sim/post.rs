@@ -102,7 +102,7 @@ impl World {
                 member: from,
                 seat: self.view_at(from).seat_of(&self.members[from].id),
                 is_rolled: self.oracle.may_lapse(from),
-                others_starts: others.map(|(_, member)| member.life).sum(),
+                others_forgot: others.map(|(_, member)| member.forgot).sum(),
             };
             if let Some(what) = self.promises.note(&speaker, &message) {
                 self.oracle.breaks("contradiction", what);

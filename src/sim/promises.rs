@@ -28,8 +28,8 @@ pub(super) struct Speaker {
     pub(super) seat: Option<Seat>,
     /// Whether its disk was rolled back, so that it is one of the f.
     pub(super) is_rolled: bool,
-    /// How often the others have started.
-    pub(super) others_starts: u64,
+    /// How often the others forgot what they held of its votes.
+    pub(super) others_forgot: u64,
 }
 
 impl Promises {
@@ -54,16 +54,16 @@ impl Promises {
         } = vote.ballot;
         match self.signed.entry((view, height, regency, kind, member)) {
             Entry::Occupied(before) => {
-                let (earlier, starts) = *before.get();
-                // Votes of others are held in memory alone: who starts after one was sent cannot
-                // remind a member whose disk forgot it.
-                let is_forgotten = speaker.is_rolled && speaker.others_starts > starts;
+                let (earlier, forgot) = *before.get();
+                // Votes of others are held in memory alone, and for one view: who starts or enters
+                // the view after one was sent cannot remind a member whose disk forgot it.
+                let is_forgotten = speaker.is_rolled && speaker.others_forgot > forgot;
                 (earlier != digest && !is_forgotten).then(|| {
                     format!("member {member} signs two digests: {kind:?} of {height} in {regency}")
                 })
             }
             Entry::Vacant(place) => {
-                place.insert((digest, speaker.others_starts));
+                place.insert((digest, speaker.others_forgot));
                 None
             }
         }

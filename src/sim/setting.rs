@@ -194,6 +194,7 @@ impl Setting {
             villain: (self.villains.get(&n)).map(|kind| villain::cast(*kind, self.seed, n)),
             running: None,
             life: 0,
+            forgot: 0,
             clock: clock(),
             paused: None,
             slow_disk: 1,

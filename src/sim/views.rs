@@ -71,7 +71,7 @@ impl World {
     }
 
     /// A view is known to the judges: there is one of each number.
-    fn known_view(&mut self, view: &View) {
+    pub(super) fn known_view(&mut self, view: &View) {
         let known = self.ground.ears.get(&view.id()).map(|ears| &ears.view);
         match known {
             Some(known) if known == view => {}

@@ -264,6 +264,8 @@ impl World {
             Happening::Link(one, other, is_up) => self.link(one, other, is_up),
             Happening::Keys(member, life, command) => {
                 if self.alive(member, life).is_some() {
+                    let enters = matches!(command, Command::Enter(..));
+                    self.members[member].forgot += u64::from(enters);
                     self.input(member, Input::Command(command));
                 }
             }
@@ -361,7 +363,8 @@ impl World {
             if let Some(running) = &member.running {
                 let at = running.replica.overview();
                 text += &format!(
-                    "; {index}: {}/{} height {} certified {} regency {} work {}",
+                    "; {index}: view {} {}/{} height {} certified {} regency {} work {}",
+                    running.replica.view().id(),
                     at.state,
                     at.regency_state,
                     at.height,

@@ -169,7 +169,7 @@ fn the_wait_beside_a_wiped_seat_for_a_third_that_can_vote_is_no_pace_of_the_lead
         }
         for i in [leader, (leader + 3) % 4] {
             let timeout = world.nodes[i].timeout();
-            let most = Span(options().pace.least.0 * 8);
+            let most = Span(options().pace.first.0 * 4);
             assert!(timeout <= most, "seed {seed}: member {i} waits {timeout}");
         }
     }
@@ -204,4 +204,31 @@ fn a_restart_keeps_the_bytes_of_its_lock_among_those_of_many_regencies() {
     };
     let node = Ordering::new(view.clone(), options(), resumed);
     assert!(node.has_payload(height, &locked.digest));
+}
+
+#[test]
+fn a_progress_timer_that_is_short_puts_no_question_off() {
+    let mut world = World::new(4, 3);
+    world.run_until(Height(5));
+    let own = world.nodes[0].regency().1.index();
+    world.down.insert(own);
+    world.run_until(Height(10));
+    // Its halves end ten times before the questions are due again.
+    world.options.pace = PaceOptions {
+        first: Span::from_ms(20),
+        least: Span::from_ms(20),
+        most: Span::from_ms(20),
+    };
+    world.down.extend(0..4);
+    world.restart(own);
+    world.tell_work(own, true);
+    let (mut asked, end) = (0, world.now + Span::from_ms(1_000));
+    while world.now < end {
+        let is_question = |(_, _, message): &(usize, usize, Message)| {
+            matches!(message, Message::Recall(Recall::Ask(_)))
+        };
+        asked += world.wires.drain(..).filter(is_question).count();
+        world.step();
+    }
+    assert!(asked > 9, "three at the start, and later ones as well: {asked}");
 }
