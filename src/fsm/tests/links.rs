@@ -230,5 +230,8 @@ fn a_progress_timer_that_is_short_puts_no_question_off() {
         asked += world.wires.drain(..).filter(is_question).count();
         world.step();
     }
-    assert!(asked > 9, "three at the start, and later ones as well: {asked}");
+    assert!(
+        asked > 9,
+        "three at the start, and later ones as well: {asked}"
+    );
 }
