@@ -102,10 +102,13 @@ impl World {
         let height = running.replica.ledger().height();
         // It may be the first to stand in a view: the power went before the hand-over was told.
         let view = running.replica.view().clone();
+        let regency = running.replica.overview().regency.0;
         member.running = Some(running);
         member.life += 1;
         member.forgot += 1;
         self.known_view(&view);
+        // The same of a regency: it was installed durably, and nobody heard of it.
+        self.on_regency(index, regency);
         self.oracle.started(index, from, &applied);
         self.note(1, index, [height.0]);
         self.input(index, Input::Command(Command::Start));
