@@ -203,6 +203,15 @@ impl Core {
         is_bound || above.any(|instance| instance.is_open(join) || instance.decision().is_some())
     }
 
+    /// Whether `seat`, which stands in our regency, has no vote at the height that is open here
+    /// next: perhaps nothing of it arrived there, and who knows of nothing asks for nothing.
+    pub(super) fn is_unheard_by(&self, seat: Seat, status: &Status) -> bool {
+        let next = self.instances.get(&self.decided.next());
+        let is_silent = next.is_some_and(|instance| instance.votes_of(seat).next().is_none());
+        let stands_here = status.regency == self.regency && status.is_synchronised;
+        is_silent && stands_here && status.decided <= self.decided
+    }
+
     /// Whether something that others sent may be missing here: a decision, a block certificate, the
     /// SYNC of our regency, a STOP, or a whole regency.
     pub(super) fn is_unsettled(&self) -> bool {

@@ -340,6 +340,8 @@ impl Normal {
         if status.is_question {
             let own = context.core.status(false);
             context.send_to(from, Message::Status(own));
+        }
+        if status.is_question || context.core.is_unheard_by(from, status) {
             // A short question may have a long answer: one seat gets one in a while.
             let every = Span(context.core.options.resend.0 / 4);
             let last = self.answered.get(&from).copied().unwrap_or_default();

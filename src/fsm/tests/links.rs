@@ -70,11 +70,14 @@ fn wipe(world: &mut World, i: usize) {
     world.logs[i].truncate(half);
     world.cut.insert(i);
     world.restart(i);
-    for _ in 0..2_000 {
+    for _ in 0..20_000 {
         world.work();
         world.step();
+        if world.nodes[i].state() == "wiped" {
+            return;
+        }
     }
-    assert_eq!(world.nodes[i].state(), "wiped");
+    panic!("{i} is {}", world.nodes[i].state());
 }
 
 #[test]
@@ -234,4 +237,28 @@ fn a_progress_timer_that_is_short_puts_no_question_off() {
         asked > 9,
         "three at the start, and later ones as well: {asked}"
     );
+}
+
+#[test]
+fn a_proposal_that_nobody_heard_of_is_given_to_those_who_answer_where_they_stand() {
+    let mut world = World::new(4, 3);
+    world.run_until(Height(5));
+    for i in 0..4 {
+        world.tell_work(i, false);
+    }
+    for _ in 0..5_000 {
+        world.step();
+    }
+    let leader = world.nodes[0].regency().1.index();
+    let (height, _) = world.nodes[leader].next_height().expect("it leads");
+    let lost = payload(height, 1);
+    world.tell_work(leader, true);
+    world.input(leader, Input::Command(Command::Propose(height, lost)));
+    // All that the leader says of it is lost, and the others have nothing to wait for.
+    world.wires.clear();
+    for _ in 0..20_000 {
+        world.step();
+    }
+    let least = world.nodes.iter().map(Ordering::decided).min();
+    assert!(least >= Some(height), "{least:?} is below {height}");
 }
