@@ -14,7 +14,7 @@ use rand::rngs::ChaCha12Rng;
 use rand::{RngExt as _, SeedableRng};
 
 use super::*;
-use crate::committee::{MemberId, SeatKey, ViewId};
+use crate::committee::{Kind, MemberId, SeatKey, ViewId};
 use crate::crypto::{Domain, SecretKey, Verified, Verifier};
 use crate::machine::{Output, To};
 

@@ -251,6 +251,18 @@ fn a_proposal_that_nobody_heard_of_is_given_to_those_who_answer_where_they_stand
     }
     let leader = world.nodes[0].regency().1.index();
     let (height, _) = world.nodes[leader].next_height().expect("it leads");
+    // Whoever lacks a block certificate asks for it; here nobody has anything to ask for.
+    for node in &mut world.nodes {
+        let top = node.core.decided;
+        let decision = node.core.instances.get(&top).and_then(|one| one.decision());
+        let mut base = decision.expect("it was decided").clone();
+        base.ballot.kind = Kind::Persist;
+        node.core.base = Some(base);
+        node.core.instances.clear();
+    }
+    for _ in 0..5_000 {
+        world.step();
+    }
     let lost = payload(height, 1);
     world.tell_work(leader, true);
     world.input(leader, Input::Command(Command::Propose(height, lost)));
