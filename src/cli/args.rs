@@ -133,6 +133,11 @@ pub(crate) enum MemberVerb {
     /// Runs a whole ledger on this machine: N member processes on loopback.
     #[command(after_help = "Example:  consortium dev --members 4 --dir ledger")]
     Dev(DevArgs),
+    /// Brings a member back that lost its log, with a fresh consensus key.
+    #[command(
+        after_help = "Example:  consortium rejoin --dir ledger/member-3 --api http://host:7200"
+    )]
+    Rejoin,
     /// Makes, shows or rotates a member's keys.
     #[command(after_help = "Example:  consortium key generate --dir alpha > alpha.json")]
     Key(KeyArgs),
@@ -286,6 +291,9 @@ pub(crate) struct DevArgs {
     /// What keeps tables.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tables: Tables,
+    /// Blocks after which a view gives way to the next, at least 8; 0 for none by count alone.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) rotation_blocks: u32,
 }
 
 /// What keeps tables.
@@ -355,6 +363,9 @@ pub(crate) struct InitArgs {
     /// A client key that may submit, by its hex; without any, every key may.
     #[arg(long, value_name = "KEY")]
     pub(crate) client: Vec<String>,
+    /// Blocks after which a view gives way to the next, at least 8; 0 for none by count alone.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) rotation_blocks: u32,
 }
 
 /// `start`.

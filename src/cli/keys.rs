@@ -24,8 +24,10 @@ use crate::crypto::{Digest, PublicKey};
 
 pub(crate) fn key(common: &Common, args: &KeyArgs) -> Result<ExitCode, Failure> {
     if args.action == KeyAction::Rotate {
-        let instead = "keys rotate with the views, which come in a later one; keep this key";
-        return Err(Failure::not_yet("key rotate", instead));
+        return Err(Failure::usage(
+            "a running member makes a fresh key for every view by itself",
+            "a member that lost its data or its key: consortium rejoin --dir DIR --api URL",
+        ));
     }
     let Some(dir) = &common.dir else {
         let what = "whose keys? a member's folder is missing";
@@ -78,6 +80,20 @@ fn generate(dir: &Path, name: &str, address: &str) -> Result<Founder, Failure> {
     Ok(founder)
 }
 
+/// Makes of `dir` the folder of a newcomer to the ledger of `genesis`: keys, settings, the document;
+/// what is there stays.
+pub(crate) fn furnish(
+    dir: &Path,
+    name: &str,
+    address: &str,
+    genesis: Option<&Path>,
+) -> Result<(), Failure> {
+    if !seam::has_keys(dir) {
+        generate(dir, name, address)?;
+    }
+    seam::make_newcomer(dir, genesis)
+}
+
 /// Where a member listens for members and clients whom others reach at `address`.
 fn listen_at(address: &str) -> Result<(SocketAddr, SocketAddr), Failure> {
     let free = || {
@@ -122,6 +138,7 @@ struct MadeMember {
 pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure> {
     let parameters = Parameters {
         application: tools::known_application(&args.application)?,
+        views: tools::view_rules(args.rotation_blocks)?,
         clients: clients(&args.client)?,
         ..Parameters::default()
     };

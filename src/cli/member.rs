@@ -16,8 +16,8 @@ use serde::Serialize;
 use super::args::Common;
 use super::failure::Failure;
 use super::output::{Output, pairs, say, short, table};
-use super::seam;
 use super::target::{Cluster, QUICK, Targets};
+use super::{keys, seam};
 use crate::api::{Encoding, Membership, Outcome, Submitted, Wait};
 use crate::client::Options;
 use crate::committee::{Height, MemberId};
@@ -41,8 +41,11 @@ pub(crate) enum MembersVerb {
         #[arg(value_name = "KEY")]
         identity: PublicKey,
     },
-    /// Asks to be a member, with the keys in --dir.
-    #[command(after_help = "Example:  consortium member join --dir delta --api http://host:7200")]
+    /// Asks to be a member, with the keys in --dir; makes keys and settings where there are none.
+    #[command(
+        after_help = "Example:  consortium member join --dir delta --genesis genesis.json \
+        --api http://host:7200"
+    )]
     Join {
         /// Its name; the folder's name without it.
         #[arg(long)]
@@ -120,7 +123,11 @@ pub(crate) async fn run(common: &Common, verb: &MembersVerb) -> Result<ExitCode,
             tags,
         } => {
             let folder = own_folder(common)?;
-            let request = request(&targets, &folder, name.clone(), address.clone(), tags).await?;
+            let last = folder_name(&folder);
+            let name = name.clone().unwrap_or(last);
+            let place = address.as_deref().unwrap_or_default();
+            keys::furnish(&folder, &name, place, common.genesis.as_deref())?;
+            let request = request(&targets, &folder, name, address.clone(), tags).await?;
             Operation::Join(request)
         }
         MembersVerb::CaughtUp => caught_up(&targets).await?,
@@ -142,6 +149,18 @@ pub(crate) async fn run(common: &Common, verb: &MembersVerb) -> Result<ExitCode,
         | Operation::Rejoin(_) => vec![own_folder(common)?],
     };
     let told = submit(&targets, &folders, &operation).await?;
+    Output::new(common).document(&told, Told::table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `rejoin`: a fresh key where the old one must not vote any more, and the transaction that asks for
+/// a seat with it.
+pub(crate) async fn rejoin(common: &Common) -> Result<ExitCode, Failure> {
+    let targets = Targets::find(common)?;
+    let folder = own_folder(common)?;
+    let rules = targets.rules().await?;
+    let operation = Operation::Rejoin(seam::fresh_admission(&folder, rules.chain())?);
+    let told = submit(&targets, &[folder], &operation).await?;
     Output::new(common).document(&told, Told::table)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -174,22 +193,25 @@ fn folders(common: &Common) -> Result<Vec<PathBuf>, Failure> {
     })
 }
 
+/// What a member is called that says nothing else.
+fn folder_name(folder: &Path) -> String {
+    let last = folder.file_name().map(|name| name.to_string_lossy());
+    last.map_or_else(|| "member".into(), |name| name.into_owned())
+}
+
 async fn request(
     targets: &Targets,
     folder: &Path,
-    name: Option<String>,
+    name: String,
     address: Option<String>,
     tags: &[String],
 ) -> Result<Request, Failure> {
-    let last = folder
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
     let mut tags = tags.to_vec();
     tags.sort_unstable();
     tags.dedup();
     let rules = targets.rules().await?;
     Ok(Request {
-        name: name.or(last).unwrap_or_else(|| "member".into()),
+        name,
         address: match address {
             Some(address) => address,
             None => seam::p2p_address(folder)?,

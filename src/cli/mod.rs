@@ -78,6 +78,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             MemberVerb::Init(args) => keys::init(&common, &args),
             MemberVerb::Start(args) => start::run(&common, &args),
             MemberVerb::Config(args) => keys::config(&common, &args),
+            MemberVerb::Rejoin => on_runtime(member::rejoin(&common)),
             MemberVerb::Member(verb) => on_runtime(member::run(&common, &verb)),
         },
         Verb::Lab(verb) => lab::run(&common, &verb),

@@ -18,7 +18,7 @@ use crate::crypto::{Digest, SecretKey};
 use crate::node::keys::KeyError;
 use crate::node::selftest::{self, Measured, Samples, Verdict};
 use crate::node::{self, Config, NodeError, Unusable, keys};
-use crate::storage::{LogError, StoreError, TableError};
+use crate::storage::{LogError, Store, StoreError, TableError};
 
 /// The ledger that `init --members` and `dev` make.
 #[derive(Clone, Debug)]
@@ -75,6 +75,51 @@ pub(crate) fn admission(dir: &Path, chain: &Digest) -> Result<KeyProof, Failure>
     let (zero, identity) = (Digest::ZERO, identity(dir)?);
     let secret = &consensus.secret;
     Ok(KeyProof::make(chain, ViewId(0), &zero, &identity, secret))
+}
+
+/// As [`admission`], of a key that never voted. One that did is erased first: what it signed may be
+/// lost, so it must not sign again. Where nothing became of an earlier try its key is taken.
+pub(crate) fn fresh_admission(dir: &Path, chain: &Digest) -> Result<KeyProof, Failure> {
+    let data = dir.join(load(dir)?.data);
+    if Store::is_owned(&data) {
+        return Err(Failure::refused(
+            format!("{} runs, and nothing of it is lost", dir.display()),
+            "stop it first: a member that runs takes part or says why not, see consortium status",
+        ));
+    }
+    let [present, next] = keys::held(dir).map_err(NodeError::from)?;
+    let is_fresh = |key: &keys::Consensus| !key.is_bound && key.call.is_none();
+    if next.is_some() || !present.as_ref().is_some_and(is_fresh) {
+        let store = Store::read_id(&data).ok();
+        keys::rotate(dir, store).map_err(NodeError::from)?;
+    }
+    admission(dir, chain)
+}
+
+/// Whether `dir` holds a member's identity.
+pub(crate) fn has_keys(dir: &Path) -> bool {
+    dir.join(keys::IDENTITY_FILE).exists()
+}
+
+/// Makes the settings in `dir` those of a member that the genesis document does not name, and puts
+/// the document there where it is given and not there yet.
+pub(crate) fn make_newcomer(dir: &Path, genesis: Option<&Path>) -> Result<(), Failure> {
+    let mut config = load(dir)?;
+    if !config.observer {
+        config.observer = true;
+        let path = dir.join(node::config::CONFIG_FILE);
+        std::fs::write(&path, config.to_toml()).map_err(|error| Failure::file(&path, &error))?;
+    }
+    let document = dir.join(&config.genesis);
+    match genesis {
+        Some(genesis) if !document.exists() => {
+            let copied = std::fs::copy(genesis, &document);
+            copied
+                .map(|_| ())
+                .map_err(|error| Failure::file(&document, &error))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Whether the member in `dir` has a file of settings.

@@ -12,6 +12,7 @@ use super::args::{Common, CompletionsArgs, ManArgs, command};
 use super::failure::Failure;
 use super::output::{Output, table};
 use crate::application::Registry;
+use crate::blocks::ViewRules;
 use crate::consensus::{self, EngineRoles, Finality};
 use crate::membership;
 
@@ -201,4 +202,16 @@ pub(crate) fn man(common: &Common, args: &ManArgs) -> Result<ExitCode, Failure> 
     clap_mangen::Man::new(page).render(&mut text)?;
     Output::new(common).bytes(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The rules of views that rotate after so many blocks.
+pub(crate) fn view_rules(rotation_blocks: u32) -> Result<ViewRules, Failure> {
+    let rules = ViewRules {
+        rotation_blocks,
+        ..ViewRules::default()
+    };
+    match rules.check() {
+        Ok(()) => Ok(rules),
+        Err(error) => Err(Failure::usage(error, "--rotation-blocks 1000")),
+    }
 }

@@ -192,6 +192,11 @@ impl Consortium {
         &self.chain.ledger
     }
 
+    /// Who we are.
+    pub fn me(&self) -> MemberId {
+        self.options.me
+    }
+
     /// The view that orders here.
     pub fn view(&self) -> &View {
         &self.view

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::Founder;
 use crate::committee::MemberId;
 use crate::crypto::PublicKey;
 use crate::fsm::PaceOptions;
@@ -191,13 +190,11 @@ impl Default for Neighbours {
 }
 
 impl Neighbours {
-    /// Where `founder` is reached: as the settings say, or else as the genesis document does.
-    pub fn address_of<'a>(&'a self, founder: &'a Founder) -> &'a str {
-        let id = MemberId::of(&founder.identity).to_string();
-        let other = self.peers.get(&founder.name);
-        other
-            .or_else(|| self.peers.get(&id))
-            .unwrap_or(&founder.address)
+    /// Where a member is reached: as the settings say, or else at `address`.
+    pub fn address_of<'a>(&'a self, id: &MemberId, name: &str, address: &'a str) -> &'a str {
+        let other = self.peers.get(name);
+        let other = other.or_else(|| self.peers.get(&id.to_string()));
+        other.map_or(address, |other| other)
     }
 }
 

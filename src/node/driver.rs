@@ -6,6 +6,7 @@
 //! durable; a failed save ends the process and is never tried again.
 //! Elsewhere: the queue that holds this (`barrier`), decisions (`consortium`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
 use std::time::Duration;
@@ -21,11 +22,13 @@ use super::ears::Inputs;
 use super::executor::Work;
 use super::timers::Timers;
 use super::watch::Watch;
-use crate::committee::MemberId;
+use crate::blocks::Call;
+use crate::committee::{MemberId, View};
 use crate::consortium::records::Name;
 use crate::consortium::{Command, Consortium, Event, Executed, Message, Timer, Wanted};
 use crate::crypto::PublicKey;
 use crate::machine::{Input, Machine, Outbox, Output, To};
+use crate::membership::register::Register;
 use crate::storage::{LogError, Position};
 
 /// Inputs that are handled before what they caused goes out.
@@ -41,6 +44,8 @@ pub(crate) const WORK_MAX: usize = 8192;
 pub(crate) const NEWS_MAX: usize = 4096;
 /// Positions of nameless records that are kept back from the herald, at most.
 const NEWS_HELD_MAX: usize = 256;
+/// Calls and views that may wait for the key files; each waits for an answer before the next.
+pub(crate) const KEY_WORK_MAX: usize = 64;
 /// Requests of members that may wait for the disk; what comes beyond is dropped and asked again.
 pub(crate) const SERVINGS_MAX: usize = 64;
 
@@ -54,6 +59,15 @@ pub(crate) enum Internal {
     Recall(PublicKey, u64, oneshot::Sender<Option<Executed>>),
     /// End after what was taken in.
     End,
+}
+
+/// What is to be done with key files.
+#[derive(Debug)]
+pub(crate) enum KeyWork {
+    /// A committee is called that we have a seat in.
+    Answer(Call),
+    /// A view begins.
+    Enter(Box<View>),
 }
 
 /// What the herald tells the world.
@@ -75,6 +89,10 @@ pub(crate) trait Ports {
     fn execute(&mut self, work: Work);
     /// Answers a member from the disk.
     fn serve(&mut self, member: MemberId, wanted: Wanted);
+    /// Makes a key, or takes one over and erases what it must.
+    fn keys(&mut self, work: KeyWork);
+    /// The network speaks with these members from now on.
+    fn meet(&mut self, register: &Register);
     /// Tells the herald.
     fn tell(&mut self, news: Vec<News>);
 }
@@ -97,30 +115,36 @@ pub(crate) struct Driver<P> {
     timers: Timers<Timer>,
     clock: Clock,
     ports: P,
-    /// Every other member.
+    /// Who the network speaks with by the register, as it was looked at last.
+    register: Arc<Register>,
+    /// Every other member by it, and the observers that the settings name.
     others: Vec<MemberId>,
+    observers: Vec<MemberId>,
     watch: Arc<Watch>,
     leaving: Vec<Leaving>,
     news: Vec<News>,
 }
 
 impl<P: Ports> Driver<P> {
-    /// Drives `replica`; `others` are all members but ourselves.
+    /// Drives `replica`; no register names the `observers`.
     pub(crate) fn new(
         replica: Consortium,
-        others: Vec<MemberId>,
+        observers: Vec<MemberId>,
         ports: P,
         watch: Arc<Watch>,
         clock: Clock,
     ) -> Self {
+        let register = Arc::clone(replica.ledger().register());
         Self {
+            others: others(&register, &observers, &replica),
+            register,
+            observers,
             replica,
             outbox: Outbox::new(),
             barrier: Barrier::new(),
             timers: Timers::new(),
             clock,
             ports,
-            others,
             watch,
             leaving: Vec::new(),
             news: Vec::new(),
@@ -230,6 +254,8 @@ impl<P: Ports> Driver<P> {
                 Leaving::Emit(Event::Submitted(_, Ok(()))) => {}
                 Leaving::Emit(Event::Execute(block)) => self.ports.execute(Work::Block(block)),
                 Leaving::Emit(Event::Serve(member, wanted)) => self.ports.serve(member, wanted),
+                Leaving::Emit(Event::MakeKey(call)) => self.ports.keys(KeyWork::Answer(call)),
+                Leaving::Emit(Event::View(view)) => self.ports.keys(KeyWork::Enter(view)),
                 Leaving::Emit(event) => {
                     if let Event::Certified(certificate) = &event {
                         let height = certificate.ballot.height;
@@ -245,13 +271,30 @@ impl<P: Ports> Driver<P> {
         let frame = message.to_bytes();
         match to {
             To::One(member) => self.ports.send(&[member], message, frame),
-            // Every member has a seat until views change.
-            To::Committee | To::Members => self.ports.send(&self.others, message, frame),
+            To::Members => self.ports.send(&self.others, message, frame),
+            To::Committee => {
+                let me = self.replica.me();
+                let seats = self.replica.view().seats().iter().map(|seat| seat.member);
+                let seats: Vec<MemberId> = seats.filter(|member| *member != me).collect();
+                self.ports.send(&seats, message, frame);
+            }
         }
+    }
+
+    /// Looks whether the register changed, and with it whom we speak with.
+    fn meet(&mut self) {
+        let register = self.replica.ledger().register();
+        if Arc::ptr_eq(register, &self.register) {
+            return;
+        }
+        self.register = Arc::clone(register);
+        self.others = others(&self.register, &self.observers, &self.replica);
+        self.ports.meet(&self.register);
     }
 
     /// One group for the log, one message for the herald, one look for operators.
     fn finish_turn(&mut self) {
+        self.meet();
         if let Some(group) = self.barrier.take_group() {
             self.ports.save(group.number, group.records);
         }
@@ -269,6 +312,14 @@ impl<P> Driver<P> {
         let is_plain = |news: &News| matches!(news, News::Saved(Name::Nameless, _));
         self.news.len() >= NEWS_HELD_MAX || !self.news.iter().all(is_plain)
     }
+}
+
+/// Every member but ourselves, and the observers.
+fn others(register: &Register, observers: &[MemberId], replica: &Consortium) -> Vec<MemberId> {
+    let members = register.members().filter(|(_, member)| member.is_met());
+    let all = members.map(|(id, _)| id).chain(observers);
+    let others: BTreeSet<MemberId> = all.filter(|id| **id != replica.me()).copied().collect();
+    others.into_iter().collect()
 }
 
 /// What a look into the queues and at the timers found.

@@ -7,9 +7,8 @@
 //! Elsewhere: what is checked (`consortium::Ears`, `blocks`), sockets (`net`).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 
 use tokio::sync::oneshot;
@@ -19,11 +18,12 @@ use super::herald::{Promise, Refused, Settlement, Waiters};
 use super::known::Known;
 use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Group, Proposal, SignedGroup};
-use crate::committee::MemberId;
-use crate::consortium::{Command, Consortium, Ears, Fault, HearError, Heard, Opened};
+use crate::committee::{MemberId, View};
+use crate::consortium::{Command, Consortium, Ears, HearError, Heard, Opened};
 use crate::crypto::{Check, Verified};
 use crate::fsm;
 use crate::machine::Input;
+use crate::membership::register;
 use crate::net::{Inbound, Lane};
 
 /// Frames that wait for one thread. The network's own bound per member is reached before; a full
@@ -51,52 +51,72 @@ pub(crate) struct Submission {
     pub(crate) reply: oneshot::Sender<Result<Settlement, Refused>>,
 }
 
-/// Frames that were dropped, by sender.
+/// Frames that were dropped, by sender: those whom the network lets in.
 #[derive(Debug, Default)]
-pub(crate) struct Dropped(BTreeMap<MemberId, AtomicU64>);
+pub(crate) struct Dropped(Mutex<BTreeMap<MemberId, u64>>);
 
 impl Dropped {
-    /// Counts for these members only.
-    pub(crate) fn new(members: impl IntoIterator<Item = MemberId>) -> Self {
-        Self(members.into_iter().map(|id| (id, 0.into())).collect())
-    }
-
     fn count(&self, from: &MemberId) {
-        if let Some(counter) = self.0.get(from) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(*from).or_default() += 1;
     }
 
-    /// Frames dropped, by sender.
-    pub(crate) fn read(&self) -> impl Iterator<Item = (MemberId, u64)> + '_ {
-        self.0
-            .iter()
-            .map(|(id, counter)| (*id, counter.load(Ordering::Relaxed)))
+    /// Frames dropped, by sender; who never sent a bad one is left out.
+    pub(crate) fn read(&self) -> BTreeMap<MemberId, u64> {
+        let counts = self.0.lock();
+        counts.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// What frames and groups are checked against.
 pub(crate) struct Checks {
-    /// Formats, bounds and signatures.
-    pub(crate) ears: Ears,
+    /// Formats, bounds and signatures, in the present view.
+    ears: RwLock<Arc<Ears>>,
     /// Operations, by their bytes.
-    pub(crate) application: Box<dyn Application>,
+    application: Box<dyn Application>,
     /// Frames that were dropped.
-    pub(crate) dropped: Arc<Dropped>,
+    dropped: Arc<Dropped>,
     /// Signatures that were found to hold.
-    pub(crate) known: Known,
+    known: Known,
 }
 
 impl Checks {
+    /// Checks with `ears` until another view begins.
+    pub(crate) fn new(
+        ears: Ears,
+        application: Box<dyn Application>,
+        dropped: Arc<Dropped>,
+    ) -> Self {
+        Self {
+            ears: RwLock::new(Arc::new(ears)),
+            application,
+            dropped,
+            known: Known::default(),
+        }
+    }
+
+    /// From here on frames are those of `view`.
+    pub(crate) fn enter(&self, view: View) {
+        let ears = Ears {
+            view,
+            ..Ears::clone(&self.ears())
+        };
+        *self.ears.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ears);
+    }
+
+    fn ears(&self) -> Arc<Ears> {
+        Arc::clone(&self.ears.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Checks a frame but for the signatures that no earlier frame brought.
-    fn open(&self, from: &MemberId, frame: &[u8]) -> Result<Opened, HearError> {
-        let mut opened = self.ears.open(from, frame)?;
+    fn open(&self, ears: &Ears, from: &MemberId, frame: &[u8]) -> Result<Opened, HearError> {
+        let mut opened = ears.open(from, frame)?;
         let refused = HearError::Malformed { what: "operation" };
         let claim = opened.claim();
         let is_good = if let Heard::Batch(batch) = claim {
             self.admits(batch)
         } else if let Heard::Order(order) = claim {
-            self.admits_inline(order)?
+            self.admits_inline(ears, order)?
         } else {
             true
         };
@@ -108,10 +128,10 @@ impl Checks {
     }
 
     /// Checks the signatures of frames that are otherwise sound.
-    fn judge(&self, opened: Vec<Opened>) -> Vec<Result<Heard, HearError>> {
+    fn judge(&self, ears: &Ears, opened: Vec<Opened>) -> Vec<Result<Heard, HearError>> {
         let names = opened.iter().map(|one| Known::names(one.checks()));
         let names: Vec<_> = names.collect();
-        let judged = self.ears.judge(opened);
+        let judged = ears.judge(opened);
         let sound = names.into_iter().zip(&judged);
         let sound = sound.filter(|(_, heard)| heard.is_ok());
         self.known.note(sound.flat_map(|(names, _)| names));
@@ -124,11 +144,22 @@ impl Checks {
 
     fn admits_group(&self, group: &Group) -> bool {
         let mut transactions = group.transactions.iter();
-        transactions.all(|one| self.application.check(&one.operation).is_ok())
+        transactions.all(|one| self.check(&one.operation).is_ok())
+    }
+
+    /// Whether the bytes are an operation of the ledger itself or of the application.
+    fn check(&self, operation: &[u8]) -> Result<(), String> {
+        if register::is_own(operation) {
+            let read = register::Operation::from_bytes(operation);
+            return read.map(|_| ()).map_err(|error| error.to_string());
+        }
+        self.application
+            .check(operation)
+            .map_err(|error| error.reason)
     }
 
     /// Batches that ride in a proposal are checked as those that travel alone.
-    fn admits_inline(&self, order: &fsm::Message) -> Result<bool, HearError> {
+    fn admits_inline(&self, ears: &Ears, order: &fsm::Message) -> Result<bool, HearError> {
         let (fsm::Message::Propose(_, payload)
         | fsm::Message::Decision(_, payload)
         | fsm::Message::Payload(_, payload)) = order
@@ -138,7 +169,7 @@ impl Checks {
         let proposal = Proposal::from_bytes(&payload.bytes)?;
         for batch in proposal.body.batches() {
             if let BatchRef::Inline(bytes) = batch {
-                let (chain, bounds) = (self.ears.view.chain(), &self.ears.bounds);
+                let (chain, bounds) = (ears.view.chain(), &ears.bounds);
                 let (batch, _) = CheckedBatch::decode(bytes.clone(), chain, bounds)?;
                 if !self.admits(&batch) {
                     return Ok(false);
@@ -150,12 +181,13 @@ impl Checks {
 
     /// Decodes a group and checks everything but its signature.
     fn open_group(&self, signed: &SignedGroup) -> Result<(Group, Check), Refused> {
-        let transactions = signed.transactions(&self.ears.bounds)?;
+        let ears = self.ears();
+        let transactions = signed.transactions(&ears.bounds)?;
         for one in &transactions {
-            let checked = self.application.check(&one.operation);
-            checked.map_err(|error| Refused::Operation {
+            let checked = self.check(&one.operation);
+            checked.map_err(|reason| Refused::Operation {
                 sequence: one.sequence,
-                reason: error.reason,
+                reason,
             })?;
         }
         let group = Group {
@@ -163,7 +195,7 @@ impl Checks {
             digest: signed.digest(),
             transactions,
         };
-        Ok((group, signed.check(self.ears.view.chain())))
+        Ok((group, signed.check(ears.view.chain())))
     }
 }
 
@@ -251,41 +283,50 @@ impl Gate {
 fn listen(checks: &Checks, frames: &Receiver<Inbound>, inbox: &Ringing<Inputs>) {
     while let Ok(first) = frames.recv() {
         let more = frames.try_iter().take(FRAMES_AT_ONCE - 1);
+        let ears = checks.ears();
         let (mut senders, mut opened) = (Vec::new(), Vec::new());
-        let mut convicts: Vec<Fault> = Vec::new();
+        let mut refused: Vec<Command> = Vec::new();
         for frame in std::iter::once(first).chain(more) {
             let from = MemberId(frame.from);
-            match checks.open(&from, &frame.payload) {
+            match checks.open(&ears, &from, &frame.payload) {
                 Ok(one) => {
                     senders.push((from, frame.payload));
                     opened.push(one);
                 }
-                Err(error) => convicts.extend(refuse(checks, &from, &frame.payload, &error)),
+                Err(error) => refused.extend(refuse(checks, &ears, (&from, &frame.payload), error)),
             }
         }
-        let mut inputs = Vec::with_capacity(opened.len() + convicts.len());
-        for ((from, frame), judged) in senders.into_iter().zip(checks.judge(opened)) {
+        let mut inputs = Vec::with_capacity(opened.len() + refused.len());
+        for ((from, frame), judged) in senders.into_iter().zip(checks.judge(&ears, opened)) {
             match judged {
                 Ok(message) => inputs.push(Input::Message { from, message }),
-                Err(error) => convicts.extend(refuse(checks, &from, &frame, &error)),
+                Err(error) => refused.extend(refuse(checks, &ears, (&from, &frame), error)),
             }
         }
-        inputs.extend(
-            convicts
-                .into_iter()
-                .map(|f| Input::Command(Command::Accuse(f))),
-        );
+        inputs.extend(refused.into_iter().map(Input::Command));
         if !inputs.is_empty() && inbox.send(inputs).is_err() {
             return;
         }
     }
 }
 
-/// Drops a frame; gives whom it convicts.
-fn refuse(checks: &Checks, from: &MemberId, frame: &[u8], error: &HearError) -> Option<Fault> {
-    checks.dropped.count(from);
+/// Drops a frame; gives what the replica learns from it: whom it convicts, or who stands in another
+/// view than we.
+fn refuse(
+    checks: &Checks,
+    ears: &Ears,
+    (from, frame): (&MemberId, &[u8]),
+    error: HearError,
+) -> Option<Command> {
     tracing::debug!(%from, %error, "a frame was dropped");
-    checks.ears.convict(frame, error)
+    match error {
+        HearError::OtherView { got } => Some(Command::Elsewhere(*from, got)),
+        error if error.is_innocent() => None,
+        error => {
+            checks.dropped.count(from);
+            ears.convict(frame, &error).map(Command::Accuse)
+        }
+    }
 }
 
 fn admit(
@@ -308,7 +349,8 @@ fn admit(
                 }
             }
         }
-        let verifier = &checks.ears.verifier;
+        let ears = checks.ears();
+        let verifier = &ears.verifier;
         let all = verifier.all_valid(&signatures);
         let mut inputs: Inputs = Vec::with_capacity(opened.len());
         for ((submission, group), check) in opened.into_iter().zip(&signatures) {

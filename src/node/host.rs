@@ -18,7 +18,7 @@ use crate::api;
 use crate::api::{Answer, Answers, Refusal, Wait};
 use crate::blocks::proof::Proof;
 use crate::blocks::{SignedGroup, Transaction};
-use crate::committee::{Certificate, Height, MemberId, Sizes};
+use crate::committee::{Certificate, Height, MemberId};
 use crate::consortium::{Denied, Executed, Verdict};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey, SecretKey};
 
@@ -358,7 +358,8 @@ fn certified_value(parts: &Parts, key: &[u8]) -> Result<api::Value, Refusal> {
 fn status(parts: &Parts) -> api::Status {
     let (overview, _) = parts.watch.overview();
     let tip = parts.watch.tip();
-    let sizes = Sizes::of(parts.who.genesis.founders.len());
+    let view = parts.watch.view();
+    let sizes = view.sizes();
     let state = match tip.header.state {
         Some(root) => Some(root),
         None => parts
@@ -386,7 +387,7 @@ fn status(parts: &Parts) -> api::Status {
                 _ => api::Role::Observer,
             },
             state: overview.state.into(),
-            view: crate::committee::ViewId(overview.view),
+            view: view.id(),
             regency: overview.regency,
             leader: overview.leader,
             quorum: sizes.q as u64,
@@ -401,16 +402,16 @@ fn status(parts: &Parts) -> api::Status {
 
 fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
     let parts = &handle.parts;
-    let sizes = Sizes::of(parts.who.genesis.founders.len());
+    let view = parts.watch.view();
+    let sizes = view.sizes();
     let net = parts.net.upgrade();
     // Members without a seat help nobody to a quorum.
-    let mut up: Vec<MemberId> = net.map_or_else(Vec::new, |net| {
+    let mut connected: Vec<MemberId> = net.map_or_else(Vec::new, |net| {
         net.connected().into_iter().map(MemberId).collect()
     });
-    up.push(parts.who.me);
-    let seats = parts.who.genesis.founders.iter();
-    let up = { seats }.filter(|seat| up.contains(&MemberId::of(&seat.identity)));
-    let up = up.count();
+    connected.push(parts.who.me);
+    let up = view.seats().iter();
+    let up = up.filter(|seat| connected.contains(&seat.member)).count();
     let (overview, held) = parts.watch.overview();
     let halted = parts.watch.halted();
     let lapsed = parts.watch.lapsed();

@@ -3,7 +3,8 @@
 //! Source: design, 'identities and keys'. In: a member's directory. Out: secrets.
 //! Holds: secrets are 0600 in a 0700 directory and wider is refused; a consensus key is used with
 //! one vote log only; an erased secret was overwritten, synced, unlinked and its folder synced.
-//! Elsewhere: who may sign (`committee::voter`), which keys sit in a view (`committee::View`).
+//! Elsewhere: which key a view wants and when one is erased (`seat_keys`), who may sign
+//! (`committee::voter`).
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,7 +15,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
-use crate::blocks::Founder;
+use crate::blocks::{Call, Founder};
 use crate::committee::{KeyProof, MemberId, ViewId};
 use crate::crypto::{Digest, SecretKey};
 use crate::storage::StoreId;
@@ -23,6 +24,8 @@ use crate::storage::StoreId;
 pub const IDENTITY_FILE: &str = "identity.key";
 /// The key that votes.
 pub const CONSENSUS_FILE: &str = "consensus.key";
+/// The key that was made for the view to come; it takes the other's place when that begins.
+pub const NEXT_FILE: &str = "next.key";
 
 const IDENTITY_HEAD: &str = "consortium identity key 1";
 const CONSENSUS_HEAD: &str = "consortium consensus key 1";
@@ -81,6 +84,8 @@ pub struct Consensus {
     pub store: StoreId,
     /// Whether it may have voted: from then on it is unusable without that log.
     pub is_bound: bool,
+    /// What it was made for; nothing for one that came with an admission.
+    pub call: Option<Call>,
 }
 
 /// Makes the keys of a new member in `dir`, and gives its public file.
@@ -90,7 +95,12 @@ pub fn generate(dir: &Path, name: &str, address: &str) -> Result<Founder, KeyErr
     make_private(dir)?;
     let (identity, consensus) = (fresh_secret(dir)?, fresh_secret(dir)?);
     write_identity(dir, &identity)?;
-    write_consensus(dir, &consensus, fresh_store(dir)?)?;
+    write_consensus(
+        &dir.join(CONSENSUS_FILE),
+        &consensus,
+        fresh_store(dir)?,
+        None,
+    )?;
     Ok(founder(&identity, &consensus, name, address))
 }
 
@@ -102,17 +112,47 @@ pub fn show(dir: &Path, name: &str, address: &str) -> Result<Founder, KeyError> 
     Ok(founder(&identity, &consensus.secret, name, address))
 }
 
-/// Replaces the consensus key by a fresh one of a fresh vote log, and erases the old one.
+/// Replaces the consensus keys by a fresh one, and erases the old ones. It belongs to the vote log
+/// `store`, or else to one that is made with it.
 ///
 /// The chain must certify the new key before it votes. Errors: [`KeyError`].
-pub fn rotate(dir: &Path) -> Result<Consensus, KeyError> {
+pub fn rotate(dir: &Path, store: Option<StoreId>) -> Result<Consensus, KeyError> {
     check_private(dir, 0o700)?;
-    let path = dir.join(CONSENSUS_FILE);
+    for name in [NEXT_FILE, CONSENSUS_FILE] {
+        let path = dir.join(name);
+        if path.exists() {
+            erase(&path)?;
+        }
+    }
+    let store = store.map_or_else(|| fresh_store(dir), Ok)?;
+    write_consensus(&dir.join(CONSENSUS_FILE), &fresh_secret(dir)?, store, None)?;
+    consensus(dir)
+}
+
+/// Makes the key that answers `call`, for the vote log `store`. One that answered another call is
+/// erased: its committee is never seated.
+///
+/// Errors: [`KeyError`].
+pub fn make_next(dir: &Path, store: StoreId, call: Call) -> Result<SecretKey, KeyError> {
+    let path = dir.join(NEXT_FILE);
     if path.exists() {
         erase(&path)?;
     }
-    write_consensus(dir, &fresh_secret(dir)?, fresh_store(dir)?)?;
-    consensus(dir)
+    let secret = fresh_secret(dir)?;
+    write_consensus(&path, &secret, store, Some(call))?;
+    Ok(secret)
+}
+
+/// Erases the consensus key and puts the one in its place that was made for the view.
+///
+/// Errors: [`KeyError`].
+pub fn take_next(dir: &Path) -> Result<(), KeyError> {
+    let (from, to) = (dir.join(NEXT_FILE), dir.join(CONSENSUS_FILE));
+    if to.exists() {
+        erase(&to)?;
+    }
+    let renamed = fs::rename(&from, &to).and_then(|()| sync_folder_of(&to));
+    renamed.map_err(failed(&from))
 }
 
 fn founder(identity: &SecretKey, consensus: &SecretKey, name: &str, address: &str) -> Founder {
@@ -149,7 +189,23 @@ pub fn member(dir: &Path) -> Result<MemberId, KeyError> {
 /// Errors: as [`identity`].
 pub fn consensus(dir: &Path) -> Result<Consensus, KeyError> {
     check_private(dir, 0o700)?;
-    let path = dir.join(CONSENSUS_FILE);
+    read_consensus(dir.join(CONSENSUS_FILE))
+}
+
+/// The consensus keys in `dir`: the one that votes, and the one for the view to come.
+///
+/// Errors: as [`identity`], but that a key may be missing.
+pub fn held(dir: &Path) -> Result<[Option<Consensus>; 2], KeyError> {
+    check_private(dir, 0o700)?;
+    let read = |name: &str| match read_consensus(dir.join(name)) {
+        Ok(key) => Ok(Some(key)),
+        Err(KeyError::Missing { .. }) => Ok(None),
+        Err(other) => Err(other),
+    };
+    Ok([read(CONSENSUS_FILE)?, read(NEXT_FILE)?])
+}
+
+fn read_consensus(path: PathBuf) -> Result<Consensus, KeyError> {
     let text = read_secret(&path)?;
     let fields = Fields::of(&path, &text, CONSENSUS_HEAD)?;
     let mut store = [0; 16];
@@ -169,6 +225,7 @@ pub fn consensus(dir: &Path) -> Result<Consensus, KeyError> {
         secret: fields.secret()?,
         store: StoreId(store),
         is_bound,
+        call: fields.call()?,
     })
 }
 
@@ -234,13 +291,23 @@ fn write_identity(dir: &Path, secret: &SecretKey) -> Result<(), KeyError> {
     write_secret(&dir.join(IDENTITY_FILE), Zeroizing::new(text))
 }
 
-fn write_consensus(dir: &Path, secret: &SecretKey, store: StoreId) -> Result<(), KeyError> {
+/// A key that answers a call is of the log that runs: it is bound to it from the start.
+fn write_consensus(
+    path: &Path,
+    secret: &SecretKey,
+    store: StoreId,
+    call: Option<Call>,
+) -> Result<(), KeyError> {
     let seed = Zeroizing::new(hex::encode(secret.seed()));
+    let bound = match call {
+        Some(Call { next, assemble }) => format!("bound yes\ncall {} {assemble}", next.0),
+        None => "bound no ".into(),
+    };
     let text = format!(
-        "{CONSENSUS_HEAD}\nstore {store}\nbound no \nsecret {}\n",
+        "{CONSENSUS_HEAD}\nstore {store}\n{bound}\nsecret {}\n",
         *seed
     );
-    write_secret(&dir.join(CONSENSUS_FILE), Zeroizing::new(text))
+    write_secret(path, Zeroizing::new(text))
 }
 
 fn write_secret(path: &Path, text: Zeroizing<String>) -> Result<(), KeyError> {
@@ -338,6 +405,22 @@ impl<'a> Fields<'a> {
                 path: self.path.into(),
                 what: "a line is missing",
             })
+    }
+
+    fn call(&self) -> Result<Option<Call>, KeyError> {
+        let Ok(text) = self.get("call") else {
+            return Ok(None);
+        };
+        let read = || {
+            let (next, assemble) = text.split_once(' ')?;
+            let (next, assemble) = (next.parse().ok()?, assemble.parse().ok()?);
+            let next = ViewId(next);
+            Some(Call { next, assemble })
+        };
+        read().map(Some).ok_or_else(|| KeyError::Damaged {
+            path: self.path.into(),
+            what: "its call is not a view and a digest",
+        })
     }
 
     fn secret(&self) -> Result<SecretKey, KeyError> {

@@ -10,15 +10,21 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use bytes::Bytes;
 
 use super::bell::Ringing;
-use super::driver::{Internal, News, Ports, offer};
+use super::driver::{Internal, KeyWork, News, Ports, offer};
+use super::ears::Checks;
 use super::executor::Work;
 use super::herald::Waiters;
 use super::index::{Index, kept};
+use super::newcomer::Newcomer;
+use super::peers::Peers;
 use super::scribe::Note;
+use super::seat_keys::SeatKeys;
 use super::watch::Watch;
 use crate::committee::MemberId;
 use crate::consortium::serve;
 use crate::consortium::{Event, Lane, Message, Wanted};
+use crate::crypto::{Digest, SecretKey};
+use crate::membership::register::Register;
 use crate::net::{self, Net};
 use crate::storage::GroupCommit;
 
@@ -30,6 +36,8 @@ pub(crate) struct Outlets {
     pub(crate) work: SyncSender<Work>,
     pub(crate) servings: SyncSender<(MemberId, Wanted)>,
     pub(crate) news: SyncSender<Vec<News>>,
+    pub(crate) keys: SyncSender<KeyWork>,
+    pub(crate) peers: Peers,
 }
 
 impl Ports for Outlets {
@@ -52,6 +60,14 @@ impl Ports for Outlets {
 
     fn serve(&mut self, member: MemberId, wanted: Wanted) {
         offer(&self.servings, (member, wanted));
+    }
+
+    fn keys(&mut self, work: KeyWork) {
+        self.keys.send(work).ok(); // as above
+    }
+
+    fn meet(&mut self, register: &Register) {
+        self.net.set_peers(self.peers.of(register));
     }
 
     fn tell(&mut self, news: Vec<News>) {
@@ -79,14 +95,52 @@ pub(crate) fn serve_members(index: &Index, net: &Net, servings: &Receiver<(Membe
     }
 }
 
+/// Who a member is to those that it hands keys to.
+pub(crate) struct Smith {
+    pub(crate) keys: SeatKeys,
+    pub(crate) identity: SecretKey,
+    pub(crate) chain: Digest,
+    pub(crate) checks: Arc<Checks>,
+}
+
+impl Smith {
+    /// Makes, takes over and erases keys until the replica is gone, or until a file cannot be
+    /// written: then no view may begin, and the process ends.
+    pub(crate) fn run(
+        mut self,
+        works: &Receiver<KeyWork>,
+        internal: &Ringing<Internal>,
+        watch: &Watch,
+    ) {
+        while let Ok(work) = works.recv() {
+            let done = match work {
+                KeyWork::Answer(call) => self.keys.answer(&self.chain, &self.identity, call),
+                KeyWork::Enter(view) => {
+                    let entered = self.keys.enter(&view);
+                    watch.enter((*view).clone());
+                    self.checks.enter(*view);
+                    entered
+                }
+            };
+            match done {
+                Ok(command) => {
+                    internal.send(Internal::Command(command)).ok(); // at the end nobody listens
+                }
+                Err(error) => return watch.fail(error),
+            }
+        }
+    }
+}
+
 /// Tells clients, operators and the scribe until the replica is gone.
 pub(crate) fn herald(
     news: &Receiver<Vec<News>>,
     index: &Index,
     waiters: &Waiters,
     watch: &Watch,
-    scribe: &SyncSender<Vec<Note>>,
+    (mut newcomer, scribe): (Newcomer, &SyncSender<Vec<Note>>),
 ) {
+    let mut told = watch.tip().header.height;
     while let Ok(first) = news.recv() {
         let mut notes = Vec::new();
         for one in first {
@@ -97,6 +151,11 @@ pub(crate) fn herald(
                 }
                 News::Event(event) => announce(event, index, waiters, watch, &mut notes),
             }
+        }
+        let (height, register) = watch.register();
+        if height > told {
+            told = height;
+            newcomer.applied(height, &register, index);
         }
         if !notes.is_empty() && scribe.send(notes).is_err() {
             break;

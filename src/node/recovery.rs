@@ -103,7 +103,7 @@ enum ScanFailure {
 /// Errors: [`NodeError`]; nothing was voted.
 pub(crate) fn recover(
     opening: &Opening<'_>,
-    secret: Option<SecretKey>,
+    secret: &dyn Fn(&View) -> Option<SecretKey>,
 ) -> Result<Recovered, NodeError> {
     let (tables, start) = open(opening)?;
     let mut scan = Scan::new(opening, &start);
@@ -147,7 +147,7 @@ pub(crate) fn recover(
         batches,
         founders: opening.view,
         block: &block,
-        secret: &|_| secret.clone(),
+        secret,
     });
     let restored = restored.map_err(|height| ReplayError::Block { height })?;
     Ok(Recovered {

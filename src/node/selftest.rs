@@ -183,9 +183,16 @@ pub fn measure(data: &Path, peers: &[String], needed: usize) -> io::Result<Measu
 ///
 /// Errors: the folder takes no file.
 pub fn run(dir: &Path, config: &Config, genesis: &Genesis, me: &MemberId) -> io::Result<Measured> {
-    let founders = genesis.founders.iter();
-    let others = founders.filter(|founder| MemberId::of(&founder.identity) != *me);
-    let addresses = others.map(|founder| config.neighbours.address_of(founder).to_owned());
+    let founders = genesis.founders.iter().map(|founder| {
+        let id = MemberId::of(&founder.identity);
+        (id, founder)
+    });
+    let others = founders.filter(|(id, _)| id != me);
+    let addresses = others.map(|(id, founder)| {
+        let neighbours = &config.neighbours;
+        let address = neighbours.address_of(&id, &founder.name, &founder.address);
+        address.to_owned()
+    });
     let addresses: Vec<String> = addresses.collect();
     let needed = Sizes::of(genesis.founders.len().max(1)).q - 1;
     measure(&dir.join(&config.data), &addresses, needed)

@@ -25,9 +25,12 @@ use super::herald::Waiters;
 use super::host;
 use super::index::Index;
 use super::keys;
-use super::known::Known;
+use super::newcomer::Newcomer;
+use super::outlets::Smith;
+use super::peers::Peers;
 use super::recovery::{self, Opening, Recovered};
 use super::scribe::NOTES_MAX;
+use super::seat_keys::SeatKeys;
 use super::selftest::{self, Verdict};
 use super::threads::{Helpers, Spawner, no_thread};
 use super::watch::{Certified, Tip, Watch};
@@ -96,8 +99,9 @@ struct Files {
     identity: SecretKey,
     me: MemberId,
     store: Store,
-    /// Nothing without a seat for it.
-    consensus: Option<SecretKey>,
+    keys: SeatKeys,
+    /// Whether a key of ours may have voted.
+    has_voted: bool,
 }
 
 impl Files {
@@ -106,26 +110,32 @@ impl Files {
         let genesis = read_genesis(dir, &options.config)?;
         let plugin = Registry::standard()?.get(&genesis.parameters.application)?;
         let identity = keys::identity(dir)?;
-        let consensus = keys::consensus(dir)?;
+        let held = keys::held(dir)?;
         let me = MemberId::of(&identity.public());
         let view = genesis.view();
         let view = view.expect("a document that was read makes a view");
-        let is_seated = view.seat_of(&me).is_some();
-        if is_seated == options.config.observer {
+        let is_founder = view.seat_of(&me).is_some();
+        if is_founder == options.config.observer {
             let (dir, chain, member) = (dir.clone(), genesis.chain(), me);
-            return Err(match is_seated {
+            return Err(match is_founder {
                 true => Unusable::Seated { dir, member },
                 false => Unusable::Stranger { dir, member, chain },
             }
             .into());
         }
         let data = dir.join(&options.config.data);
-        if consensus.is_bound && !data.join("log").is_dir() {
+        let has_voted = held.iter().flatten().any(|key| key.is_bound);
+        if has_voted && !data.join("log").is_dir() {
             return Err(Unusable::Wiped { dir: data }.into());
         }
-        let store = Store::open(&data, consensus.store)?;
-        if store.id() != consensus.store {
-            let (found, expected) = (store.id(), consensus.store);
+        let expected = match held.iter().flatten().next() {
+            Some(key) => key.store,
+            // Who lost its seat has no key, and its log goes on.
+            None => Store::read_id(&data).or_else(|_| keys::consensus(dir).map(|key| key.store))?,
+        };
+        let store = Store::open(&data, expected)?;
+        if store.id() != expected {
+            let found = store.id();
             return Err(Unusable::OtherStore {
                 dir: data,
                 found,
@@ -139,8 +149,9 @@ impl Files {
             plugin,
             identity,
             me,
+            keys: SeatKeys::open(dir, me, store.id())?,
             store,
-            consensus: is_seated.then_some(consensus.secret),
+            has_voted,
         })
     }
 }
@@ -151,10 +162,9 @@ impl Node {
     /// Returns once everything of the disk is read and the member takes part. Errors:
     /// [`NodeError`]; nothing was voted.
     pub fn start(options: Options) -> Result<Self, NodeError> {
-        let files = Files::open(&options)?;
-        let (config, dir) = (&options.config, &options.dir);
+        let mut files = Files::open(&options)?;
+        let config = &options.config;
         try_timing(&files, &options)?;
-        let is_bound = keys::consensus(dir)?.is_bound;
         let opening = Opening {
             store: &files.store,
             genesis: &files.genesis,
@@ -166,15 +176,12 @@ impl Node {
             log_file_bytes: config.resources.log_file_mib << 20,
             make: files.plugin.make,
         };
-        let recovered = recovery::recover(&opening, files.consensus.clone())?;
-        if is_bound && recovered.is_new {
+        let recovered = recovery::recover(&opening, &|view| files.keys.secret(view))?;
+        if files.has_voted && recovered.is_new {
             let dir = files.store.dir().into();
             return Err(Unusable::Wiped { dir }.into());
         }
-        // From here on the key may vote, and only with this log.
-        if files.consensus.is_some() {
-            keys::bind(dir)?;
-        }
+        files.keys.resume(&recovered.restored.view)?;
         Machinery::new(&options.config)?.run(files, recovered, options)
     }
 
@@ -302,23 +309,27 @@ impl Machinery {
         let (replica, watch) = wake(&files, &options, &index, recovered.restored, clock)?;
         let latest = Arc::new(Latest::new(&*application));
         let waiters = Arc::new(Waiters::default());
-        let peers = peers(&files, &options.config);
-        let others = members(&files.genesis).filter(|id| *id != files.me);
-        let others: Vec<MemberId> = others.collect();
-        let dropped = Arc::new(Dropped::new(peers.iter().map(|peer| MemberId(peer.id))));
-        let checks = Checks {
-            ears: replica.ears(),
-            application: (files.plugin.make)(),
-            dropped: Arc::clone(&dropped),
-            known: Known::default(),
-        };
-        let hearing = Arc::new(self.hearing(checks, &waiters)?);
+        let peers = Peers::new(files.me, options.config.neighbours.clone());
+        let observers = peers.observers();
+        let met = peers.of(replica.ledger().register());
+        let dropped = Arc::new(Dropped::default());
+        let checks = Checks::new(replica.ears(), (files.plugin.make)(), Arc::clone(&dropped));
+        let checks = Arc::new(checks);
+        let hearing = Arc::new(self.hearing(&checks, &waiters)?);
         let gate = hearing.submissions();
         let who = who(&files, &options.config);
-        let net = Arc::new(self.net(&files, options, peers, hearing)?);
+        let net = Arc::new(self.net(&files, options, met, hearing)?);
         let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
         let counts = Counts::new(log.counts());
 
+        let smith = Smith {
+            keys: files.keys,
+            identity: files.identity.clone(),
+            chain: files.genesis.chain(),
+            checks,
+        };
+        let (chain, identity) = (files.genesis.chain(), files.identity.clone());
+        let newcomer = Newcomer::new(chain, identity, gate.clone());
         let mut spawn = Spawner::new(&watch);
         let (notes, noted) = sync_channel(NOTES_MAX);
         let internal = self.internal.0.clone();
@@ -331,11 +342,14 @@ impl Machinery {
                 waiters: Arc::clone(&waiters),
                 internal: internal.clone(),
                 notes,
+                smith,
+                peers,
+                newcomer,
             },
             application,
             log,
         )?;
-        let driver = Driver::new(replica, others, ports, Arc::clone(&watch), clock);
+        let driver = Driver::new(replica, observers, ports, Arc::clone(&watch), clock);
         spawn.driver(driver, self.sources())?;
         let handle = Handle::new(Parts {
             who,
@@ -368,9 +382,8 @@ impl Machinery {
         }
     }
 
-    fn hearing(&self, checks: Checks, waiters: &Arc<Waiters>) -> Result<Hearing, NodeError> {
-        let checks = Arc::new(checks);
-        let hearing = Hearing::start(&checks, waiters, &self.inbox.0, self.threads);
+    fn hearing(&self, checks: &Arc<Checks>, waiters: &Arc<Waiters>) -> Result<Hearing, NodeError> {
+        let hearing = Hearing::start(checks, waiters, &self.inbox.0, self.threads);
         hearing.map_err(no_thread)
     }
 
@@ -459,20 +472,20 @@ fn wake(
         first_counter: (clock.now().0 / 1_000) << 20,
         pace: options.config.timing.pace(),
         resend: options.config.timing.resend(),
-        makes_keys: false,
+        makes_keys: true,
     };
     let faults = restored.faults.clone();
     let replica = Consortium::new(replica, restored, clock.now()).map_err(NodeError::Plug)?;
     let register = Arc::clone(replica.ledger().register());
-    let watch = Arc::new(Watch::new(tip, register, certified, replica.overview()));
+    let view = replica.view().clone();
+    let watch = Arc::new(Watch::new(
+        tip,
+        (register, view),
+        certified,
+        replica.overview(),
+    ));
     watch.restore(faults);
     Ok((replica, watch))
-}
-
-/// The founders' ids.
-fn members(genesis: &Genesis) -> impl Iterator<Item = MemberId> + '_ {
-    let identities = genesis.founders.iter().map(|founder| founder.identity);
-    identities.map(|key| MemberId::of(&key))
 }
 
 /// Who the member is, for those who ask it.
@@ -495,31 +508,6 @@ fn name_of(files: &Files, config: &Config) -> String {
         (true, Some(founder)) => founder.name.clone(),
         (true, None) | (false, _) => config.name.clone(),
     }
-}
-
-/// Whom the network speaks with: the other founders, at the addresses in the settings where they
-/// differ, and the observers that the settings name.
-fn peers(files: &Files, config: &Config) -> Vec<net::Peer> {
-    let neighbours = &config.neighbours;
-    let founders = files.genesis.founders.iter().map(|founder| net::Peer {
-        id: MemberId::of(&founder.identity).0,
-        key: founder.identity,
-        address: neighbours.address_of(founder).to_owned(),
-    });
-    let observers = neighbours.observers.iter().map(|observer| net::Peer {
-        id: MemberId::of(&observer.key).0,
-        key: observer.key,
-        address: observer.address.clone(),
-    });
-    let mut peers: Vec<net::Peer> = founders.collect();
-    for observer in observers {
-        // A founder that is named once more stays what the document says.
-        if peers.iter().all(|peer| peer.id != observer.id) {
-            peers.push(observer);
-        }
-    }
-    peers.retain(|peer| peer.id != files.me.0);
-    peers
 }
 
 /// The newest certified block of the disk, with its header.

@@ -9,13 +9,15 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::bell::Ringing;
-use super::driver::{Driver, Internal, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
+use super::driver::{Driver, Internal, KEY_WORK_MAX, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
 use super::error::NodeError;
 use super::executor::{self, Latest};
 use super::herald::Waiters;
 use super::index::Index;
 use super::keeper::Keeper;
-use super::outlets::{self, Outlets};
+use super::newcomer::Newcomer;
+use super::outlets::{self, Outlets, Smith};
+use super::peers::Peers;
 use super::scribe::{self, Note};
 use super::watch::Watch;
 use crate::application::Application;
@@ -30,6 +32,9 @@ pub(crate) struct Helpers {
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) internal: Ringing<Internal>,
     pub(crate) notes: SyncSender<Vec<Note>>,
+    pub(crate) smith: Smith,
+    pub(crate) peers: Peers,
+    pub(crate) newcomer: Newcomer,
 }
 
 /// Starts threads whose panic or failure ends the process.
@@ -78,6 +83,9 @@ impl<'a> Spawner<'a> {
             waiters,
             internal,
             notes,
+            smith,
+            peers,
+            newcomer,
         } = helpers;
         let (work, working) = sync_channel(WORK_MAX);
         let (servings, served) = sync_channel(SERVINGS_MAX);
@@ -86,13 +94,16 @@ impl<'a> Spawner<'a> {
         self.thread("executor", move || {
             executor::run(application, &working, &replica, &changes, &latest);
         })?;
-        let (archive, peers) = (Arc::clone(&index), Arc::clone(&net));
+        let (keys, forged) = sync_channel(KEY_WORK_MAX);
+        let (replica, watch) = (internal.clone(), Arc::clone(self.watch));
+        self.thread("smith", move || smith.run(&forged, &replica, &watch))?;
+        let (archive, links) = (Arc::clone(&index), Arc::clone(&net));
         self.thread("librarian", move || {
-            outlets::serve_members(&archive, &peers, &served);
+            outlets::serve_members(&archive, &links, &served);
         })?;
         let watch = Arc::clone(self.watch);
         self.thread("herald", move || {
-            outlets::herald(&heralded, &index, &waiters, &watch, &notes);
+            outlets::herald(&heralded, &index, &waiters, &watch, (newcomer, &notes));
         })?;
         Ok(Outlets {
             net,
@@ -101,6 +112,8 @@ impl<'a> Spawner<'a> {
             work,
             servings,
             news,
+            keys,
+            peers,
         })
     }
 

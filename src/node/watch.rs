@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::blocks::Header;
-use crate::committee::{Certificate, Height};
+use crate::committee::{Certificate, Height, View};
 use crate::consortium::{Change, Fault, Overview};
 use crate::crypto::Digest;
 use crate::membership::register::Register;
@@ -39,6 +39,7 @@ struct State {
     held: usize,
     tip: Tip,
     register: Arc<Register>,
+    view: Arc<View>,
     certified: Option<Certified>,
     /// The newest certified header with a state root.
     provable: Option<Certified>,
@@ -69,7 +70,7 @@ impl Watch {
     /// Starts at `tip`.
     pub(crate) fn new(
         tip: Tip,
-        register: Arc<Register>,
+        (register, view): (Arc<Register>, View),
         certified: Option<Certified>,
         overview: Overview,
     ) -> Self {
@@ -81,6 +82,7 @@ impl Watch {
                 held: 0,
                 tip,
                 register,
+                view: Arc::new(view),
                 certified,
                 provable,
                 faults: Vec::new(),
@@ -98,6 +100,16 @@ impl Watch {
     pub(crate) fn set(&self, overview: Overview, held: usize) {
         let mut state = self.state();
         (state.overview, state.held) = (overview, held);
+    }
+
+    /// A view begins.
+    pub(crate) fn enter(&self, view: View) {
+        self.state().view = Arc::new(view);
+    }
+
+    /// The present view.
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.state().view)
     }
 
     /// A block was applied, and changed the register where one is given.

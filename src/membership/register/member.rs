@@ -134,6 +134,11 @@ impl Member {
         self.status = Status::Joining;
     }
 
+    /// Whether members speak with it: from when it joined until it is out of its last view.
+    pub fn is_met(&self) -> bool {
+        self.is_seated || self.status.has_vote()
+    }
+
     /// Its consensus key.
     pub fn consensus(&self) -> Option<PublicKey> {
         self.key.map(|certified| certified.proof.key)

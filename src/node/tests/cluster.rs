@@ -21,7 +21,7 @@ use crate::node::{
 };
 use crate::node::{Verdict as Verified, VerifyDir, read_genesis, verify_dir};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 fn free() -> (SocketAddr, TcpListener) {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -38,6 +38,15 @@ fn prepare_with_observers(
     dir: &Path,
     count: usize,
     observers: usize,
+) -> (Vec<TcpListener>, Vec<TcpListener>) {
+    prepare_as(dir, (count, observers), Parameters::default())
+}
+
+/// Directories of so many members and observers, and a bound socket for each.
+pub(super) fn prepare_as(
+    dir: &Path,
+    (count, observers): (usize, usize),
+    parameters: Parameters,
 ) -> (Vec<TcpListener>, Vec<TcpListener>) {
     let sockets: Vec<_> = (0..count).map(|_| free()).collect();
     let observers: Vec<_> = (0..observers).map(|_| free()).collect();
@@ -57,7 +66,7 @@ fn prepare_with_observers(
             .iter()
             .map(|(address, _)| (*address, api))
             .collect(),
-        parameters: Parameters::default(),
+        parameters,
         config,
     };
     init::cluster(dir, &cluster).expect("directories are made");
@@ -65,11 +74,15 @@ fn prepare_with_observers(
     (bound(sockets), bound(observers))
 }
 
-fn start(dir: &Path, number: usize, socket: Option<TcpListener>) -> Result<Node, NodeError> {
+pub(super) fn start(
+    dir: &Path,
+    number: usize,
+    socket: Option<TcpListener>,
+) -> Result<Node, NodeError> {
     start_in(&init::member_dir(dir, number), socket)
 }
 
-fn start_in(dir: &Path, socket: Option<TcpListener>) -> Result<Node, NodeError> {
+pub(super) fn start_in(dir: &Path, socket: Option<TcpListener>) -> Result<Node, NodeError> {
     let mut options = Options::load(dir)?;
     options.p2p = socket;
     Node::start(options)
@@ -92,7 +105,7 @@ fn group(chain: &Digest, sequence: u64, value: u8) -> SignedGroup {
     SignedGroup::sign(chain, &client(), &[transaction])
 }
 
-async fn put(node: &Node, sequence: u64, value: u8, promise: Promise) -> Settlement {
+pub(super) async fn put(node: &Node, sequence: u64, value: u8, promise: Promise) -> Settlement {
     let handle = node.handle();
     let group = group(&handle.genesis().chain(), sequence, value);
     let submitted = tokio::time::timeout(PATIENCE, handle.submit(group, promise));
@@ -100,7 +113,7 @@ async fn put(node: &Node, sequence: u64, value: u8, promise: Promise) -> Settlem
     settlement.expect("admitted")
 }
 
-fn executed(settlement: &Settlement) -> &crate::consortium::Executed {
+pub(super) fn executed(settlement: &Settlement) -> &crate::consortium::Executed {
     match &settlement.transactions[..] {
         [(_, Settled::Answered(Verdict::Executed(e) | Verdict::Repeated(e), _))] => e,
         other => panic!("not executed: {other:?}"),

@@ -90,7 +90,7 @@ fn a_rotated_key_is_another_of_another_log() {
     keys::generate(&dir, "ada", "").expect("keys are made");
     keys::bind(&dir).expect("bound");
     let before = keys::consensus(&dir).expect("readable");
-    let after = keys::rotate(&dir).expect("rotated");
+    let after = keys::rotate(&dir, None).expect("rotated");
     assert_ne!(after.secret.public(), before.secret.public());
     assert_ne!(after.store, before.store);
     assert!(!after.is_bound);

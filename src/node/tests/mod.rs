@@ -8,3 +8,4 @@ mod ears;
 mod files;
 mod law;
 mod selftest;
+mod views;

@@ -410,7 +410,7 @@ fn a_file_that_is_none_of_ours_and_another_store_are_found() {
     assert_eq!(verdict.faults.len(), 2);
     fs::remove_file(world.data().join("log/notes.txt")).expect("ours");
     fs::write(world.data().join("LOCK"), "").expect("ours");
-    keys::rotate(&world.member()).expect("a fresh key");
+    keys::rotate(&world.member(), None).expect("a fresh key");
     assert_found(&world.verify(), "data/STORE", BLOCKS, "the consensus key");
 }
 
