@@ -23,12 +23,6 @@ use crate::committee::MemberId;
 use crate::crypto::{Digest, PublicKey};
 
 pub(crate) fn key(common: &Common, args: &KeyArgs) -> Result<ExitCode, Failure> {
-    if args.action == KeyAction::Rotate {
-        return Err(Failure::usage(
-            "a running member makes a fresh key for every view by itself",
-            "a member that lost its data or its key: consortium rejoin --dir DIR --api URL",
-        ));
-    }
     let Some(dir) = &common.dir else {
         let what = "whose keys? a member's folder is missing";
         return Err(Failure::usage(what, "consortium key generate --dir alpha"));
@@ -80,8 +74,8 @@ fn generate(dir: &Path, name: &str, address: &str) -> Result<Founder, Failure> {
     Ok(founder)
 }
 
-/// Makes of `dir` the folder of a newcomer to the ledger of `genesis`: keys, settings, the document;
-/// what is there stays.
+/// Makes of `dir` the folder of a newcomer to the ledger of `genesis`: keys, settings, the
+/// document. What is there stays.
 pub(crate) fn furnish(
     dir: &Path,
     name: &str,

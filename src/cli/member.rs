@@ -153,13 +153,25 @@ pub(crate) async fn run(common: &Common, verb: &MembersVerb) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// `rejoin`: a fresh key where the old one must not vote any more, and the transaction that asks for
-/// a seat with it.
+/// `rejoin`: a fresh key where the old one must not vote any more, and the transaction that asks
+/// for a seat with it.
 pub(crate) async fn rejoin(common: &Common) -> Result<ExitCode, Failure> {
     let targets = Targets::find(common)?;
     let folder = own_folder(common)?;
     let rules = targets.rules().await?;
     let operation = Operation::Rejoin(seam::fresh_admission(&folder, rules.chain())?);
+    let told = submit(&targets, &[folder], &operation).await?;
+    Output::new(common).document(&told, Told::table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `key rotate`: a view follows soon in which a member that runs has a fresh key.
+pub(crate) async fn rotate(common: &Common) -> Result<ExitCode, Failure> {
+    let folder = own_folder(common)?;
+    let identity = seam::identity(&folder)?;
+    let targets = Targets::find(common)?;
+    let rules = targets.rules().await?;
+    let operation = Operation::Rejoin(seam::passing_admission(&folder, &identity, rules.chain())?);
     let told = submit(&targets, &[folder], &operation).await?;
     Output::new(common).document(&told, Told::table)?;
     Ok(ExitCode::SUCCESS)

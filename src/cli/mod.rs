@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
 
-use args::{Cli, LedgerVerb, MemberVerb, ToolVerb, Verb};
+use args::{Cli, KeyAction, LedgerVerb, MemberVerb, ToolVerb, Verb};
 use failure::Failure;
 
 /// Runs the program on `words`, its own name first.
@@ -74,6 +74,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }),
         Verb::Member(verb) => match verb {
             MemberVerb::Dev(args) => on_runtime(dev::run(&common, &args)),
+            MemberVerb::Key(args) if args.action == KeyAction::Rotate => {
+                on_runtime(member::rotate(&common))
+            }
             MemberVerb::Key(args) => keys::key(&common, &args),
             MemberVerb::Init(args) => keys::init(&common, &args),
             MemberVerb::Start(args) => start::run(&common, &args),

@@ -96,6 +96,24 @@ pub(crate) fn fresh_admission(dir: &Path, chain: &Digest) -> Result<KeyProof, Fa
     admission(dir, chain)
 }
 
+/// The proof of a key whose secret is dropped at once: the member in `dir`, which runs, answers the
+/// next assemble block with a key of its own, and nobody can ever sign with this one.
+pub(crate) fn passing_admission(
+    dir: &Path,
+    identity: &SecretKey,
+    chain: &Digest,
+) -> Result<KeyProof, Failure> {
+    if !Store::is_owned(&dir.join(load(dir)?.data)) {
+        return Err(Failure::refused(
+            format!("{} does not run", dir.display()),
+            "start it and try again; if its data or its key is lost: consortium rejoin --dir DIR",
+        ));
+    }
+    let seed = keys::entropy().map_err(|error| Failure::file(dir, &error))?;
+    let (passing, zero) = (SecretKey::from_seed(seed), Digest::ZERO);
+    Ok(KeyProof::make(chain, ViewId(0), &zero, identity, &passing))
+}
+
 /// Whether `dir` holds a member's identity.
 pub(crate) fn has_keys(dir: &Path) -> bool {
     dir.join(keys::IDENTITY_FILE).exists()
@@ -399,7 +417,7 @@ const FULL: &str = "is there space? df -h DIR; then start it again: nothing ackn
 fn next_of_key(error: &KeyError) -> &'static str {
     match error {
         KeyError::Missing { .. } => {
-            "copy it back from where it is kept; a new member: consortium key generate --dir DIR"
+            "copy it back from where it is kept; a lost consensus key: consortium rejoin --dir DIR"
         }
         KeyError::Exists { .. } => "consortium key show --dir DIR prints its public file",
         KeyError::Permissions { .. } => {

@@ -319,14 +319,14 @@ fn refuse(
     error: HearError,
 ) -> Option<Command> {
     tracing::debug!(%from, %error, "a frame was dropped");
-    match error {
-        HearError::OtherView { got } => Some(Command::Elsewhere(*from, got)),
-        error if error.is_innocent() => None,
-        error => {
-            checks.dropped.count(from);
-            ears.convict(frame, &error).map(Command::Accuse)
-        }
+    if let HearError::OtherView { got } = error {
+        return Some(Command::Elsewhere(*from, got));
     }
+    if error.is_innocent() {
+        return None;
+    }
+    checks.dropped.count(from);
+    ears.convict(frame, &error).map(Command::Accuse)
 }
 
 fn admit(

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::ears::{Gate, Submission};
+use super::handle::Who;
 use super::herald::{Promise, Refused, Settlement};
 use super::index::Index;
 use super::{keys, proofs};
@@ -35,11 +36,11 @@ pub(crate) struct Newcomer {
 
 impl Newcomer {
     /// Nothing said yet.
-    pub(crate) fn new(chain: Digest, identity: SecretKey, gate: Gate) -> Self {
+    pub(crate) fn new(who: &Who, gate: Gate) -> Self {
         Self {
-            chain,
-            me: MemberId::of(&identity.public()),
-            identity,
+            chain: who.genesis.chain(),
+            me: who.me,
+            identity: who.identity.clone(),
             gate,
             tried: None,
         }

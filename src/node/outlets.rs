@@ -67,7 +67,7 @@ impl Ports for Outlets {
     }
 
     fn meet(&mut self, register: &Register) {
-        self.net.set_peers(self.peers.of(register));
+        self.net.set_peers(self.peers.meet(register));
     }
 
     fn tell(&mut self, news: Vec<News>) {

@@ -1,30 +1,62 @@
 //! Whom the network speaks with, and where they are reached.
 //!
 //! Source: the register of members, the settings. In: a register. Out: peers.
-//! Holds: who is not met by the register, and not an observer of the settings, is a stranger.
+//! Holds: who is not met by the register, and not an observer of the settings, is a stranger; who
+//! was met before is so for one view more, to learn that its own has ended.
 //! Elsewhere: connections (`net`), who is listed (`membership::register`).
 
 use super::config::Neighbours;
-use crate::committee::MemberId;
+use crate::committee::{MemberId, ViewId};
 use crate::membership::register::Register;
-use crate::net::{self, Peer};
+use crate::net::Peer;
 
 /// What the settings add to the register.
 #[derive(Clone, Debug)]
 pub(crate) struct Peers {
     me: MemberId,
     neighbours: Neighbours,
+    view: ViewId,
+    met: Vec<Peer>,
+    /// Who was met in the view before and is no more.
+    left: Vec<Peer>,
 }
 
 impl Peers {
-    /// Those of `me`.
-    pub(crate) fn new(me: MemberId, neighbours: Neighbours) -> Self {
-        Self { me, neighbours }
+    /// Those of `me` behind `register`.
+    pub(crate) fn new(me: MemberId, neighbours: Neighbours, register: &Register) -> Self {
+        let mut peers = Self {
+            me,
+            neighbours,
+            view: register.view(),
+            met: Vec::new(),
+            left: Vec::new(),
+        };
+        peers.met = peers.of(register);
+        peers
+    }
+
+    /// Whom the network speaks with from now on.
+    pub(crate) fn meet(&mut self, register: &Register) -> Vec<Peer> {
+        let met = self.of(register);
+        if register.view() != self.view {
+            self.view = register.view();
+            self.left.clear();
+        }
+        let is_met = |peer: &Peer| met.iter().any(|other| other.id == peer.id);
+        self.left.append(&mut self.met);
+        self.left.retain(|peer| !is_met(peer));
+        self.met.clone_from(&met);
+        [met, self.left.clone()].concat()
+    }
+
+    /// Whom the network speaks with.
+    pub(crate) fn met(&self) -> Vec<Peer> {
+        self.met.clone()
     }
 
     /// The members that `register` has us meet, at the addresses in the settings where they differ,
     /// and the observers that the settings name.
-    pub(crate) fn of(&self, register: &Register) -> Vec<net::Peer> {
+    fn of(&self, register: &Register) -> Vec<Peer> {
         let met = register.members().filter(|(_, member)| member.is_met());
         let members = met.map(|(id, member)| Peer {
             id: id.0,

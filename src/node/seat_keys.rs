@@ -116,8 +116,14 @@ impl SeatKeys {
     /// A start in `view` goes on where a hand-over was cut short. A key for the view to come stays:
     /// others may hold its public half.
     ///
-    /// Errors: [`KeyError`]; nothing may be voted.
+    /// Errors: [`KeyError::Missing`] where the secret of our seat is gone and none waits to take its
+    /// place, as after a `rejoin`; [`KeyError`]. Nothing may be voted.
     pub(crate) fn resume(&mut self, view: &View) -> Result<(), KeyError> {
+        let is_fresh = self.present.as_ref().is_some_and(|key| !key.is_bound);
+        if self.wanted(view).is_some() && self.secret(view).is_none() && !is_fresh {
+            let path = self.dir.join(keys::CONSENSUS_FILE);
+            return Err(KeyError::Missing { path });
+        }
         if self.seated(view).1 {
             self.take_next()?;
         }

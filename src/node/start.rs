@@ -309,9 +309,9 @@ impl Machinery {
         let (replica, watch) = wake(&files, &options, &index, recovered.restored, clock)?;
         let latest = Arc::new(Latest::new(&*application));
         let waiters = Arc::new(Waiters::default());
-        let peers = Peers::new(files.me, options.config.neighbours.clone());
-        let observers = peers.observers();
-        let met = peers.of(replica.ledger().register());
+        let neighbours = options.config.neighbours.clone();
+        let peers = Peers::new(files.me, neighbours, replica.ledger().register());
+        let (observers, met) = (peers.observers(), peers.met());
         let dropped = Arc::new(Dropped::default());
         let checks = Checks::new(replica.ears(), (files.plugin.make)(), Arc::clone(&dropped));
         let checks = Arc::new(checks);
@@ -328,8 +328,7 @@ impl Machinery {
             chain: files.genesis.chain(),
             checks,
         };
-        let (chain, identity) = (files.genesis.chain(), files.identity.clone());
-        let newcomer = Newcomer::new(chain, identity, gate.clone());
+        let newcomer = Newcomer::new(&who, gate.clone());
         let mut spawn = Spawner::new(&watch);
         let (notes, noted) = sync_channel(NOTES_MAX);
         let internal = self.internal.0.clone();

@@ -147,7 +147,7 @@ pub(crate) fn signal(name: &str, id: u32) {
 }
 
 /// A process that ends with the test.
-pub(crate) struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
     /// Kills it as a power loss would.

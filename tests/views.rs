@@ -1,0 +1,266 @@
+//! Committees of real processes: they rotate, grow, lose members and take them back.
+//!
+//! Source: `docs/cli.md`, member and rejoin. In: words, signals, a folder that is wiped. Out: the
+//! list of members, what stands in their folders.
+//! Holds: whatever was acknowledged is read back afterwards.
+//! Elsewhere: hand-over under every fault (`simulate --rotation-blocks`).
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::{Place, Running, code, err};
+
+#[expect(dead_code, reason = "each test file uses a part")]
+mod support;
+
+/// Members of one ledger, by the names of their folders.
+struct Ledger {
+    place: Place,
+    running: Vec<(String, Running)>,
+    /// Values that were acknowledged: `k0` to here.
+    written: u32,
+}
+
+impl Ledger {
+    /// Four founders whose committees rotate fast.
+    fn start() -> Self {
+        let place = Place::new();
+        let words = [
+            "init",
+            "--members",
+            "4",
+            "--dir",
+            "ledger",
+            "--rotation-blocks",
+            "16",
+        ];
+        place.done(&words);
+        let names = (0..4).map(|number| format!("ledger/member-{number}"));
+        let running = names
+            .map(|name| (name.clone(), place.start(&name)))
+            .collect();
+        Self {
+            place,
+            running,
+            written: 0,
+        }
+    }
+
+    /// The doors of those that run.
+    fn doors(&self) -> String {
+        let doors: Vec<String> = self
+            .running
+            .iter()
+            .map(|(name, _)| self.door(name))
+            .collect();
+        doors.join(",")
+    }
+
+    fn door(&self, name: &str) -> String {
+        let config = self.place.json(&["config", "print", "--dir", name]);
+        format!(
+            "http://{}",
+            config["listen_api"].as_str().expect("an address")
+        )
+    }
+
+    fn done(&self, words: &[&str]) -> Value {
+        self.place
+            .json(&[words, &["--api", &self.doors()]].concat())
+    }
+
+    fn write(&mut self, count: u32) {
+        let doors = self.doors();
+        for _ in 0..count {
+            let key = format!("k{}", self.written);
+            self.place
+                .done(&["submit", "--api", &doors, "put", &key, "value"]);
+            self.written += 1;
+        }
+    }
+
+    /// Writes until `look` sees it in the list of members: countdowns are blocks.
+    fn write_until(&mut self, what: &str, look: impl Fn(&[Value]) -> bool) {
+        for _ in 0..200 {
+            if look(&self.members()) {
+                return;
+            }
+            self.write(1);
+        }
+        panic!("not seen in 200 blocks: {what}: {:#?}", self.members());
+    }
+
+    fn members(&self) -> Vec<Value> {
+        let list = self.done(&["member", "list"]);
+        list["members"].as_array().expect("a list").clone()
+    }
+
+    fn id(&self, name: &str) -> String {
+        let members = self.members();
+        let found = members.iter().find(|member| member["name"] == name);
+        found.expect("it is listed")["id"]
+            .as_str()
+            .expect("an id")
+            .into()
+    }
+
+    /// `verb` of as many members as it needs.
+    fn vote(&self, verb: &str, id: &str) {
+        for (name, _) in &self.running {
+            let told = self.done(&["member", verb, id, "--dir", name]);
+            if told["result"] == "done" {
+                return;
+            }
+        }
+        panic!("{verb} {id} needs more votes than there are");
+    }
+
+    fn stop(&mut self, name: &str) -> Running {
+        let at = self.running.iter().position(|(other, _)| other == name);
+        self.running.remove(at.expect("it runs")).1
+    }
+
+    /// Everybody has everything that was acknowledged.
+    fn settle(&self) {
+        let last = format!("k{}", self.written - 1);
+        for (name, _) in &self.running {
+            self.place.until("a member that has everything", || {
+                let got = self.place.run(&["get", &last, "--dir", name]);
+                (got.stdout == b"value\n").then_some(())
+            });
+            for number in 0..self.written {
+                let got = self
+                    .place
+                    .done(&["get", &format!("k{number}"), "--dir", name]);
+                assert_eq!(got, "value\n", "k{number} at {name}");
+            }
+        }
+    }
+}
+
+fn is_seated(members: &[Value], name: &str) -> bool {
+    members
+        .iter()
+        .any(|member| member["name"] == name && member["seated"] == true)
+}
+
+/// The secret in a key file, as it stands there.
+fn secret(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("a key file");
+    let line = text.lines().find_map(|line| line.strip_prefix("secret "));
+    line.expect("a secret").into()
+}
+
+#[test]
+fn a_key_is_rotated_by_a_word() {
+    let mut ledger = Ledger::start();
+    ledger.write(1);
+    let (name, path) = ("ledger/member-1", "ledger/member-1/consensus.key");
+    let before = secret(&ledger.place.path(path));
+    ledger.done(&["key", "rotate", "--dir", name]);
+    for _ in 0..200 {
+        ledger.write(1);
+        let is_read = fs::read_to_string(ledger.place.path(path)).is_ok();
+        if is_read && secret(&ledger.place.path(path)) != before {
+            break;
+        }
+    }
+    ledger.write_until("its seat", |members| is_seated(members, "member-1"));
+    ledger.place.until("the old secret is gone", || {
+        (!holds(&ledger.place.path(name), &before)).then_some(())
+    });
+    ledger.stop(name).kill();
+    let refused = ledger.place.run(&["key", "rotate", "--dir", name]);
+    assert_eq!(code(&refused), 1);
+    assert!(err(&refused).contains("does not run"), "{}", err(&refused));
+    ledger.settle();
+}
+
+/// Whether any file below `dir` holds the secret, as hex or as bytes.
+fn holds(dir: &Path, secret: &str) -> bool {
+    let raw = hex::decode(secret).expect("hex");
+    let has = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|part| part == what);
+    fs::read_dir(dir).expect("a folder").any(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            return holds(&path, secret);
+        }
+        let bytes = fs::read(&path).expect("readable");
+        has(&bytes, secret.as_bytes()) || has(&bytes, &raw)
+    })
+}
+
+#[test]
+fn a_ledger_rotates_grows_shrinks_and_takes_a_wiped_member_back() {
+    let mut ledger = Ledger::start();
+    let key = |name: &str| format!("{name}/consensus.key");
+    let founder = secret(&ledger.place.path(&key("ledger/member-0")));
+    assert!(holds(&ledger.place.path("ledger/member-0"), &founder));
+    ledger.write(1);
+
+    // Two commands and a start.
+    let genesis = ["--genesis", "ledger/genesis.json"];
+    ledger.done(&[&["member", "join", "--dir", "delta"][..], &genesis].concat());
+    let id = ledger
+        .place
+        .json(&["member", "list", "--api", &ledger.doors()]);
+    let ballot = id["ballots"][0]["id"]
+        .as_str()
+        .expect("a ballot")
+        .to_owned();
+    ledger.vote("approve", &ballot);
+    let members = ledger.members();
+    assert!(
+        !is_seated(&members, "delta"),
+        "nobody is seated before it caught up"
+    );
+    let joined = secret(&ledger.place.path(&key("delta")));
+    ledger
+        .running
+        .push(("delta".into(), ledger.place.start("delta")));
+    ledger.write_until("the newcomer's seat", |members| is_seated(members, "delta"));
+
+    // A member that has a seat goes.
+    let delta = ledger.id("delta");
+    let mut gone = ledger.stop("delta");
+    ledger.vote("remove", &delta);
+    ledger.write_until("the end of its seat", |members| {
+        !is_seated(members, "delta")
+    });
+    ledger.place.until("its keys are gone", || {
+        (!ledger.place.path(&key("delta")).exists()).then_some(())
+    });
+    for (dir, old) in [("delta", &joined), ("ledger/member-0", &founder)] {
+        assert!(
+            !holds(&ledger.place.path(dir), old),
+            "an old secret is left in {dir}"
+        );
+    }
+    assert!(
+        gone.0.try_wait().expect("asked").is_none(),
+        "it goes on as an observer"
+    );
+    gone.kill();
+
+    wipe_and_take_back(&mut ledger, "ledger/member-3", "member-3");
+    ledger.settle();
+    let history = ledger.done(&["member", "list", "--history"]);
+    assert!(!history["history"].as_array().expect("a trail").is_empty());
+    for (_, member) in ledger.running {
+        assert_eq!(member.end("TERM"), Some(0));
+    }
+}
+
+/// The member in the folder `name` loses its disk.
+fn wipe_and_take_back(ledger: &mut Ledger, name: &str, called: &str) {
+    ledger.stop(name).kill();
+    fs::remove_dir_all(ledger.place.path(&format!("{name}/data"))).expect("wiped");
+    let refused = ledger.place.run(&["start", "--dir", name]);
+    assert_eq!(code(&refused), 1);
+    assert!(err(&refused).contains("rejoin"), "{}", err(&refused));
+    ledger.done(&["rejoin", "--dir", name]);
+    ledger.write_until("a view without it", |members| !is_seated(members, called));
+    ledger.running.push((name.into(), ledger.place.start(name)));
+    ledger.write_until("its seat", |members| is_seated(members, called));
+}
