@@ -18,7 +18,7 @@ use crate::api;
 use crate::api::{Answer, Answers, Refusal, Wait};
 use crate::blocks::proof::Proof;
 use crate::blocks::{SignedGroup, Transaction};
-use crate::committee::{Certificate, Height, MemberId, Sizes};
+use crate::committee::{Certificate, Height, MemberId, Sizes, ViewId};
 use crate::consortium::{Denied, Executed, Verdict};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey, SecretKey};
 
@@ -97,6 +97,10 @@ impl api::Host for Handle {
     fn membership(&self, history: bool) -> Answer<'_, api::Membership> {
         let membership = show::membership(&self.parts, history);
         Box::pin(async move { Ok(membership) })
+    }
+
+    fn views(&self, from: ViewId, limit: u32) -> Answer<'_, api::Views> {
+        self.look(move |parts| show::views(parts, from, limit).map_err(not_found))
     }
 
     fn faults(&self, page: api::Page) -> Answer<'_, api::Faults> {
@@ -346,7 +350,7 @@ fn certified_value(parts: &Parts, key: &[u8]) -> Result<api::Value, Refusal> {
     let value = value.map_err(|error| Refusal::Failed {
         reason: error.to_string(),
     })?;
-    let proof = proofs::state(&newest, key, path);
+    let proof = proofs::state(&parts.index, &newest, key, path).map_err(not_found)?;
     Ok(api::Value {
         state_root: Some(root),
         certified: true,
@@ -358,7 +362,8 @@ fn certified_value(parts: &Parts, key: &[u8]) -> Result<api::Value, Refusal> {
 fn status(parts: &Parts) -> api::Status {
     let (overview, _) = parts.watch.overview();
     let tip = parts.watch.tip();
-    let sizes = Sizes::of(parts.who.genesis.founders.len());
+    let (_, register) = parts.watch.register();
+    let sizes = Sizes::of(register.seats().len());
     let state = match tip.header.state {
         Some(root) => Some(root),
         None => parts
@@ -386,7 +391,7 @@ fn status(parts: &Parts) -> api::Status {
                 _ => api::Role::Observer,
             },
             state: overview.state.into(),
-            view: crate::committee::ViewId(overview.view),
+            view: ViewId(overview.view),
             regency: overview.regency,
             leader: overview.leader,
             quorum: sizes.q as u64,
@@ -401,16 +406,16 @@ fn status(parts: &Parts) -> api::Status {
 
 fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
     let parts = &handle.parts;
-    let sizes = Sizes::of(parts.who.genesis.founders.len());
+    let (_, register) = parts.watch.register();
+    let sizes = Sizes::of(register.seats().len());
     let net = parts.net.upgrade();
     // Members without a seat help nobody to a quorum.
     let mut up: Vec<MemberId> = net.map_or_else(Vec::new, |net| {
         net.connected().into_iter().map(MemberId).collect()
     });
     up.push(parts.who.me);
-    let seats = parts.who.genesis.founders.iter();
-    let up = { seats }.filter(|seat| up.contains(&MemberId::of(&seat.identity)));
-    let up = up.count();
+    let seats = register.seats().iter();
+    let up = seats.filter(|seat| up.contains(&seat.member)).count();
     let (overview, held) = parts.watch.overview();
     let halted = parts.watch.halted();
     let lapsed = parts.watch.lapsed();

@@ -33,6 +33,7 @@ mod threads;
 mod tiles;
 mod timers;
 mod verify;
+mod views;
 mod watch;
 
 pub use self::config::{Config, Neighbours, Observer, Resources, Timing};

@@ -55,7 +55,7 @@ fn replacements(byte: u8) -> impl Iterator<Item = u8> {
     all.filter(move |other| *other != byte && other.is_ascii())
 }
 
-fn every_change_is_refused(text: &str, is_refused: impl Fn(&Proof) -> bool) {
+pub(super) fn every_change_is_refused(text: &str, is_refused: impl Fn(&Proof) -> bool) {
     let mut bytes = text.as_bytes().to_vec();
     let mut reached_content = 0;
     for at in 0..bytes.len() {
@@ -128,7 +128,10 @@ fn each_part_of_a_proof_is_bound() {
         (
             "view",
             |p| p.header.view = ViewId(1),
-            ProofError::ViewChain { view: ViewId(1) },
+            ProofError::OtherView {
+                view: ViewId(1),
+                shown: ViewId(0),
+            },
         ),
         ("time", |p| p.header.timestamp_us += 1, header),
         (
