@@ -22,7 +22,7 @@ mod view_chain;
 mod view_rules;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use body::{
     BLOCK_BATCHES_MAX, BatchRef, BlockCertificate, Body, BodyError, MEMBERS_MAX,

@@ -4,9 +4,9 @@
 //! Source: `docs/formats.md`. In: a file and the genesis document. Out: what it proves, or why it
 //! proves nothing.
 //! Holds: a file holds the steps from genesis to the view that certified its header, and no others;
-//! it has one form, so a change of any byte of it is refused; nothing is taken from a proof that its
-//! certificate does not bind. Elsewhere: who makes proofs (`node`), paths in the authenticated map
-//! (`application`), how views follow each other (`view_chain`).
+//! it has one form, so a change of any byte of it is refused; nothing is taken from a proof that
+//! its certificate does not bind. Elsewhere: who makes proofs (`node`), paths in the authenticated
+//! map (`application`), how views follow each other (`view_chain`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -7,4 +7,4 @@ mod golden;
 mod proofs;
 mod replay;
 mod rules;
-mod view_chain;
+pub(crate) mod view_chain;

@@ -1,5 +1,7 @@
 //! The grammar, operations and exit codes, as tables.
 
+mod views;
+
 use std::ffi::OsString;
 
 use super::args::{self, Format, LedgerVerb, MemberVerb, ToolVerb, Verb, WaitFor, command, parse};

@@ -32,7 +32,7 @@ mod start;
 mod threads;
 mod tiles;
 mod timers;
-mod verify;
+pub(crate) mod verify;
 mod views;
 mod watch;
 

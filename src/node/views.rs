@@ -1,7 +1,7 @@
 //! The view chain from what a member keeps.
 //!
-//! Source: `docs/formats.md`. In: applied blocks and certificates on the disk. Out: the steps of the
-//! view chain, who sat in a view.
+//! Source: `docs/formats.md`. In: applied blocks and certificates on the disk. Out: the steps of
+//! the view chain, who sat in a view.
 //! Holds: a step that is given holds under the view before it; where one lies is looked for once.
 //! Elsewhere: how steps are checked (`blocks::view_chain`), pages for others (`host`).
 
@@ -49,8 +49,8 @@ impl Opened {
     }
 }
 
-/// The steps that make the views from `first` to `last`, in order: as many as `most` bytes hold, and
-/// at least one where there is one.
+/// The steps that make the views from `first` to `last`, in order: at most as many and as many
+/// bytes as `most` says, and at least one where there is one.
 pub(crate) fn steps(
     index: &Index,
     first: ViewId,
