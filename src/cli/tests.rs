@@ -1,5 +1,6 @@
 //! The grammar, operations and exit codes, as tables.
 
+mod evidence;
 mod views;
 
 use std::ffi::OsString;

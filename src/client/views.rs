@@ -39,7 +39,7 @@ pub async fn walk_views(
 
 /// Learns from `member` what follows the newest view that is proved.
 ///
-/// Errors: [`AskError`]; what was walked until then is learned.
+/// Errors: [`AskError`], no problem among them; what was walked until then is learned.
 pub(super) async fn follow(
     rules: &Rules,
     transport: &dyn Transport,
@@ -50,7 +50,11 @@ pub(super) async fn follow(
     };
     let walked = walk_views(&mut chain, transport, member).await;
     rules.learn(chain);
-    walked
+    // A member that does not show its views refuses nothing of what was submitted.
+    walked.map_err(|error| match error {
+        AskError::Problem(problem) => AskError::Malformed(problem.message.clone()),
+        AskError::Broken(_) | AskError::Silent | AskError::Malformed(_) => error,
+    })
 }
 
 /// Whether `answers` come from a view that is not proved here, as far as they tell.

@@ -54,7 +54,7 @@ pub(super) fn genesis() -> Genesis {
 }
 
 /// The same founders, all of them with a key.
-pub(super) fn full_genesis() -> Genesis {
+pub(crate) fn full_genesis() -> Genesis {
     let mut genesis = genesis();
     let (zero, three) = (Digest::ZERO, (identity(3), consensus(3)));
     let proof = KeyProof::make(&zero, ViewId(0), &zero, &three.0, &three.1);
