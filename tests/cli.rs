@@ -390,6 +390,18 @@ fn an_observer_answers_figures_are_counted_and_an_ended_member_has_no_process() 
     assert_eq!(code(&put), 0, "{}", err(&put));
     let got = ask(&["get", "seen", "--certified"]);
     assert_eq!(json(&got)["value"], "from afar");
+    let walked = ask(&["verify", "--views"]);
+    assert_eq!(code(&walked), 0, "{}", err(&walked));
+    let walked = json(&walked);
+    assert_eq!(walked["ok"], true);
+    assert_eq!(
+        walked["views"],
+        walked["view"]["id"].as_u64().expect("a view") + 1
+    );
+    assert_eq!(
+        walked["view"]["committee"].as_array().map(Vec::len),
+        Some(4)
+    );
     let status = json(&run(home, &["status", "--dir", "ledger", "-o", "json"]));
     let members = status["members"].as_array().expect("a list");
     let watching = members.iter().filter(|row| row["role"] == "observer");

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::problem::Problem;
 use crate::blocks::evidence::FaultKind;
 use crate::blocks::proof::Proof;
-use crate::blocks::{Bounds, Header};
+use crate::blocks::{Bounds, Header, Step};
 use crate::committee::{Certificate, Height, MemberId, Regency, ViewId};
 use crate::crypto::{Digest, PublicKey, SignBytes, Signature, Tag};
 
@@ -408,6 +408,33 @@ pub struct FaultEntry {
     pub regency: Regency,
     /// The canonical bytes of the evidence, in hex; `consortium verify --evidence` checks them.
     pub evidence: String,
+}
+
+/// Steps of the view chain in one page, at most.
+pub const PAGE_VIEWS_MAX: u32 = 100;
+
+/// How views came about, a page of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Views {
+    /// The newest view that the member can prove.
+    pub newest: ViewId,
+    /// Those of the page, in order.
+    pub views: Vec<ViewEntry>,
+}
+
+/// A view with what proves it to whoever can prove the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewEntry {
+    /// The view.
+    pub view: ViewId,
+    /// The height of the block that made it.
+    pub height: Height,
+    /// The header's digest there.
+    pub digest: Digest,
+    /// Who sits in it, by seat.
+    pub committee: Vec<MemberId>,
+    /// The block and its certificate, as the hex of their canonical bytes.
+    pub step: Step,
 }
 
 /// The membership list.

@@ -11,11 +11,11 @@ use futures_util::Stream;
 
 use super::data::{
     About, Answers, Block, Event, Faults, Membership, Operation, Page, ReadyCheck, Status,
-    Transaction, Value, Wait,
+    Transaction, Value, Views, Wait,
 };
 use super::problem::Refusal;
 use crate::blocks::SignedGroup;
-use crate::committee::Height;
+use crate::committee::{Height, ViewId};
 use crate::crypto::PublicKey;
 
 /// A future of an answer. It may be dropped at any await: a submission that is under way goes on.
@@ -75,6 +75,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// The membership list of the chain, with the audit trail if that is asked for.
     fn membership(&self, history: bool) -> Answer<'_, Membership>;
+
+    /// The steps of the view chain from view `from` on, at most `limit`. A page may be shorter than
+    /// asked for, and holds at least one while there are more.
+    fn views(&self, from: ViewId, limit: u32) -> Answer<'_, Views>;
 
     /// One page of the faults of others that are kept; must answer from memory. A page may be
     /// shorter than asked for, and holds at least one while there are more.

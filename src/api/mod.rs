@@ -18,8 +18,8 @@ mod submit;
 pub use data::{
     About, Answers, BallotEntry, Block, BlockKind, BlockTransaction, Encoding, Event, FaultEntry,
     Faults, HistoryEntry, MemberEntry, MemberName, Membership, Operation, Order, Outcome,
-    PAGE_TRANSACTIONS_MAX, Page, ReadyCheck, Refused, Reply, Role, Settled, Status, Submitted, Tip,
-    Transaction, Value, Wait, reply_statement,
+    PAGE_TRANSACTIONS_MAX, PAGE_VIEWS_MAX, Page, ReadyCheck, Refused, Reply, Role, Settled, Status,
+    Submitted, Tip, Transaction, Value, ViewEntry, Views, Wait, reply_statement,
 };
 pub use host::{Answer, Events, Host};
 pub use problem::{Problem, Refusal};

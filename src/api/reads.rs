@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::data::{
-    Block, Encoding, Faults, Membership, PAGE_TRANSACTIONS_MAX, Page, ReadyCheck, Status,
-    Transaction, Value,
+    Block, Encoding, Faults, Membership, PAGE_TRANSACTIONS_MAX, PAGE_VIEWS_MAX, Page, ReadyCheck,
+    Status, Transaction, Value, Views,
 };
 use super::extract::{Ask, Named, switch};
 use super::host::Answer;
 use super::problem::{Problem, respond};
 use super::routes::Door;
-use crate::committee::Height;
+use crate::committee::{Height, ViewId};
 use crate::crypto::PublicKey;
 
 /// The document that describes every path; a test compares it with the routes.
@@ -40,6 +40,13 @@ pub(super) struct NoQuery {}
 pub(super) struct PageQuery {
     #[serde(default)]
     first: u32,
+    limit: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ViewsQuery {
+    from: Option<u64>,
     limit: Option<u32>,
 }
 
@@ -160,6 +167,19 @@ pub(super) async fn membership(
 ) -> Result<Json<Membership>, Problem> {
     let membership = door.host.membership(query.history);
     Ok(Json(within(door.limits.read, membership).await?))
+}
+
+pub(super) async fn views(
+    State(door): State<Door>,
+    Ask(query): Ask<ViewsQuery>,
+) -> Result<Json<Views>, Problem> {
+    let limit = query.limit.unwrap_or(PAGE_VIEWS_MAX);
+    if limit == 0 || limit > PAGE_VIEWS_MAX {
+        let message = format!("limit is 1 to {PAGE_VIEWS_MAX}");
+        return Err(Problem::malformed(message));
+    }
+    let views = door.host.views(ViewId(query.from.unwrap_or(1)), limit);
+    Ok(Json(within(door.limits.read, views).await?))
 }
 
 pub(super) async fn faults(

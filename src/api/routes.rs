@@ -105,7 +105,7 @@ pub(super) struct Route {
 }
 
 /// Every route.
-pub(super) const ROUTES: [Route; 12] = [
+pub(super) const ROUTES: [Route; 13] = [
     route("/v1/transactions", || post(submit::submit)),
     route("/v1/status", || get(reads::status)),
     route("/v1/blocks/{height}", || get(reads::block)),
@@ -115,6 +115,7 @@ pub(super) const ROUTES: [Route; 12] = [
     route("/v1/kv/{key}", || get(reads::value)),
     route("/v1/events", || get(events::events)),
     route("/v1/membership", || get(reads::membership)),
+    route("/v1/views", || get(reads::views)),
     route("/v1/faults", || get(reads::faults)),
     route("/v1/openapi.json", || get(reads::openapi)),
     route("/livez", || get(reads::live)),

@@ -124,7 +124,15 @@ pub struct Reconfiguration {
 }
 
 impl Reconfiguration {
-    fn check(&self) -> Result<(), BodyError> {
+    /// What the header binds.
+    pub fn root(&self) -> Digest {
+        let mut writer = Writer::new();
+        writer.u8(3).reconfiguration(self);
+        writer.0.finish()
+    }
+
+    /// Whether it keeps its bounds and names nothing twice.
+    pub(super) fn check(&self) -> Result<(), BodyError> {
         check_seats(self.seats.iter().map(|seat| &seat.member))?;
         check_key_material("threshold", &self.threshold)?;
         let fits = |member: &Listed| {
@@ -267,13 +275,12 @@ impl Body {
 
     /// What the header binds.
     pub fn root(&self) -> Digest {
-        let mut writer = Writer(Hasher::new(Domain::Body));
-        writer.u8(FORMAT_VERSION);
+        let mut writer = Writer::new();
         match self {
             Body::Genesis(document) => writer.u8(0).digest(document),
             Body::Freeze(freeze) => writer.u8(1).u64(freeze.next.0).digest(&freeze.list),
             Body::Assemble(assemble) => writer.u8(2).assemble(assemble),
-            Body::Reconfiguration(reconfiguration) => writer.u8(3).reconfiguration(reconfiguration),
+            Body::Reconfiguration(reconfiguration) => return reconfiguration.root(),
             Body::Checkpoint(checkpoint) => writer.u8(4).checkpoint(checkpoint),
             Body::Transactions(batches) => {
                 writer.u8(5).count(batches.len());
@@ -291,6 +298,12 @@ impl Body {
 struct Writer(Hasher);
 
 impl Writer {
+    fn new() -> Self {
+        let mut writer = Self(Hasher::new(Domain::Body));
+        writer.u8(FORMAT_VERSION);
+        writer
+    }
+
     fn u8(&mut self, value: u8) -> &mut Self {
         self.0.update(&[value]);
         self

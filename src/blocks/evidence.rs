@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::{self, DecodeError, ENCODED_BYTES_MAX};
 use super::genesis::Bounds;
 use super::proposal::Proposal;
-use crate::committee::{Certificate, Height, Kind, Regency, Seat, StopData, View, Vote};
+use crate::committee::{Certificate, Height, Kind, Regency, Seat, StopData, View, ViewId, Vote};
 use crate::crypto::{Check, Verifier};
 
 /// The kinds of misbehaviour.
@@ -148,6 +148,17 @@ impl Evidence {
             Evidence::Amnesia(..) => FaultKind::Amnesia,
             Evidence::Proposal(..) => FaultKind::BadProposal,
             Evidence::Header(..) => FaultKind::WrongHeader,
+        }
+    }
+
+    /// The view whose seat it accuses.
+    pub fn view(&self) -> ViewId {
+        match self {
+            Evidence::Votes(vote, _)
+            | Evidence::Amnesia(vote, _)
+            | Evidence::Proposal(vote, _)
+            | Evidence::Header(vote, _) => vote.ballot.view,
+            Evidence::Claims(data, _) => data.view,
         }
     }
 

@@ -18,10 +18,11 @@ pub mod receipts;
 mod reconfiguration;
 pub mod text;
 mod transaction;
+mod view_chain;
 mod view_rules;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use body::{
     BLOCK_BATCHES_MAX, BatchRef, BlockCertificate, Body, BodyError, MEMBERS_MAX,
@@ -37,5 +38,8 @@ pub use proposal::{FORMAT_VERSION, INLINE_BYTES_MAX, PROPOSAL_BYTES_MAX, Proposa
 pub use reconfiguration::{Call, NextKey, ReconfigurationError};
 pub use transaction::{
     Batch, CheckedBatch, GROUP_TRANSACTIONS_MAX, Group, GroupError, SignedGroup, Transaction,
+};
+pub use view_chain::{
+    STEP_BYTES_MAX, STEPS_MAX, Seated, Step, StepError, ViewChain, ViewChainError,
 };
 pub use view_rules::{ROTATION_BLOCKS_MIN, VIEW_BLOCKS_MAX, ViewRules, ViewRulesError};

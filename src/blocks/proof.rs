@@ -3,9 +3,10 @@
 //!
 //! Source: `docs/formats.md`. In: a file and the genesis document. Out: what it proves, or why it
 //! proves nothing.
-//! Holds: a file has one form, so a change of any byte of it is refused; nothing is taken from a
-//! proof that its certificate does not bind. Elsewhere: who makes proofs (`node`), paths in the
-//! authenticated map (`application`).
+//! Holds: a file holds the steps from genesis to the view that certified its header, and no others;
+//! it has one form, so a change of any byte of it is refused; nothing is taken from a proof that
+//! its certificate does not bind. Elsewhere: who makes proofs (`node`), paths in the authenticated
+//! map (`application`), how views follow each other (`view_chain`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -16,11 +17,14 @@ use super::outcome::Outcome;
 use super::proposal::FORMAT_VERSION;
 use super::receipts::{Receipt, ReceiptError, verify_inclusion};
 use super::transaction::{GroupError, SignedGroup, Transaction};
+use super::view_chain::{Step, ViewChain, ViewChainError};
 use crate::committee::{Certificate, CertificateError, Height, Kind, ViewError, ViewId};
 use crate::crypto::{Digest, PublicKey, Verified, Verifier};
 
-/// Bytes of a proof file, at most: the largest group as hex, and the rest.
-pub const PROOF_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a proof file, at most: the largest group as hex, thousands of steps, and the rest.
+pub const PROOF_BYTES_MAX: usize = 64 << 20;
+/// Bytes of the encoded steps in a proof, at most; a file holds them as hex.
+pub const PROOF_STEPS_BYTES_MAX: usize = 24 << 20;
 
 /// A proof file. The tag names the kind and the version of its format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +45,9 @@ pub struct TransactionProof {
     pub header: Header,
     /// PERSIST votes of a quorum over the header's digest.
     pub certificate: Certificate,
+    /// How the view that certified it came about, from view 1 on; left out in view 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<Step>,
     /// The encoded receipt; hex in text.
     #[serde(with = "super::text")]
     pub receipt: Bytes,
@@ -59,6 +66,9 @@ pub struct StateProof {
     pub header: Header,
     /// PERSIST votes of a quorum over the header's digest.
     pub certificate: Certificate,
+    /// How the view that certified it came about, from view 1 on; left out in view 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<Step>,
     /// The key; hex in text.
     #[serde(with = "super::text")]
     pub key: Bytes,
@@ -116,13 +126,17 @@ pub enum ProofError {
     /// It speaks of another chain or in another format version.
     #[error("the proof is of another chain or format version")]
     OtherChain,
-    /// The committee of a later view certified it, and the file does not show how that view came
-    /// about.
-    #[error("certified by view {view}: verify it with the view chain of a member or an archive")]
-    ViewChain {
-        /// The view.
+    /// The file does not show how the view came about that certified it, or shows more.
+    #[error("certified by view {view}, and its steps lead to view {shown}")]
+    OtherView {
+        /// The view of its header.
         view: ViewId,
+        /// Where the steps lead.
+        shown: ViewId,
     },
+    /// A step to the view that certified it does not hold.
+    #[error(transparent)]
+    ViewChain(#[from] ViewChainError),
     /// The certificate is not one of PERSIST votes over this header.
     #[error("the certificate is not of this header")]
     OtherHeader,
@@ -182,7 +196,8 @@ impl TransactionProof {
         genesis: &Genesis,
         verifier: &Verifier,
     ) -> Result<Verified<Proved>, ProofError> {
-        let header = verify_header(&self.header, &self.certificate, genesis, verifier)?;
+        let certified = (&self.header, &self.certificate, &self.views[..]);
+        let header = verify_header(certified, genesis, verifier)?;
         let receipt = Receipt::from_bytes(&self.receipt)?;
         let log = &self.header.receipts;
         let (leaf, index) = (receipt.leaf(), receipt.sequence);
@@ -239,7 +254,8 @@ impl StateProof {
         genesis: &Genesis,
         verifier: &Verifier,
     ) -> Result<Verified<ProvedRoot>, ProofError> {
-        let header = verify_header(&self.header, &self.certificate, genesis, verifier)?;
+        let certified = (&self.header, &self.certificate, &self.views[..]);
+        let header = verify_header(certified, genesis, verifier)?;
         let root = self.header.state.ok_or(ProofError::NoState)?;
         Ok(Verified::vouch(ProvedRoot {
             height: self.header.height,
@@ -249,26 +265,29 @@ impl StateProof {
     }
 }
 
-/// The digest of `header`, when a quorum of view 0 certified it.
+/// The digest of `header`, when `steps` lead from genesis to the view of which a quorum certified
+/// it.
 fn verify_header(
-    header: &Header,
-    certificate: &Certificate,
+    (header, certificate, steps): (&Header, &Certificate, &[Step]),
     genesis: &Genesis,
     verifier: &Verifier,
 ) -> Result<Digest, ProofError> {
-    let view = genesis.view()?;
-    if header.version != FORMAT_VERSION || header.chain != *view.chain() {
+    let mut chain = ViewChain::of(genesis)?;
+    if header.version != FORMAT_VERSION || header.chain != *chain.chain() {
         return Err(ProofError::OtherChain);
     }
-    if header.view != view.id() {
-        return Err(ProofError::ViewChain { view: header.view });
+    let shown = ViewId(steps.len() as u64);
+    if header.view != shown {
+        let view = header.view;
+        return Err(ProofError::OtherView { view, shown });
     }
     let (ballot, digest) = (&certificate.ballot, header.digest());
     let names_header = ballot.height == header.height && ballot.digest == digest;
     if ballot.kind != Kind::Persist || !names_header {
         return Err(ProofError::OtherHeader);
     }
-    let checks = certificate.checks(&view)?;
+    chain.walk(steps, verifier)?;
+    let checks = certificate.checks(&chain.newest().view)?;
     if !verifier.all_valid(&checks) {
         return Err(CertificateError::BadSignature.into());
     }

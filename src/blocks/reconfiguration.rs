@@ -103,6 +103,14 @@ impl Reconfiguration {
         ids.zip(&self.members).collect()
     }
 
+    /// The members of the next committee, in the order of seats; [`Reconfiguration::view`] says
+    /// whether each of them is listed.
+    pub fn seated(&self) -> impl Iterator<Item = &Listed> {
+        let listed = self.listed();
+        let seats = self.seats.iter();
+        seats.filter_map(move |seat| listed.get(&seat.member).copied())
+    }
+
     /// Whether `member` goes on voting with its certified key.
     pub fn carries(&self, member: &MemberId) -> bool {
         let is_it = |seat: &NextSeat| seat.member == *member && seat.fresh.is_none();

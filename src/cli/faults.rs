@@ -2,7 +2,8 @@
 //!
 //! Source: `docs/cli.md`. In: members' addresses, or a file and a genesis document. Out: who did
 //! what, and the bytes that prove it.
-//! Holds: evidence is checked with nothing but the genesis document; who kept it is not believed.
+//! Holds: evidence is checked with nothing but the genesis document and the view chain beside it;
+//! who kept it is not believed.
 //! Elsewhere: what proves a fault (`blocks::evidence`).
 
 use std::fs::File;
@@ -21,10 +22,10 @@ use super::output::{Output, short, table};
 use super::target::{Target, Targets};
 use super::verify::Found;
 use crate::api::Faults;
-use crate::blocks::Genesis;
 use crate::blocks::evidence::{Evidence, EvidenceError, FaultKind, Law};
+use crate::blocks::{Genesis, STEPS_MAX, Step, ViewChain};
 use crate::client::AskError;
-use crate::committee::{Height, MemberId, Regency, View};
+use crate::committee::{Height, MemberId, Regency, ViewId};
 use crate::crypto::Verifier;
 
 /// How long one answer of a member may take.
@@ -48,6 +49,9 @@ struct Row {
     error: Option<String>,
     #[serde(flatten)]
     kept: Option<Faults>,
+    /// How the views came about that the evidence is of; not needed for view 0.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    views: Vec<Step>,
 }
 
 pub(crate) async fn run(common: &Common) -> Result<ExitCode, Failure> {
@@ -67,6 +71,10 @@ pub(crate) async fn run(common: &Common) -> Result<ExitCode, Failure> {
 async fn row(target: &Target) -> Row {
     let known = target.known.as_ref();
     let answer = whole(target).await;
+    let (answer, views) = answer.map_or_else(
+        |error| (Err(error), Vec::new()),
+        |(kept, views)| (Ok(kept), views),
+    );
     Row {
         id: known.map(|member| member.id),
         name: known.map_or_else(String::new, |member| member.name.clone()),
@@ -74,11 +82,35 @@ async fn row(target: &Target) -> Row {
         reachable: answer.is_ok(),
         error: answer.as_ref().err().map(ToString::to_string),
         kept: answer.ok(),
+        views,
     }
 }
 
-/// Every page.
-async fn whole(target: &Target) -> Result<Faults, AskError> {
+/// Every page, and the steps to the views that the evidence is of.
+async fn whole(target: &Target) -> Result<(Faults, Vec<Step>), AskError> {
+    let all = every_page(target).await?;
+    let views = all.faults.iter().filter_map(|fault| {
+        let bytes = hex::decode(&fault.evidence).ok()?;
+        Some(Evidence::from_bytes(&bytes).ok()?.view())
+    });
+    // Evidence is not checked here: it may name any view.
+    let last = ViewId(views.max().map_or(0, |view| view.0.min(STEPS_MAX as u64)));
+    let mut steps: Vec<Step> = Vec::new();
+    while (steps.len() as u64) < last.0 {
+        let page = target
+            .api
+            .views(ViewId(steps.len() as u64 + 1), LIMIT)
+            .await?;
+        if page.views.is_empty() {
+            break; // Whoever checks the evidence is told what is missing.
+        }
+        steps.extend(page.views.into_iter().map(|entry| entry.step));
+    }
+    steps.truncate(usize::try_from(last.0).unwrap_or(usize::MAX));
+    Ok((all, steps))
+}
+
+async fn every_page(target: &Target) -> Result<Faults, AskError> {
     let mut all = target.api.faults(0, LIMIT).await?;
     loop {
         let have = u32::try_from(all.faults.len()).unwrap_or(u32::MAX);
@@ -131,6 +163,7 @@ struct Proved {
     who: MemberId,
     name: String,
     kind: FaultKind,
+    view: ViewId,
     height: Height,
     regency: Regency,
 }
@@ -145,16 +178,24 @@ pub(crate) fn verify(common: &Common, path: &Path, genesis: &Genesis) -> Result<
         Ok(())
     });
     read.map_err(|error| Failure::file(path, &error))?;
-    let mut pieces = Vec::new();
+    let (mut pieces, mut lists) = (Vec::new(), Vec::new());
     match serde_json::from_str::<Value>(&text) {
-        Ok(document @ (Value::Object(_) | Value::Array(_))) => collect(&document, &mut pieces),
+        Ok(document @ (Value::Object(_) | Value::Array(_))) => {
+            collect(&document, "evidence", &mut |found| {
+                pieces.extend(found.as_str().map(str::to_owned));
+            });
+            collect(&document, "views", &mut |found| lists.push(found.clone()));
+        }
         Ok(_) | Err(_) => pieces.push(text.trim().to_owned()),
     }
-    let view = genesis.view();
-    let view = view.expect("a document that was read makes a view");
+    let (chain, broken) = proved(genesis, lists);
     let mut verdict = Verdict::default();
     for piece in pieces {
-        match check(&piece, genesis, &view) {
+        let checked = check(&piece, genesis, &chain).map_err(|what| match &broken {
+            Some(broken) => format!("{what} ({broken})"),
+            None => what,
+        });
+        match checked {
             Ok(proved) => verdict.evidence.push(proved),
             Err(what) => verdict.faults.push(Found {
                 file: path.display().to_string(),
@@ -177,16 +218,15 @@ pub(crate) fn verify(common: &Common, path: &Path, genesis: &Genesis) -> Result<
     ))
 }
 
-/// Every text called `evidence`, at any depth that JSON allows.
-fn collect(document: &Value, pieces: &mut Vec<String>) {
+/// Gives everything called `wanted` to `take`, at any depth that JSON allows.
+fn collect(document: &Value, wanted: &str, take: &mut impl FnMut(&Value)) {
     match document {
-        Value::Array(items) => items.iter().for_each(|item| collect(item, pieces)),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, wanted, take)),
         Value::Object(fields) => {
             for (name, field) in fields {
-                match field {
-                    Value::String(text) if name == "evidence" => pieces.push(text.clone()),
-                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-                    Value::Array(_) | Value::Object(_) => collect(field, pieces),
+                match name == wanted {
+                    true => take(field),
+                    false => collect(field, wanted, take),
                 }
             }
         }
@@ -194,23 +234,48 @@ fn collect(document: &Value, pieces: &mut Vec<String>) {
     }
 }
 
-fn check(piece: &str, genesis: &Genesis, view: &View) -> Result<Proved, String> {
+/// The views that a file proves: each list of steps goes on where those before it led to. With it
+/// why a list proves nothing.
+fn proved(genesis: &Genesis, lists: Vec<Value>) -> (ViewChain, Option<String>) {
+    let chain = ViewChain::of(genesis);
+    let mut chain = chain.expect("a document that was read makes a view");
+    let mut broken = None;
+    for list in lists {
+        let known = usize::try_from(chain.newest().view.id().0).unwrap_or(usize::MAX);
+        let walked = serde_json::from_value::<Vec<Step>>(list)
+            .map_err(|error| error.to_string())
+            .and_then(|steps| {
+                let later = steps.get(known..).unwrap_or_default();
+                let walked = chain.walk(later, &Verifier::ed25519());
+                walked.map_err(|error| error.to_string())
+            });
+        broken = broken.or(walked.err());
+    }
+    (chain, broken)
+}
+
+fn check(piece: &str, genesis: &Genesis, chain: &ViewChain) -> Result<Proved, String> {
     let bytes = hex::decode(piece).map_err(|error| format!("not hex: {error}"))?;
+    let evidence = Evidence::from_bytes(&bytes).map_err(|error| error.to_string())?;
+    let (view, newest) = (evidence.view(), chain.newest().view.id());
+    let seated = chain.get(view).ok_or_else(|| {
+        format!("it is of view {view}, and the steps in the file lead to view {newest}")
+    })?;
     let law = Law {
-        view,
+        view: &seated.view,
         bounds: &genesis.parameters.bounds(),
         ahead_max: genesis.parameters.ahead_max,
         verifier: &Verifier::ed25519(),
     };
-    let evidence = Evidence::from_bytes(&bytes).map_err(|error| error.to_string())?;
     let (seat, kind) = evidence.check(&law).map_err(|error| error.to_string())?;
-    let founder = genesis.founders.get(seat.index());
-    let founder = founder.ok_or_else(|| EvidenceError::OtherView.to_string())?;
+    let accused = seated.at(seat);
+    let (identity, name) = accused.ok_or_else(|| EvidenceError::OtherView.to_string())?;
     let (height, regency) = evidence.place();
     Ok(Proved {
-        who: MemberId::of(&founder.identity),
-        name: founder.name.clone(),
+        who: MemberId::of(&identity),
+        name: name.to_owned(),
         kind,
+        view,
         height,
         regency,
     })
@@ -218,12 +283,13 @@ fn check(piece: &str, genesis: &Genesis, view: &View) -> Result<Proved, String> 
 
 impl Verdict {
     fn table(&self) -> String {
-        let heads = ["proved", "who", "kind", "height", "regency", "id"];
+        let heads = ["proved", "who", "kind", "view", "height", "regency", "id"];
         let proved = self.evidence.iter().map(|one| {
             vec![
                 "yes".to_owned(),
                 one.name.clone(),
                 one.kind.name().to_owned(),
+                one.view.to_string(),
                 one.height.to_string(),
                 one.regency.to_string(),
                 one.who.to_string(),

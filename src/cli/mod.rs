@@ -25,6 +25,7 @@ mod submit;
 mod target;
 mod tools;
 mod verify;
+mod views;
 
 #[cfg(test)]
 mod tests;

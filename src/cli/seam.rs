@@ -379,6 +379,7 @@ pub(crate) fn verify_dir(
         seconds: verdict.seconds,
         faults: verdict.faults.into_iter().map(found).collect(),
         proof: None,
+        view: None,
     })
 }
 

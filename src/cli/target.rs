@@ -206,7 +206,7 @@ impl Targets {
         }
         match chain {
             Some(chain) => Ok(Rules::unchecked(chain, self.members.len())),
-            None => Err(asked_in_vain(&self.members, &heard)),
+            None => Err(self.in_vain(&heard)),
         }
     }
 
@@ -231,6 +231,11 @@ impl Targets {
         Ok(Client::new(doors, rules, &parameters, secret, options))
     }
 
+    /// Why nobody answered.
+    pub(crate) fn in_vain(&self, heard: &AskError) -> Failure {
+        asked_in_vain(&self.members, heard)
+    }
+
     /// Asks one member after the other until one answers.
     pub(crate) async fn first<T>(
         &self,
@@ -249,7 +254,7 @@ impl Targets {
                 Err(_) => {}
             }
         }
-        Err(asked_in_vain(&self.members, &heard))
+        Err(self.in_vain(&heard))
     }
 }
 

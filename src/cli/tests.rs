@@ -1,5 +1,8 @@
 //! The grammar, operations and exit codes, as tables.
 
+mod evidence;
+mod views;
+
 use std::ffi::OsString;
 
 use super::args::{self, Format, LedgerVerb, MemberVerb, ToolVerb, Verb, WaitFor, command, parse};

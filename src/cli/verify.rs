@@ -1,8 +1,9 @@
-//! `verify`: a proof file or a member's folder, against a genesis document and nothing else.
+//! `verify`: a proof file, a member's folder or the view chain, against a genesis document and
+//! nothing else.
 //!
 //! Source: `docs/cli.md`, `docs/formats.md`. In: files. Out: what they show, or exit 4.
-//! Holds: nothing is asked of anybody and nothing is written.
-//! Elsewhere: the checks (`blocks::proof`, `node`).
+//! Holds: nothing is written; nothing is asked of anybody but for the view chain.
+//! Elsewhere: the checks (`blocks::proof`, `node`), the view chain (`views`).
 
 use std::fs::File;
 use std::io::Read;
@@ -14,15 +15,15 @@ use serde::Serialize;
 
 use super::args::{Common, VerifyArgs};
 use super::failure::Failure;
-use super::output::{Output, pairs};
+use super::output::{Output, pairs, short};
 use super::seam;
 use super::target::read_genesis;
 use crate::api::{Encoding, Outcome};
-use crate::blocks::Genesis;
 use crate::blocks::proof::{PROOF_BYTES_MAX, Proof};
+use crate::blocks::{Genesis, Step};
 use crate::client::{Shown, check_proof};
-use crate::committee::Height;
-use crate::crypto::Digest;
+use crate::committee::{Height, MemberId, ViewId};
+use crate::crypto::{Digest, PublicKey};
 
 /// What a check found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -42,6 +43,25 @@ pub(crate) struct Report {
     /// What a proof file shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) proof: Option<ProofReport>,
+    /// Where the view chain leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) view: Option<ViewReport>,
+}
+
+/// The newest view of a chain that was walked.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ViewReport {
+    pub(crate) id: ViewId,
+    /// By seat.
+    pub(crate) committee: Vec<SeatReport>,
+}
+
+/// Who sits, and with which key.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SeatReport {
+    pub(crate) id: MemberId,
+    pub(crate) name: String,
+    pub(crate) key: Option<PublicKey>,
 }
 
 /// Something that is not what it says it is.
@@ -80,10 +100,6 @@ pub(crate) fn run(common: &Common, args: &VerifyArgs) -> Result<ExitCode, Failur
             "verify --dir or --proof",
         ));
     }
-    if args.views {
-        let instead = "view 0 is in the genesis document: verify --dir or --proof";
-        return Err(Failure::not_yet("verify --views", instead));
-    }
     let Some(path) = &common.genesis else {
         return Err(Failure::usage(
             "nothing to verify against: --genesis is the trust root",
@@ -94,29 +110,23 @@ pub(crate) fn run(common: &Common, args: &VerifyArgs) -> Result<ExitCode, Failur
     if let Some(evidence) = &args.evidence {
         return super::faults::verify(common, evidence, &genesis);
     }
+    if args.views {
+        return super::on_runtime(super::views::verify(common, &genesis));
+    }
     let start = Instant::now();
     let mut report = match (&args.proof, &common.dir) {
         (Some(proof), None) => of_proof(proof, &genesis)?,
         (None, Some(dir)) => seam::verify_dir(common, dir, &genesis)?,
         (None, None) | (Some(_), Some(_)) => {
             return Err(Failure::usage(
-                "verify checks one thing: --proof FILE or --dir MEMBER_DIR",
+                "verify checks one thing: --proof FILE, --dir MEMBER_DIR or --views --api URL",
                 "name one of them",
             ));
         }
     };
     report.seconds = start.elapsed().as_secs_f64();
     Output::new(common).document(&report, Report::table)?;
-    if report.ok {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let first = report.faults.first();
-    let what = first.map_or_else(
-        || "verification failed".to_owned(),
-        |found| format!("{}: {}", found.file, found.what),
-    );
-    let next = "trust nothing in this file; ask a member for another, or repair the disk";
-    Err(Failure::violation(what, next))
+    report.verdict("trust nothing in this file; ask a member for another, or repair the disk")
 }
 
 fn of_proof(path: &Path, genesis: &Genesis) -> Result<Report, Failure> {
@@ -152,15 +162,34 @@ fn of_proof(path: &Path, genesis: &Genesis) -> Result<Report, Failure> {
 }
 
 impl Report {
+    /// How the program ends; `next` is what to do where something does not hold.
+    pub(crate) fn verdict(&self, next: &str) -> Result<ExitCode, Failure> {
+        if self.ok {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let first = self.faults.first();
+        let what = first.map_or_else(
+            || "verification failed".to_owned(),
+            |found| format!("{}: {}", found.file, found.what),
+        );
+        Err(Failure::violation(what, next))
+    }
+
     fn fill(&mut self, proof: &Proof, shown: Shown) {
-        let (header, certificate) = match proof {
-            Proof::Transaction(proof) => (&proof.header, &proof.certificate),
-            Proof::State(proof) => (&proof.header, &proof.certificate),
+        let (header, certificate, steps) = match proof {
+            Proof::Transaction(proof) => (&proof.header, &proof.certificate, &proof.views),
+            Proof::State(proof) => (&proof.header, &proof.certificate, &proof.views),
         };
+        let in_step = |step: &Step| {
+            let fresh = step.body.seats.iter().filter(|seat| seat.fresh.is_some());
+            (step.certificate.signatures.len() + 2 * fresh.count()) as u64
+        };
+
         self.ok = true;
         (self.height, self.digest) = (header.height, header.digest());
-        (self.blocks, self.views) = (1, 1);
+        (self.blocks, self.views) = (1, header.view.0 + 1);
         self.signatures = certificate.signatures.len() as u64;
+        self.signatures += steps.iter().map(in_step).sum::<u64>();
         self.proof = Some(match shown {
             Shown::Transaction(proved) => {
                 self.signatures += 1;
@@ -189,7 +218,7 @@ impl Report {
         });
     }
 
-    fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut rows = vec![
             ("ok", self.ok.to_string()),
             ("finality", self.finality.clone()),
@@ -200,6 +229,7 @@ impl Report {
             rows.push(("state_digest", digest.to_string()));
         }
         rows.push(("blocks", self.blocks.to_string()));
+        rows.push(("views", self.views.to_string()));
         rows.push(("signatures", self.signatures.to_string()));
         rows.push(("seconds", format!("{:.3}", self.seconds)));
         match &self.proof {
@@ -220,6 +250,10 @@ impl Report {
                 rows.push(("value", value.clone().unwrap_or_else(|| "(absent)".into())));
             }
             None => {}
+        }
+        for seat in self.view.iter().flat_map(|view| &view.committee) {
+            let key = seat.key.map_or_else(|| "-".into(), short);
+            rows.push(("seat", format!("{}  {}  {key}", seat.name, seat.id)));
         }
         for found in &self.faults {
             rows.push(("fault", format!("{}: {}", found.file, found.what)));

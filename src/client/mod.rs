@@ -16,6 +16,7 @@ mod rules;
 mod session;
 mod tally;
 mod transport;
+mod views;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use self::rules::{Rules, Shown, check_proof};
 use self::session::{Job, Session};
 use self::tally::Tally;
 pub use self::transport::{Api, AskError, Asked, Doors, Transport};
+pub use self::views::walk_views;
 use crate::api::{Status, Submitted, Wait};
 use crate::blocks::{Bounds, Parameters, SignedGroup, Transaction, codec};
 use crate::committee::Height;
@@ -241,9 +243,15 @@ impl Shared {
     async fn ask_height(&self) -> Result<(), ClientError> {
         let transport = &self.transport;
         let count = transport.members_count();
-        let mut asks: FuturesUnordered<_> =
-            (0..count).map(|member| transport.status(member)).collect();
-        let need = (self.rules.faults() + 1).min(count);
+        let ask = async |member| {
+            let status = transport.status(member).await?;
+            if self.rules.is_behind(status.order.view) {
+                // Who says so and cannot show it is not believed in this.
+                let _unproved = views::follow(&self.rules, &**transport, member).await;
+            }
+            Ok::<_, AskError>(status)
+        };
+        let mut asks: FuturesUnordered<_> = (0..count).map(ask).collect();
         let mut heights = Vec::new();
         let mut reason = "there is no member".to_owned();
         while let Some(asked) = asks.next().await {
@@ -255,7 +263,7 @@ impl Shared {
                 },
                 Err(error) => reason = error.to_string(),
             }
-            if heights.len() >= need {
+            if heights.len() > self.rules.faults().min(count.saturating_sub(1)) {
                 break;
             }
         }

@@ -17,6 +17,7 @@ use super::pace::Pace;
 use super::roster::Roster;
 use super::tally::{Heard, Tally, Told};
 use super::transport::{AskError, Transport};
+use super::views::{follow, is_ahead};
 use crate::api::{Answers, Wait};
 
 /// How long to wait before a member that spoke is asked again.
@@ -63,12 +64,11 @@ pub(crate) async fn route(
     parcel: &Parcel,
     tally: Tally<'_>,
 ) -> Vec<Told> {
-    let most = tally.faults_and_one();
+    let rules = tally.rules();
     let start = Instant::now();
     let mut routing = Routing {
         known,
-        most,
-        allowed: tally.members_want().min(most),
+        allowed: tally.members_want(),
         tally,
         busy: Vec::new(),
         spent: Vec::new(),
@@ -87,7 +87,15 @@ pub(crate) async fn route(
                 deadline.saturating_duration_since(Instant::now()),
             );
             let asked = Instant::now();
-            asks.push(async move { (member, asked, ask.await) });
+            asks.push(async move {
+                let answer = ask.await;
+                let is_ahead = |answers| is_ahead(rules, answers);
+                let learned = match answer.as_ref().is_ok_and(is_ahead) {
+                    true => follow(rules, transport, member).await,
+                    false => Ok(()),
+                };
+                (member, asked, learned.and(answer))
+            });
         }
         let again = routing.again_at();
         tokio::select! {
@@ -114,8 +122,6 @@ pub(crate) async fn route(
 struct Routing<'a> {
     known: &'a Known,
     tally: Tally<'a>,
-    /// Members asked at once, at most.
-    most: usize,
     /// Members asked in this round, now, those whose answer counts included.
     allowed: usize,
     /// Who is being asked.
@@ -128,9 +134,14 @@ struct Routing<'a> {
 }
 
 impl Routing<'_> {
+    /// Members asked at once, at most.
+    fn most(&self) -> usize {
+        self.tally.faults_and_one()
+    }
+
     /// The next member to ask, if another may be asked now.
     fn next_member(&mut self) -> Option<usize> {
-        if self.busy.len() >= self.most || self.busy.len() + self.helped >= self.allowed {
+        if self.busy.len() >= self.most() || self.busy.len() + self.helped >= self.allowed {
             return None;
         }
         let mut others = self.busy.clone();
@@ -201,7 +212,7 @@ impl Routing<'_> {
     /// Nothing came in time: one more is asked beside those that are silent.
     fn escalate(&mut self) {
         self.known.pace().silent();
-        if self.allowed < self.most + self.helped {
+        if self.allowed < self.most() + self.helped {
             self.allowed += 1;
         } else if let [oldest, rest @ ..] = self.busy.as_slice()
             && !rest.is_empty()

@@ -1,35 +1,39 @@
-//! What makes an answer believable: the genesis document where it is given.
+//! What makes an answer believable: the genesis document where it is given, and the views that
+//! follow from it.
 //!
 //! Source: `docs/formats.md`; design, persistence is a promise per reply. In: answers, proofs.
 //! Out: whether they hold.
-//! Holds: with a genesis document nothing is believed that it does not lead to; without one, what
-//! f + 1 members say. Elsewhere: counting over a group (`tally`).
+//! Holds: with a genesis document nothing is believed that it does not lead to, and signed words
+//! count only from members of the newest view that is proved; without one, what f + 1 members say.
+//! Elsewhere: counting over a group (`tally`), how views are learned (`views`).
 
-use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
 use super::ClientError;
 use crate::api::{Outcome, Submitted, reply_statement};
 use crate::application::Registry;
-use crate::blocks::Genesis;
 use crate::blocks::proof::{Proof, Proved};
 use crate::blocks::receipts::outcome_digest;
-use crate::committee::{Certificate, Height, Kind, MemberId, Sizes, View};
-use crate::crypto::{Digest, PublicKey, Verifier};
+use crate::blocks::{Genesis, ViewChain};
+use crate::committee::{Certificate, Height, Kind, MemberId, Sizes, ViewId};
+use crate::crypto::{Digest, Verifier};
 
-/// The trust root of a client and what follows from it.
+/// The trust root of a client and what follows from it. Clones share what is learned.
 #[derive(Clone, Debug)]
 pub struct Rules {
     chain: Digest,
-    faults: usize,
-    trusted: Option<Trusted>,
+    trust: Trust,
 }
 
+/// What is behind rules.
 #[derive(Clone, Debug)]
-struct Trusted {
-    view: View,
-    identities: BTreeMap<MemberId, PublicKey>,
+enum Trust {
+    /// The genesis document, and every view that was walked from there.
+    Proved(Arc<Mutex<ViewChain>>),
+    /// So many faulty members that are borne.
+    Unchecked(usize),
 }
 
 impl Rules {
@@ -37,16 +41,10 @@ impl Rules {
     ///
     /// Errors: [`ClientError::Unproved`] where it makes no view.
     pub fn of(genesis: &Genesis) -> Result<Self, ClientError> {
-        let view = genesis.view().map_err(unproved)?;
-        let founders = genesis.founders.iter();
-        let identities = founders.map(|f| (MemberId::of(&f.identity), f.identity));
+        let views = ViewChain::of(genesis).map_err(unproved)?;
         Ok(Self {
-            chain: genesis.chain(),
-            faults: view.sizes().f,
-            trusted: Some(Trusted {
-                identities: identities.collect(),
-                view,
-            }),
+            chain: *views.chain(),
+            trust: Trust::Proved(Arc::new(Mutex::new(views))),
         })
     }
 
@@ -54,8 +52,7 @@ impl Rules {
     pub fn unchecked(chain: Digest, members_count: usize) -> Self {
         Self {
             chain,
-            faults: Sizes::of(members_count.max(1)).f,
-            trusted: None,
+            trust: Trust::Unchecked(Sizes::of(members_count.max(1)).f),
         }
     }
 
@@ -64,14 +61,53 @@ impl Rules {
         &self.chain
     }
 
-    /// Faulty members that are borne: what one more than these say, a correct one says.
+    /// Faulty members that are borne in the newest view that is proved: what one more than these
+    /// say, a correct one says.
     pub fn faults(&self) -> usize {
-        self.faults
+        match &self.trust {
+            Trust::Proved(views) => locked(views).newest().view.sizes().f,
+            Trust::Unchecked(faults) => *faults,
+        }
     }
 
     /// Whether there is a genesis document behind this.
     pub fn is_checked(&self) -> bool {
-        self.trusted.is_some()
+        matches!(self.trust, Trust::Proved(_))
+    }
+
+    /// Every view that is proved; nothing without a genesis document.
+    pub fn proved(&self) -> Option<ViewChain> {
+        match &self.trust {
+            Trust::Proved(views) => Some(locked(views).clone()),
+            Trust::Unchecked(_) => None,
+        }
+    }
+
+    /// Takes over a chain that was walked further than ours; walks start from ours, so it goes on
+    /// from there.
+    pub(super) fn learn(&self, walked: ViewChain) {
+        if let Trust::Proved(views) = &self.trust {
+            let mut views = locked(views);
+            if walked.newest().view.id() > views.newest().view.id() {
+                *views = walked;
+            }
+        }
+    }
+
+    /// Whether `view` is later than what is proved.
+    pub(super) fn is_behind(&self, view: ViewId) -> bool {
+        match &self.trust {
+            Trust::Proved(views) => locked(views).newest().view.id() < view,
+            Trust::Unchecked(_) => false,
+        }
+    }
+
+    /// Whether `member` has a seat in the newest view, so that its word counts.
+    pub(super) fn sits(&self, member: &MemberId) -> bool {
+        match &self.trust {
+            Trust::Proved(views) => locked(views).newest().view.seat_of(member).is_some(),
+            Trust::Unchecked(_) => true,
+        }
     }
 
     /// Whether `certificate` makes everything up to `height` durable.
@@ -84,10 +120,20 @@ impl Rules {
         if ballot.kind != Kind::Persist || ballot.height < height {
             return Err(unproved("its certificate is not of this height or above"));
         }
-        let Some(trusted) = &self.trusted else {
+        let Trust::Proved(views) = &self.trust else {
             return Ok(());
         };
-        let checks = certificate.checks(&trusted.view).map_err(unproved)?;
+        let checks = {
+            let views = locked(views);
+            if ballot.view > views.newest().view.id() {
+                let view = ballot.view;
+                return Err(unproved(format!("view {view} is not proved to follow")));
+            }
+            let certifier = views.certifier(ballot.view, ballot.height);
+            let other = || unproved("its certificate is of a height that its view did not certify");
+            let view = &certifier.ok_or_else(other)?.view;
+            certificate.checks(view).map_err(unproved)?
+        };
         if !Verifier::ed25519().all_valid(&checks) {
             return Err(unproved("a signature of its certificate does not hold"));
         }
@@ -106,19 +152,24 @@ impl Rules {
             return Err(unproved("its result is not the one that it signed"));
         }
         let says = (submitted.height, index, outcome);
-        let Some(trusted) = &self.trusted else {
+        let Trust::Proved(views) = &self.trust else {
             let who = MemberId(Digest::of(
                 crate::crypto::Domain::Member,
                 &door.to_le_bytes(),
             ));
             return Ok(Voice { who, says });
         };
-        let identity = trusted.identities.get(&reply.member);
-        let identity = identity.ok_or_else(|| unproved("its signer is no founder"))?;
+        let identity = {
+            let views = locked(views);
+            let view = views.newest().view.id();
+            let none = || unproved(format!("its signer has no seat in view {view}"));
+            let identity = views.newest().identity(&reply.member);
+            identity.ok_or_else(none)?
+        };
         let named = (&submitted.client, submitted.sequence);
         let place = (submitted.height, index);
         let statement = reply_statement(&self.chain, named, place, &outcome);
-        if !Verifier::ed25519().is_valid(identity, &statement, &reply.signature) {
+        if !Verifier::ed25519().is_valid(&identity, &statement, &reply.signature) {
             return Err(unproved("the signature of its reply does not hold"));
         }
         let who = reply.member;
@@ -136,6 +187,10 @@ pub(crate) struct Voice {
 fn shown_digest(outcome: &Outcome) -> Option<Digest> {
     let bytes = outcome.encoding.read(&outcome.value)?;
     Some(outcome_digest(outcome.code, &bytes))
+}
+
+fn locked(views: &Mutex<ViewChain>) -> MutexGuard<'_, ViewChain> {
+    views.lock().expect("no holder of this lock panics")
 }
 
 fn unproved(reason: impl ToString) -> ClientError {

@@ -31,8 +31,7 @@ pub(crate) struct Tally<'a> {
     rules: &'a Rules,
     wait: Wait,
     client: PublicKey,
-    /// How many equal refusals decide.
-    refusals_need: usize,
+    members_count: usize,
     open: Vec<Open>,
 }
 
@@ -61,7 +60,7 @@ impl<'a> Tally<'a> {
             rules,
             wait,
             client,
-            refusals_need: (rules.faults() + 1).min(members_count.max(1)),
+            members_count,
             open: open.collect(),
         }
     }
@@ -72,6 +71,16 @@ impl<'a> Tally<'a> {
             Wait::Executed => self.rules.faults() + 1,
             Wait::Ordered | Wait::Durable => 1,
         }
+    }
+
+    /// How many equal refusals decide.
+    fn refusals_need(&self) -> usize {
+        self.faults_and_one().min(self.members_count.max(1))
+    }
+
+    /// What answers are judged by.
+    pub(crate) fn rules(&self) -> &'a Rules {
+        self.rules
     }
 
     /// Members asked at once, at most: one of them is correct.
@@ -130,7 +139,7 @@ impl<'a> Tally<'a> {
         if is_temporary(problem) {
             return Heard::Later(problem.retry_after_ms, problem.message.clone());
         }
-        let need = self.refusals_need;
+        let need = self.refusals_need();
         let open = &mut self.open[index];
         if !open.refused.contains(&door) {
             open.refused.push(door);
@@ -205,7 +214,9 @@ impl<'a> Tally<'a> {
         if !open.voices.iter().any(|earlier| earlier.who == voice.who) {
             open.voices.push(voice);
         }
-        let equal = open.voices.iter().filter(|v| v.says == voice.says).count();
+        // Who lost its seat meanwhile counts no longer.
+        let counts = |v: &&Voice| v.says == voice.says && self.rules.sits(&v.who);
+        let equal = open.voices.iter().filter(counts).count();
         if equal > self.rules.faults() {
             let persistence = Wait::Executed;
             open.told = Some(Ok(Box::new(Submitted {

@@ -13,8 +13,9 @@ use super::session::{GroupBounds, Job, take_group};
 use super::transport::{AskError, Asked, Transport};
 use super::*;
 use crate::api::{Answers, MemberName, Order, Problem, Refused, Reply, Role, Settled, Tip};
-use crate::api::{Outcome, reply_statement};
-use crate::blocks::{Founder, Genesis};
+use crate::api::{Outcome, ViewEntry, Views, reply_statement};
+use crate::blocks::tests::view_chain::Builder;
+use crate::blocks::{Founder, Genesis, Step, ViewChain};
 use crate::committee::{Ballot, Certificate, KeyProof, Kind, MemberId, Regency, Seat, ViewId};
 use crate::crypto::Domain;
 
@@ -44,7 +45,10 @@ enum Acts {
 struct World {
     genesis: Genesis,
     identities: Vec<SecretKey>,
-    seats: Vec<SecretKey>,
+    /// How the present view came about, and its keys.
+    views: Builder,
+    /// Nobody shows how.
+    hides: bool,
     acts: Mutex<Vec<Acts>>,
     /// Who was sent what, when.
     sent: Mutex<Vec<(usize, Bytes, Instant)>>,
@@ -54,8 +58,8 @@ impl World {
     fn new(acts: [Acts; 4]) -> Arc<Self> {
         let secret = |kind: u8, number: u8| SecretKey::from_seed([kind * 16 + number; 32]);
         let identities: Vec<_> = (0..4).map(|n| secret(1, n)).collect();
-        let seats: Vec<_> = (0..4).map(|n| secret(2, n)).collect();
-        let founders = identities.iter().zip(&seats).enumerate();
+        let seats = (0..4).map(|n| secret(2, n));
+        let founders = identities.iter().zip(seats).enumerate();
         let founders = founders.map(|(number, (identity, seat))| Founder {
             name: format!("member-{number}"),
             identity: identity.public(),
@@ -64,7 +68,7 @@ impl World {
                 ViewId(0),
                 &Digest::ZERO,
                 identity,
-                seat,
+                &seat,
             )),
             address: String::new(),
         });
@@ -77,12 +81,22 @@ impl World {
         };
         genesis.check().expect("four founders make a document");
         Arc::new(Self {
+            views: Builder::new(&genesis),
+            hides: false,
             genesis,
             identities,
-            seats,
             acts: Mutex::new(acts.to_vec()),
             sent: Mutex::default(),
         })
+    }
+
+    /// A ledger whose view changed so many times.
+    fn rotated(acts: [Acts; 4], views: u64, change: impl FnOnce(&mut Self)) -> Arc<Self> {
+        let mut world = Self::new(acts);
+        let alone = Arc::get_mut(&mut world).expect("nobody else has it yet");
+        alone.views = Builder::rotated(&alone.genesis, views);
+        change(alone);
+        world
     }
 
     fn client(self: &Arc<Self>, options: Options) -> Client {
@@ -125,13 +139,14 @@ impl World {
     fn certificate(&self, height: Height) -> Certificate {
         let ballot = Ballot {
             kind: Kind::Persist,
-            view: ViewId(0),
+            view: self.views.view.id(),
             regency: Regency(0),
             height,
             digest: Digest::of(Domain::Header, &height.0.to_le_bytes()),
         };
         let statement = ballot.sign_bytes(&self.genesis.chain());
-        let signatures = self.seats.iter().take(3).map(|seat| seat.sign(&statement));
+        let keys = self.views.keys.iter();
+        let signatures = keys.take(3).map(|key| key.sign(&statement));
         Certificate {
             ballot,
             signers: (0..3).map(Seat).collect(),
@@ -142,7 +157,7 @@ impl World {
     fn answers(&self, member: usize, bytes: &Bytes, wait: Wait, is_forged: bool) -> Answers {
         let chain = self.genesis.chain();
         let group = self.group(bytes);
-        let height = Height(8);
+        let height = self.views.view.opening().height.plus(8);
         let mut certificate = (wait == Wait::Durable).then(|| self.certificate(height));
         if let Some(certificate) = certificate.as_mut().filter(|_| is_forged) {
             certificate.signatures[0].0[0] ^= 1;
@@ -220,7 +235,7 @@ impl Transport for World {
             order: Order {
                 role: Role::Follower,
                 state: String::new(),
-                view: ViewId(0),
+                view: self.views.view.id(),
                 regency: Regency(0),
                 leader: None,
                 quorum: 3,
@@ -232,6 +247,24 @@ impl Transport for World {
             version: String::new(),
         };
         Box::pin(std::future::ready(Ok(status)))
+    }
+
+    fn views(&self, _: usize, from: ViewId) -> Asked<'_, Views> {
+        let from = usize::try_from(from.0 - 1).expect("small");
+        let entry = |step: &Step| ViewEntry {
+            view: step.body.next,
+            height: step.header.height,
+            digest: step.header.digest(),
+            committee: Vec::new(),
+            step: step.clone(),
+        };
+        // Two on a page.
+        let shown = self.views.steps.iter().skip(from).take(2).map(entry);
+        let page = Views {
+            newest: self.views.view.id(),
+            views: shown.filter(|_| !self.hides).collect(),
+        };
+        Box::pin(std::future::ready(Ok(page)))
     }
 }
 
@@ -531,6 +564,82 @@ fn the_timeout_follows_what_was_measured_and_doubles_in_silence() {
     assert_eq!(pace.timeout(), Duration::from_millis(TIMEOUT_MS_MAX));
     pace.answered(Duration::from_millis(10));
     assert_eq!(pace.timeout(), Duration::from_millis(TIMEOUT_MS_MIN));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_walks_to_the_view_that_members_are_in_and_believes_it_then() {
+    let world = World::rotated([Acts::After(5); 4], 5, |_| {});
+    let client = world.client(Options::default());
+    for wait in [Wait::Durable, Wait::Executed] {
+        let told = client
+            .submit(OPERATION, wait)
+            .await
+            .expect("it is believed");
+        assert_eq!(told.height, Height(58));
+    }
+    assert!(!client.shared.rules.is_behind(ViewId(5)));
+    assert!(client.shared.rules.is_behind(ViewId(6)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_that_nobody_shows_to_follow_is_not_believed() {
+    type Change = fn(&mut World);
+    let cases: [(&str, Change, &str); 3] = [
+        (
+            "hidden",
+            |world| world.hides = true,
+            "does not show how view 1 came about",
+        ),
+        (
+            "forged",
+            |world| world.views.steps[1].certificate.signatures.swap(0, 1),
+            "view 2: its certificate: a signature does not hold",
+        ),
+        (
+            "of another chain",
+            |world| world.views.steps[2].header.chain = Digest::ZERO,
+            "view 3: its block is of another chain",
+        ),
+    ];
+    for (name, change, want) in cases {
+        for wait in [Wait::Durable, Wait::Executed] {
+            let world = World::rotated([Acts::After(5); 4], 3, change);
+            let options = Options {
+                limit: Duration::from_secs(3),
+                ..Options::default()
+            };
+            let told = world.client(options).submit(OPERATION, wait).await;
+            match (wait, told) {
+                // Members' signed words hold: all of them sat in the view that is proved.
+                (Wait::Executed, Ok(_)) => {}
+                (_, Err(ClientError::Unproved { reason })) => {
+                    assert!(reason.contains(want), "{name}: {reason}");
+                }
+                (_, told) => panic!("{name}: {told:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_certificate_counts_between_the_first_and_the_last_block_of_its_view() {
+    let world = World::rotated([Acts::Gone; 4], 2, |_| {});
+    let rules = Rules::of(&world.genesis).expect("a view");
+    let mut chain = ViewChain::of(&world.genesis).expect("a view");
+    let verifier = crate::crypto::Verifier::ed25519();
+    chain.walk(&world.views.steps, &verifier).expect("it holds");
+    rules.learn(chain);
+    let founders = World::new([Acts::Gone; 4]);
+    for (certificate, holds) in [
+        (founders.certificate(Height(10)), true),
+        (founders.certificate(Height(11)), false),
+        (world.certificate(Height(20)), false),
+        (world.certificate(Height(21)), true),
+    ] {
+        let height = certificate.ballot.height;
+        let told = rules.certifies(&certificate, Height(1));
+        assert_eq!(told.is_ok(), holds, "height {height}: {told:?}");
+    }
 }
 
 #[test]

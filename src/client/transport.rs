@@ -16,7 +16,8 @@ use super::events::EventStream;
 use crate::api::{
     Answers, Block, Faults, Membership, Problem, Refused, Settled, Status, Transaction,
 };
-use crate::api::{Value, Wait};
+use crate::api::{Value, Views, Wait};
+use crate::committee::ViewId;
 use crate::crypto::PublicKey;
 
 /// Bytes of one answer, at most: a page of the largest block as JSON.
@@ -67,6 +68,9 @@ pub trait Transport: Send + Sync + 'static {
 
     /// The present height and the number of executed transactions, as one member says.
     fn status(&self, member: usize) -> Asked<'_, Status>;
+
+    /// A page of the view chain from view `from` on, as one member keeps it.
+    fn views(&self, member: usize, from: ViewId) -> Asked<'_, Views>;
 }
 
 /// One member's door.
@@ -117,6 +121,11 @@ impl Api {
     pub async fn membership(&self, history: bool, limit: Duration) -> Result<Membership, AskError> {
         let path = format!("/v1/membership?history={history}");
         self.get(&path, limit).await
+    }
+
+    /// `GET /v1/views`, from view `from` on.
+    pub async fn views(&self, from: ViewId, limit: Duration) -> Result<Views, AskError> {
+        self.get(&format!("/v1/views?from={from}"), limit).await
     }
 
     /// `GET /v1/faults`, from place `first` on.
@@ -298,5 +307,9 @@ impl Transport for Doors {
 
     fn status(&self, member: usize) -> Asked<'_, Status> {
         Box::pin(self.0[member].status(Duration::from_secs(2)))
+    }
+
+    fn views(&self, member: usize, from: ViewId) -> Asked<'_, Views> {
+        Box::pin(self.0[member].views(from, Duration::from_secs(10)))
     }
 }

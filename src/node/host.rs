@@ -18,7 +18,7 @@ use crate::api;
 use crate::api::{Answer, Answers, Refusal, Wait};
 use crate::blocks::proof::Proof;
 use crate::blocks::{SignedGroup, Transaction};
-use crate::committee::{Certificate, Height, MemberId};
+use crate::committee::{Certificate, Height, MemberId, ViewId};
 use crate::consortium::{Denied, Executed, Verdict};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey, SecretKey};
 
@@ -97,6 +97,10 @@ impl api::Host for Handle {
     fn membership(&self, history: bool) -> Answer<'_, api::Membership> {
         let membership = show::membership(&self.parts, history);
         Box::pin(async move { Ok(membership) })
+    }
+
+    fn views(&self, from: ViewId, limit: u32) -> Answer<'_, api::Views> {
+        self.look(move |parts| show::views(parts, from, limit).map_err(not_found))
     }
 
     fn faults(&self, page: api::Page) -> Answer<'_, api::Faults> {
@@ -346,7 +350,7 @@ fn certified_value(parts: &Parts, key: &[u8]) -> Result<api::Value, Refusal> {
     let value = value.map_err(|error| Refusal::Failed {
         reason: error.to_string(),
     })?;
-    let proof = proofs::state(&newest, key, path);
+    let proof = proofs::state(&parts.index, &newest, key, path).map_err(not_found)?;
     Ok(api::Value {
         state_root: Some(root),
         certified: true,

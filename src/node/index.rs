@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::views::Trail;
 use crate::blocks::codec;
 use crate::blocks::receipts::Receipt;
 use crate::committee::{Certificate, Height};
@@ -122,6 +123,7 @@ pub(crate) struct Index {
     tables: Arc<dyn Tables>,
     log: LogReader,
     recent: RwLock<Recent>,
+    trail: Trail,
 }
 
 impl Index {
@@ -131,12 +133,18 @@ impl Index {
             tables,
             log,
             recent: RwLock::default(),
+            trail: Trail::default(),
         }
     }
 
     /// The tables.
     pub(crate) fn tables(&self) -> &Arc<dyn Tables> {
         &self.tables
+    }
+
+    /// Where blocks are that made views.
+    pub(crate) fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// Notes where a record stands.

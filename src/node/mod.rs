@@ -35,7 +35,8 @@ mod start;
 mod threads;
 mod tiles;
 mod timers;
-mod verify;
+pub(crate) mod verify;
+mod views;
 mod watch;
 
 pub use self::config::{Config, Neighbours, Observer, Resources, Timing};

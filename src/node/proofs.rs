@@ -10,12 +10,13 @@ use std::sync::Arc;
 use super::index::{self, Index, IndexError, Kept};
 use super::keeper::{STANDING, Standing};
 use super::tiles::Tiles;
+use super::views::{self, Opened};
 use super::watch::Certified;
 use crate::blocks::codec;
-use crate::blocks::proof::{StateProof, TransactionProof};
+use crate::blocks::proof::{PROOF_STEPS_BYTES_MAX, StateProof, TransactionProof};
 use crate::blocks::receipts::{Frontier, ReceiptTree};
-use crate::blocks::{Batch, BatchRef, Bounds, Outcome, SignedGroup, Transaction};
-use crate::committee::Height;
+use crate::blocks::{Batch, BatchRef, Bounds, Outcome, STEPS_MAX, SignedGroup, Step, Transaction};
+use crate::committee::{Height, ViewId};
 use crate::consortium::{Block, Executed};
 use crate::crypto::{Digest, PublicKey};
 
@@ -113,6 +114,7 @@ pub(crate) fn transaction(
     Ok(TransactionProof {
         header: certified.header.clone(),
         certificate: certified.certificate.clone(),
+        views: steps(index, certified)?,
         receipt: receipt.to_bytes().to_vec().into(),
         path,
         group: group.ok_or_else(|| LookError::absent("its group"))?,
@@ -121,12 +123,31 @@ pub(crate) fn transaction(
 }
 
 /// The proof of `key` under `certified`, which has a state root; `map` is the application's path.
-pub(crate) fn state(certified: &Certified, key: &[u8], map: Vec<u8>) -> StateProof {
-    StateProof {
+pub(crate) fn state(
+    index: &Index,
+    certified: &Certified,
+    key: &[u8],
+    map: Vec<u8>,
+) -> Result<StateProof, LookError> {
+    Ok(StateProof {
         header: certified.header.clone(),
         certificate: certified.certificate.clone(),
+        views: steps(index, certified)?,
         key: key.to_vec().into(),
         map: map.into(),
+    })
+}
+
+/// The steps from genesis to the view that certified.
+fn steps(index: &Index, certified: &Certified) -> Result<Vec<Step>, LookError> {
+    let opened = Opened::of(&certified.header);
+    let most = (STEPS_MAX, PROOF_STEPS_BYTES_MAX);
+    let steps = views::steps(index, ViewId(1), opened, most)?;
+    match steps.len() as u64 == opened.view.0 {
+        true => Ok(steps),
+        false => Err(LookError::absent(
+            "room for so many views in one file: its certificate and GET /v1/views prove it",
+        )),
     }
 }
 

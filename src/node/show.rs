@@ -14,20 +14,23 @@ use super::handle::Parts;
 use super::host::not_found;
 use super::index::Kept;
 use super::proofs::{self, LookError};
+use super::views::{self, Opened};
 use crate::api::{
     self, BallotEntry, BlockKind, BlockTransaction, Encoding, Event, Events, HistoryEntry,
     MemberEntry, Membership, Refusal, Value,
 };
 use crate::application::Reader;
 use crate::application::kv::Operation;
-use crate::blocks::Body;
-use crate::committee::{Height, MemberId};
+use crate::blocks::{Body, Step};
+use crate::committee::{Height, MemberId, ViewId};
 use crate::consortium::{Block, Outcome};
 use crate::crypto::Digest;
 use crate::membership::register::{self, Ballot, Entry, Member, Register};
 
 /// Bytes of evidence on one page, unless a single piece has more.
 const PAGE_EVIDENCE_BYTES: usize = 256 << 10;
+/// Bytes of encoded steps on one page, unless a single one has more.
+const PAGE_STEPS_BYTES: usize = 512 << 10;
 
 /// A result.
 pub(super) fn outcome(outcome: &Outcome) -> api::Outcome {
@@ -83,12 +86,10 @@ pub(super) fn block(parts: &Parts, height: Height, page: api::Page) -> Result<ap
         .index
         .certificate_from(height)
         .map_err(|error| not_found(error.into()))?;
-    let signers = certificate.filter(|_| height > Height(0));
-    let signers = signers.iter().flat_map(|one| {
-        let founders = &parts.who.genesis.founders;
-        let seats = one.signers.iter();
-        seats.filter_map(|seat| Some(MemberId::of(&founders.get(seat.index())?.identity)))
-    });
+    let certificate = certificate.filter(|_| height > Height(0));
+    let committee = committee(parts, Opened::of(&block.header)).map_err(not_found)?;
+    let signers = certificate.iter().flat_map(|held| held.signers.iter());
+    let signers = signers.filter_map(|seat| committee.get(seat.index()).copied());
     Ok(api::Block {
         digest: block.header.digest(),
         kind: kind(&block.body),
@@ -96,6 +97,40 @@ pub(super) fn block(parts: &Parts, height: Height, page: api::Page) -> Result<ap
         transactions_count: count,
         transactions,
         header: block.header,
+    })
+}
+
+/// Who sits in a view, by seat.
+fn committee(parts: &Parts, opened: Opened) -> Result<Vec<MemberId>, LookError> {
+    let founders = parts.who.genesis.founders.iter();
+    match opened.view {
+        ViewId(0) => Ok(founders.map(|f| MemberId::of(&f.identity)).collect()),
+        ViewId(_) => views::committee(&parts.index, opened),
+    }
+}
+
+/// One page of the view chain.
+pub(super) fn views(parts: &Parts, from: ViewId, limit: u32) -> Result<api::Views, LookError> {
+    let index = &parts.index;
+    let certified = parts.watch.newest_certified();
+    let newest = certified.map(|certified| Opened::newest(index, &certified));
+    let founders = Opened {
+        view: ViewId(0),
+        at: Height(0),
+    };
+    let newest = newest.transpose()?.unwrap_or(founders);
+    let most = (limit as usize, PAGE_STEPS_BYTES);
+    let steps = views::steps(index, from, newest, most)?.into_iter();
+    let entry = |step: Step| api::ViewEntry {
+        view: step.body.next,
+        height: step.header.height,
+        digest: step.header.digest(),
+        committee: step.body.seats.iter().map(|seat| seat.member).collect(),
+        step,
+    };
+    Ok(api::Views {
+        newest: newest.view,
+        views: steps.map(entry).collect(),
     })
 }
 

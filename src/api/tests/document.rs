@@ -111,6 +111,7 @@ async fn answers_have_the_fields_that_the_document_names() {
         ("/v1/kv/a?certified=true".to_owned(), "Value"),
         ("/v1/membership?history=true".to_owned(), "Membership"),
         ("/v1/faults".to_owned(), "Faults"),
+        ("/v1/views".to_owned(), "Views"),
         ("/readyz?verbose".to_owned(), "Readiness"),
         ("/v1/nothing".to_owned(), "Problem"),
     ] {

@@ -13,10 +13,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::super::*;
+use crate::blocks::body::Reconfiguration;
 use crate::blocks::evidence::FaultKind;
 use crate::blocks::proof::Proof;
-use crate::blocks::{Bounds, Header, Link, ReceiptRoot, SignedGroup, Transaction as Signed};
-use crate::committee::{Height, MemberId, Regency, ViewId};
+use crate::blocks::{Bounds, Header, Link, ReceiptRoot, SignedGroup, Step, Transaction as Signed};
+use crate::committee::{Ballot, Certificate, Height, Kind, MemberId, Regency, SeatSet, ViewId};
 use crate::crypto::{Digest, Domain, PublicKey, SecretKey, Signature};
 
 pub(super) fn chain() -> Digest {
@@ -53,6 +54,7 @@ pub(super) struct Asked {
     pub(super) pages: Vec<(Height, Page)>,
     pub(super) keys: Vec<(Bytes, bool)>,
     pub(super) events: Vec<u64>,
+    pub(super) views: Vec<(ViewId, u32)>,
     pub(super) statuses: Vec<u16>,
 }
 
@@ -242,6 +244,57 @@ fn event(sequence: u64, bytes: usize) -> Event {
 }
 
 impl Host for Fake {
+    fn views(&self, from: ViewId, limit: u32) -> Answer<'_, Views> {
+        self.asked().views.push((from, limit));
+        let header = Header {
+            version: 1,
+            chain: chain(),
+            height: Height(9),
+            view: ViewId(0),
+            previous: Digest::ZERO,
+            body: Digest::ZERO,
+            receipts: ReceiptRoot {
+                size: 0,
+                root: Digest::ZERO,
+            },
+            state: None,
+            timestamp_us: 1,
+            checkpoint: Link::default(),
+            reconfiguration: Link::default(),
+        };
+        let ballot = Ballot {
+            kind: Kind::Persist,
+            view: ViewId(0),
+            regency: Regency(0),
+            height: Height(9),
+            digest: header.digest(),
+        };
+        self.answer(Views {
+            newest: ViewId(1),
+            views: vec![ViewEntry {
+                view: ViewId(1),
+                height: Height(9),
+                digest: header.digest(),
+                committee: vec![MemberId::default()],
+                step: Step {
+                    header,
+                    body: Reconfiguration {
+                        next: ViewId(1),
+                        assemble: (Height(8), Digest::ZERO),
+                        members: Vec::new(),
+                        seats: Vec::new(),
+                        threshold: None,
+                    },
+                    certificate: Certificate {
+                        ballot,
+                        signers: SeatSet::default(),
+                        signatures: Vec::new(),
+                    },
+                },
+            }],
+        })
+    }
+
     fn faults(&self, _: Page) -> Answer<'_, Faults> {
         self.answer(Faults {
             faults_count: 1,

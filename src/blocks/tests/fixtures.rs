@@ -54,7 +54,7 @@ pub(super) fn genesis() -> Genesis {
 }
 
 /// The same founders, all of them with a key.
-pub(super) fn full_genesis() -> Genesis {
+pub(crate) fn full_genesis() -> Genesis {
     let mut genesis = genesis();
     let (zero, three) = (Digest::ZERO, (identity(3), consensus(3)));
     let proof = KeyProof::make(&zero, ViewId(0), &zero, &three.0, &three.1);
@@ -227,6 +227,7 @@ pub(super) fn transaction_proof(genesis: &Genesis) -> TransactionProof {
     };
     TransactionProof {
         certificate: certify(&view, header.height, header.digest()),
+        views: Vec::new(),
         header,
         receipt: Bytes::copy_from_slice(&receipt.to_bytes()),
         path: tree.inclusion_proof(3, 6).expect("a leaf of the tree"),
@@ -240,6 +241,7 @@ pub(super) fn state_proof(genesis: &Genesis) -> StateProof {
     let header = header(*view.chain());
     StateProof {
         certificate: certify(&view, header.height, header.digest()),
+        views: Vec::new(),
         header,
         key: Bytes::from_static(b"a"),
         map: Bytes::from_static(b"path"),

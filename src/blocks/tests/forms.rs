@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fixtures::*;
+use super::view_chain::Builder;
 use crate::blocks::codec::{DecodeError, ENCODED_BYTES_MAX, decode, encode};
 use crate::blocks::receipts::{Frontier, Receipt};
 use crate::blocks::*;
@@ -54,6 +55,7 @@ fn forms() -> Vec<Form> {
     let batch = Batch {
         groups: vec![proof.group.clone(), proof.group.clone()],
     };
+    let step = Builder::rotated(&genesis, 1).steps.remove(0);
     let mut all = vec![
         form("header", &proof.header),
         form("certificate", &certificate),
@@ -75,7 +77,7 @@ fn forms() -> Vec<Form> {
         ),
         form("key proof", &key_proof(1)),
         form("frontier", &Frontier::new()),
-        form("proof", &proof),
+        form("step", &(step.header, step.body, step.certificate)),
     ];
     let bodies = bodies();
     all.extend(bodies.iter().map(|(name, body)| form(name, body)));
@@ -276,9 +278,10 @@ proptest! {
                 prop_assert!(batch.is_err());
             }
             2 => {
-                let bytes = flip(encode(&proof));
-                if let Ok(read) = decode::<proof::TransactionProof>(&bytes, ENCODED_BYTES_MAX) {
-                    prop_assert!(read.verify(&genesis, &verifier).is_err());
+                let bytes = flip(FORMS_STEP.with(Vec::clone));
+                if let Ok(read) = Step::from_bytes(&bytes) {
+                    let mut chain = ViewChain::of(&genesis).expect("founders make a view");
+                    prop_assert!(chain.walk(&[read], &Verifier::ed25519()).is_err());
                 }
             }
             _ => {
@@ -297,6 +300,7 @@ proptest! {
 
 thread_local! {
     static FORMS: std::rc::Rc<Vec<Form>> = std::rc::Rc::new(forms());
+    static FORMS_STEP: Vec<u8> = Builder::rotated(&full_genesis(), 1).steps[0].to_bytes();
     static FORMS_PROOF: proof::TransactionProof = transaction_proof(&full_genesis());
 }
 

@@ -443,3 +443,18 @@ fn the_proof_files_are_frozen_and_hold() {
     assert_eq!(made.to_json(), transaction);
     assert_eq!(proof::Proof::State(state_proof(&genesis)).to_json(), state);
 }
+
+#[test]
+fn the_proof_file_of_a_later_view_is_frozen_and_holds() {
+    let genesis = full_genesis();
+    let builder = super::view_chain::Builder::rotated(&genesis, 2);
+    let text = include_str!("../../../tests/golden/view-2.proof.json");
+    let proof = builder.proof(&genesis);
+    assert!(
+        proof
+            .verify(&genesis, &crate::crypto::Verifier::ed25519())
+            .is_ok()
+    );
+    let made = proof::Proof::State(proof).to_json();
+    assert_eq!(made, text);
+}

@@ -312,6 +312,7 @@ impl Ledger {
             groups.is_empty() || !body.is_control(),
             "a control body has no transactions"
         );
+        let body = self.effective(body);
         let judgement = judge(self, height, groups);
         let execute = Execute {
             height,
@@ -491,7 +492,7 @@ impl Ledger {
                 parts.reconfiguration = link;
                 Arc::make_mut(&mut self.register).reconfigured(link.height, made);
             }
-            // Without an effect they are empty blocks.
+            // Without an effect an empty body took their place.
             Body::Assemble(_) | Body::Reconfiguration(_) => {}
             Body::Genesis(_) | Body::Freeze(_) | Body::Transactions(_) => {}
         }

@@ -4,7 +4,8 @@
 //! the assemble body that is due, the reconfiguration that answers one, what a body effects.
 //! Holds: the reconfiguration of a view is the first body in its prefix that answers the newest
 //! assemble block with the list and the committee that it named; any other control body is an empty
-//! block. Countdowns are heights.
+//! block, and its header binds an empty body: a certified header over a reconfiguration is thereby
+//! the one that ended its view. Countdowns are heights.
 //! Elsewhere: keys (`fsm::view`), what bytes alone tell of a body (`blocks`).
 
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,15 @@ impl Views {
         })
     }
 
+    /// Whether `body` answers the newest assemble block with the list and the committee that it
+    /// named.
+    fn answers(&self, body: &Reconfiguration, register: &Register) -> bool {
+        let seats = body.seats.iter().map(|seat| &seat.member);
+        let announced = self.announced.as_ref();
+        let is_named = announced.is_some_and(|announced| seats.eq(&announced.committee));
+        is_named && self.reconfiguration(body.seats.clone(), register).as_ref() == Some(body)
+    }
+
     /// Takes the control body of the block at `link`; `due` is the assemble body that was expected
     /// there. Nothing where the body is an empty block.
     pub(super) fn apply(
@@ -140,12 +150,7 @@ impl Views {
                 Some(Effect::Assembled)
             }
             Body::Reconfiguration(body) => {
-                let answer = self.reconfiguration(body.seats.clone(), register)?;
-                let seats = body.seats.iter().map(|seat| &seat.member);
-                let is_named = seats.eq(&self.announced.as_ref()?.committee);
-                if !is_named || answer != *body {
-                    return None;
-                }
+                self.answers(body, register).then_some(())?;
                 *self = Self {
                     present: body.next,
                     opening: link,
@@ -164,6 +169,25 @@ impl Ledger {
     /// The assemble body that the next block should have; the same for everybody who stands here.
     pub fn assembly_due(&self) -> Option<&Assemble> {
         self.due.as_ref()
+    }
+
+    /// The body that counts: an empty one in place of an assemble or reconfiguration body without
+    /// effect.
+    ///
+    /// Such a body is judged by its bytes alone when it is voted, and they may name any committee.
+    /// If the header bound it, its certificate would look like one that ends the view.
+    pub(super) fn effective(&self, body: Body) -> Body {
+        let has_effect = match &body {
+            Body::Assemble(assemble) => self.due.as_ref() == Some(assemble),
+            Body::Reconfiguration(body) => self.parts.views.answers(body, &self.register),
+            Body::Genesis(_) | Body::Freeze(_) | Body::Checkpoint(_) | Body::Transactions(_) => {
+                true
+            }
+        };
+        match has_effect {
+            true => body,
+            false => Body::Transactions(Vec::new()),
+        }
     }
 
     /// Looks whether a committee is due: what that depends on may have changed.

@@ -1,7 +1,7 @@
 //! Views that change: committees are called, keys come, the next view takes over.
 
 use super::*;
-use crate::blocks::{Call, NextKey, ViewRules};
+use crate::blocks::{Call, NextKey, Step, ViewChain, ViewRules};
 use crate::committee::View;
 
 /// A key of `n` for a call.
@@ -131,4 +131,40 @@ fn a_member_that_missed_a_hand_over_walks_the_views_behind_the_others() {
     bench.pass(2_000);
     let ledger = bench.replicas[0].ledger();
     assert!(ledger.answer(&secret(3, 0).public(), 61).is_some());
+}
+
+#[test]
+fn what_any_replica_kept_leads_from_genesis_to_its_view() {
+    let mut bench = rotating();
+    for sequence in 1..=60 {
+        bench.submit(0, sequence);
+        bench.pass(40);
+    }
+    bench.pass(2_000);
+    for (replica, records) in bench.replicas.iter().zip(&bench.records) {
+        let mut certificates = BTreeMap::new();
+        for record in records {
+            if let Record::Certificate(held) = record {
+                certificates.insert(held.ballot.height, held.clone());
+            }
+        }
+        let mut steps = Vec::new();
+        for record in records {
+            if let Record::Block(block) = record
+                && let Body::Reconfiguration(body) = &block.body
+                && let Some(certificate) = certificates.remove(&block.header.height)
+            {
+                steps.push(Step {
+                    header: block.header.clone(),
+                    body: body.clone(),
+                    certificate,
+                });
+            }
+        }
+        let mut chain = ViewChain::of(&genesis()).expect("founders make a view");
+        let walked = chain.walk(&steps, &Verifier::simulated(WORLD));
+        assert_eq!(walked, Ok(()));
+        assert!(chain.newest().view.id() >= ViewId(3));
+        assert_eq!(chain.newest().view, *replica.view());
+    }
 }

@@ -15,6 +15,7 @@ mod findings;
 mod locate;
 mod replay;
 mod rows;
+mod views;
 mod votes;
 mod walk;
 
@@ -60,7 +61,7 @@ pub struct Verdict {
     pub state_digest: Digest,
     /// Blocks that were read.
     pub blocks: u64,
-    /// Views whose keys were used.
+    /// Views that the blocks made, view 0 counted.
     pub views: u64,
     /// Checkpoint blocks that were read.
     pub checkpoints: u64,
@@ -157,7 +158,7 @@ pub fn verify_dir(options: VerifyDir<'_>) -> Result<Verdict, VerifyError> {
     }
     let registry = Registry::standard()?;
     let context = Context {
-        view: genesis.view()?,
+        founders: genesis.view()?,
         bounds: genesis.parameters.bounds(),
         make: registry.get(&genesis.parameters.application)?.make,
         genesis,
@@ -290,7 +291,7 @@ impl Look<'_> {
             digest: walked.digest,
             state_digest: walked.state_digest,
             blocks: walked.blocks,
-            views: 1,
+            views: walked.views,
             checkpoints: walked.checkpoints,
             signatures: walked.signatures,
             seconds: 0.0,
@@ -301,4 +302,4 @@ impl Look<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,7 +3,8 @@
 //! Source: interface, `verify`. In: a directory made by `world`, changed. Out: verdicts.
 //! Holds: nothing in the directory is written by a look at it. Elsewhere: `storage`'s own checks.
 
-mod world;
+mod views;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -17,10 +17,11 @@ use super::compare::Compare;
 use super::findings::{Findings, Place, log_file};
 use super::locate;
 use super::replay::Replay;
+use super::views::Views;
 use super::votes::{self, Votes};
 use crate::application::Application;
 use crate::blocks::{BatchRef, Body, Bounds, CheckedBatch, Genesis, Group, Header};
-use crate::committee::{Certificate, Height, Kind, View};
+use crate::committee::{Certificate, Height, Kind, Opening, View};
 use crate::consortium::records::{self, Name};
 use crate::consortium::{Block, Record};
 use crate::crypto::{Check, Digest};
@@ -34,7 +35,8 @@ const PROMISES_KEPT: u64 = 4096;
 /// What the log is checked against.
 pub(super) struct Context {
     pub(super) genesis: Genesis,
-    pub(super) view: View,
+    /// View 0; those after it stand in the log.
+    pub(super) founders: View,
     pub(super) bounds: Bounds,
     /// Makes an application at height 0.
     pub(super) make: fn() -> Box<dyn Application>,
@@ -54,6 +56,7 @@ pub(super) struct Walked {
     pub(super) digest: Digest,
     pub(super) state_digest: Digest,
     pub(super) blocks: u64,
+    pub(super) views: u64,
     pub(super) checkpoints: u64,
     pub(super) signatures: u64,
     pub(super) certified: Option<Height>,
@@ -69,6 +72,7 @@ impl Walked {
             digest,
             state_digest: replay.state_digest(),
             blocks: 0,
+            views: 1,
             checkpoints: 0,
             signatures: 0,
             certified: None,
@@ -209,6 +213,7 @@ struct Walk<'a> {
     checker: Checker,
     compare: Option<Compare>,
     batches: Batches,
+    views: Views,
     votes: Votes,
     replay: Replay,
     /// The last block in order, with its header's digest.
@@ -242,6 +247,7 @@ impl<'a> Walk<'a> {
             checker,
             compare,
             batches: Batches::new(log),
+            views: Views::of(&context.founders),
             votes: Votes::default(),
             replay: Replay::new(context),
             last: (header, digest),
@@ -272,21 +278,22 @@ impl<'a> Walk<'a> {
             Record::Block(block) => self.block(block, position),
             Record::Certificate(certificate) => self.certificate(&certificate, position),
             Record::Voter(view, promise) => {
-                let looked = self.votes.promise(self.context, view, &promise);
+                let looked = self.votes.promise(&self.views, view, &promise);
                 self.looked(looked, position);
             }
             Record::Payload(height, payload) => {
-                let looked = self.votes.payload(self.context, height, &payload);
+                let law = (self.context, &self.views);
+                let looked = self.votes.payload(law, height, &payload);
                 self.looked(looked, position);
             }
             Record::Decision(decision) => {
-                let looked = self.votes.decision(self.context, &decision);
+                let looked = self.votes.decision(&self.views, &decision);
                 self.looked(looked, position);
             }
             // Its checksum held; what it says only the engine knows.
             Record::Engine(..) => {}
             Record::Fault(fault) => {
-                let looked = votes::fault(self.context, &fault);
+                let looked = votes::fault((self.context, &self.views), &fault);
                 self.looked(looked, position);
             }
         }
@@ -312,7 +319,7 @@ impl<'a> Walk<'a> {
 
     fn batch(&mut self, name: Name, bytes: Bytes, position: Position) {
         self.known(name, position);
-        let chain = self.context.view.chain();
+        let chain = self.context.founders.chain();
         match CheckedBatch::decode(bytes.clone(), chain, &self.context.bounds) {
             Err(error) => {
                 let (height, what) = (self.last.0.height.next(), format!("batch: {error}"));
@@ -328,7 +335,7 @@ impl<'a> Walk<'a> {
     }
 
     fn block(&mut self, block: Block, position: Position) {
-        let (height, ours) = (block.header.height, *self.context.view.chain());
+        let (height, ours) = (block.header.height, *self.context.founders.chain());
         if block.header.chain != ours {
             let found = block.header.chain;
             let what = format!("a block of chain {found}, the genesis document makes {ours}");
@@ -345,7 +352,10 @@ impl<'a> Walk<'a> {
             return self.findings.at(position, height, what);
         }
         let digest = block.header.digest();
-        if let Err((at, what)) = self.links(&block, digest) {
+        let linked = self.links(&block, digest);
+        // Also where it does not follow: what stands behind it is of the view that it made.
+        let handed = self.hand_over(&block, digest, position);
+        if let Err((at, what)) = linked.and(handed) {
             self.findings.at(position, at, what);
             self.replay.stop();
         }
@@ -377,8 +387,12 @@ impl<'a> Walk<'a> {
         if let Err(error) = header.follows(tip, tip_digest) {
             return wrong(error.to_string());
         }
-        if header.view != self.context.view.id() {
-            return wrong(format!("it is of view {}, which has no keys", header.view));
+        let present = self.views.present().id();
+        if header.view != present {
+            let got = header.view;
+            return wrong(format!(
+                "it is of view {got}, the blocks before it lead to {present}"
+            ));
         }
         if header.body != body.root() {
             return wrong("its body is not what its header binds".into());
@@ -389,9 +403,26 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Takes in the view that the block makes, if it makes one.
+    fn hand_over(
+        &mut self,
+        block: &Block,
+        digest: Digest,
+        position: Position,
+    ) -> Result<(), (Height, String)> {
+        let Body::Reconfiguration(body) = &block.body else {
+            return Ok(());
+        };
+        let height = block.header.height;
+        let made = self.views.make(body, Opening { height, digest });
+        let checks = made.map_err(|what| (height, format!("it makes no view: {what}")))?;
+        self.checker.add(Subject::Votes(height, position), checks);
+        Ok(())
+    }
+
     /// The groups of a block's batches.
     fn groups(&mut self, block: &Block, position: Position) -> Result<Vec<Group>, String> {
-        let (chain, bounds) = (*self.context.view.chain(), self.context.bounds);
+        let (chain, bounds) = (*self.context.founders.chain(), self.context.bounds);
         let mut groups = Vec::new();
         for batch in block.body.batches() {
             let digest = batch.digest();
@@ -432,14 +463,18 @@ impl<'a> Walk<'a> {
         let ballot = certificate.ballot;
         let height = ballot.height;
         self.known(Name::Certificate(height), position);
-        let looked = match certificate.checks(&self.context.view) {
-            Err(error) => Err(format!("a certificate: {error}")),
+        let checks = self.views.certifier(&ballot).and_then(|view| {
+            let checks = certificate.checks(view);
+            checks.map_err(|error| error.to_string())
+        });
+        let looked = match checks {
+            Err(what) => Err(format!("a certificate: {what}")),
             Ok(_) if ballot.kind != Kind::Persist => {
                 Err("a block certificate without PERSIST votes".into())
             }
             Ok(checks) => match self.votes.header(height) {
-                Some(header) if header == ballot.digest => Ok(checks),
-                Some(header) => Err(format!(
+                Some((_, header)) if header == ballot.digest => Ok(checks),
+                Some((_, header)) => Err(format!(
                     "a certificate of header {}, the stored one is {header}",
                     ballot.digest
                 )),
@@ -451,6 +486,7 @@ impl<'a> Walk<'a> {
             Ok(checks) => {
                 self.checker.add(Subject::Votes(height, position), checks);
                 self.counts.certified = self.counts.certified.max(Some(height));
+                self.views.certified(&ballot);
                 self.votes.forget_below(height.minus(PROMISES_KEPT));
             }
         }
@@ -473,6 +509,7 @@ impl<'a> Walk<'a> {
             digest,
             state_digest: self.replay.state_digest(),
             blocks: self.counts.blocks,
+            views: self.views.count(),
             checkpoints: self.counts.checkpoints,
             signatures: self.checker.finish(),
             certified: self.counts.certified,

@@ -86,6 +86,9 @@ fn the_first_answer_to_the_newest_assemble_block_ends_the_view() {
         change(&mut other);
         let applied = order(&mut ledger, Body::Reconfiguration(other));
         assert_eq!(applied.effect, None, "{what}");
+        let empty = Body::Transactions(Vec::new());
+        assert_eq!(applied.block.header.body, empty.root(), "{what}");
+        assert_eq!(applied.block.body, empty, "{what}");
         assert_eq!(applied.block.header.reconfiguration.height, Height(0));
     }
     let applied = order(&mut ledger, Body::Reconfiguration(answer));

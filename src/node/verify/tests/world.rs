@@ -6,19 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tempfile::TempDir;
 
 use crate::application::{Application, kv};
+use crate::blocks::body::NextSeat;
 use crate::blocks::codec;
 use crate::blocks::{
     Batch, BatchRef, Body, CheckedBatch, FORMAT_VERSION, Genesis, Group, Parameters, Proposal,
-    SignedGroup, Transaction,
+    SignedGroup, Transaction, ViewRules,
 };
-use crate::committee::{Certificate, Height, Regency, View, ViewId, Voter, VoterRecord};
+use crate::committee::{
+    Certificate, Height, KeyProof, Opening, Regency, View, ViewId, Voter, VoterRecord,
+};
 use crate::consortium::records;
 use crate::consortium::{Block, Decided, Ledger, Record};
 use crate::crypto::{Digest, SecretKey};
@@ -39,23 +42,37 @@ const RECORDS_PER_SYNC: usize = 5;
 const BLOCKS_PER_COMMIT: u64 = 9;
 
 /// A member alone in its ledger.
-pub(super) struct World {
+pub(crate) struct World {
     pub(super) folder: TempDir,
-    pub(super) genesis: Genesis,
+    pub(crate) genesis: Genesis,
     pub(super) view: View,
 }
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::with(ViewRules::default())
+    }
+
+    /// A ledger whose views last eight blocks.
+    pub(crate) fn rotating() -> Self {
+        Self::with(ViewRules {
+            rotation_blocks: 8,
+            assemble_blocks: 6,
+            ..ViewRules::default()
+        })
+    }
+
+    fn with(views: ViewRules) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let cluster = Cluster {
             name: "test".into(),
             addresses: vec![(address, address)],
-            observers: Vec::new(),
+            observers: vec![(address, SocketAddr::from(([127, 0, 0, 1], 0)))],
             parameters: Parameters {
                 seal_every: 4,
                 expiry_blocks_max: 16,
+                views,
                 ..Parameters::default()
             },
             config: Config::default(),
@@ -78,10 +95,11 @@ impl World {
     }
 
     /// The records of `blocks` blocks, and the header digest of the last.
-    pub(super) fn story(&self, blocks: u64) -> Vec<Record> {
+    pub(crate) fn story(&self, blocks: u64) -> Vec<Record> {
         let secret = keys::consensus(&self.member()).expect("its key").secret;
         let mut teller = Teller {
             world: self,
+            view: self.view.clone(),
             voter: Voter::new(&self.view, secret).expect("it has a seat"),
             ledger: Ledger::genesis(&self.genesis),
             application: Box::new(kv::Kv::new()),
@@ -97,9 +115,27 @@ impl World {
         self.open_log(records).1
     }
 
+    /// Writes what an observer keeps of the records as its log; gives its directory.
+    pub(crate) fn observe(&self, records: &[Record]) -> PathBuf {
+        let is_kept = |record: &&Record| {
+            matches!(
+                record,
+                Record::Batch(_) | Record::Block(_) | Record::Certificate(_)
+            )
+        };
+        let kept: Vec<Record> = records.iter().filter(is_kept).cloned().collect();
+        let dir = init::observer_dir(self.folder.path(), 0);
+        Self::open_log_in(&dir, &kept);
+        dir
+    }
+
     fn open_log(&self, records: &[Record]) -> (Log, Vec<Position>) {
-        let bound = keys::consensus(&self.member()).expect("its key").store;
-        let store = Store::open(&self.data(), bound).expect("nobody has it open");
+        Self::open_log_in(&self.member(), records)
+    }
+
+    fn open_log_in(member: &Path, records: &[Record]) -> (Log, Vec<Position>) {
+        let bound = keys::consensus(member).expect("its key").store;
+        let store = Store::open(&member.join("data"), bound).expect("nobody has it open");
         let options = Options {
             file_bytes: LOG_FILE_BYTES,
             ..Options::default()
@@ -122,13 +158,7 @@ impl World {
     /// Writes the records as a log, and the tables that follow from them.
     pub(super) fn write(&self, records: &[Record]) {
         let (log, positions) = self.open_log(records);
-        let options = TableOptions {
-            tables: recovery::TABLES.map(str::to_owned).to_vec(),
-            cache_bytes: 1 << 20,
-        };
-        let tables = open_tables(&self.data().join("tables"), "redb", &options);
-        let tables = Arc::from(tables.expect("fresh tables open"));
-        let index = Arc::new(Index::new(tables, log.reader()));
+        let index = self.index(&log);
         let mut ledger = Ledger::genesis(&self.genesis);
         let mut application: Box<dyn Application> = Box::new(kv::Kv::new());
         let start = Position { file: 0, offset: 0 };
@@ -157,6 +187,26 @@ impl World {
         }
         keeper.commit().expect("the tables take it");
         keeper.flush().expect("the tables flush");
+    }
+
+    fn index(&self, log: &Log) -> Arc<Index> {
+        let options = TableOptions {
+            tables: recovery::TABLES.map(str::to_owned).to_vec(),
+            cache_bytes: 1 << 20,
+        };
+        let tables = open_tables(&self.data().join("tables"), "redb", &options);
+        let tables = Arc::from(tables.expect("nobody has them open"));
+        Arc::new(Index::new(tables, log.reader()))
+    }
+
+    /// Writes the records as a log; gives an index that holds them in memory.
+    pub(super) fn indexed(&self, records: &[Record]) -> Arc<Index> {
+        let (log, positions) = self.open_log(records);
+        let index = self.index(&log);
+        for (record, position) in records.iter().zip(positions) {
+            index.saved(records::name(record), position);
+        }
+        index
     }
 
     fn groups(&self, body: &Body, batches: &BTreeMap<Digest, Bytes>) -> Vec<Group> {
@@ -189,6 +239,7 @@ impl World {
 /// Makes the story of one chain.
 struct Teller<'a> {
     world: &'a World,
+    view: View,
     voter: Voter,
     ledger: Ledger,
     application: Box<dyn Application>,
@@ -198,7 +249,31 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     fn block(&mut self, height: Height) {
-        let chain = *self.world.view.chain();
+        let (body, groups) = match self.control() {
+            Some(body) => (body, Vec::new()),
+            None => self.transactions(height),
+        };
+        self.order(height, body, groups);
+    }
+
+    /// The body that the ledger is due, if any: a committee, or the view with its fresh key.
+    fn control(&self) -> Option<Body> {
+        if let Some(assemble) = self.ledger.assembly_due() {
+            return Some(Body::Assemble(assemble.clone()));
+        }
+        let announced = self.ledger.views().announced.as_ref()?;
+        let identity = keys::identity(&self.world.member()).expect("its key");
+        let (next, assemble) = (self.view.id().next(), announced.at.digest);
+        let chain = self.view.chain();
+        let fresh = KeyProof::make(chain, next, &assemble, &identity, &key(next));
+        let body = self.ledger.reconfiguration(vec![NextSeat {
+            member: announced.committee[0],
+            fresh: Some(fresh),
+        }]);
+        body.map(Body::Reconfiguration)
+    }
+
+    fn transactions(&mut self, height: Height) -> (Body, Vec<Group>) {
         let (bytes, groups) = self.batch(height);
         let digest = Digest::of(crate::crypto::Domain::Batch, &bytes);
         let batch = match height.0 % 5 {
@@ -208,20 +283,24 @@ impl Teller<'_> {
                 BatchRef::Named(digest)
             }
         };
+        (Body::Transactions(vec![batch]), groups)
+    }
+
+    fn order(&mut self, height: Height, body: Body, groups: Vec<Group>) {
         let proposal = Proposal {
             version: FORMAT_VERSION,
-            chain,
-            view: ViewId(0),
+            chain: *self.view.chain(),
+            view: self.view.id(),
             height,
             timestamp_us: self.ledger.tip().timestamp_us + 1_000,
             is_sealed: false,
-            body: Body::Transactions(vec![batch]),
+            body,
             carried: self.certificate.clone(),
         };
         self.decide(&proposal);
         let work = self.ledger.begin(Decided {
             height,
-            view: ViewId(0),
+            view: self.view.id(),
             proposed_us: proposal.timestamp_us,
             is_sealed: false,
             body: proposal.body,
@@ -229,21 +308,29 @@ impl Teller<'_> {
         });
         let done = self.ledger.finish(execute(&mut *self.application, &work));
         let applied = done.expect("as many results as operations");
+        let body = applied.block.body.clone();
         self.records.push(Record::Block(applied.block));
         if work.is_sealed {
             let (promises, vote) = self.voter.persist(height, applied.digest).expect("once");
             self.promised(promises);
-            let certificate = Certificate::assemble(&self.world.view, [&vote]);
+            let certificate = Certificate::assemble(&self.view, [&vote]);
             let certificate = certificate.expect("one seat is a quorum").into_inner();
             self.certificate = Some(certificate.clone());
             self.records.push(Record::Certificate(certificate));
             self.voter.forget_below(height);
         }
+        if let Body::Reconfiguration(body) = body {
+            let digest = applied.digest;
+            let view = body.view(self.view.chain(), Opening { height, digest });
+            self.view = view.expect("one seat makes a view");
+            let voter = Voter::new(&self.view, key(self.view.id()));
+            self.voter = voter.expect("it has a seat");
+        }
     }
 
     fn decide(&mut self, proposal: &Proposal) {
         let (height, digest) = (proposal.height, proposal.digest());
-        let view = &self.world.view;
+        let view = &self.view;
         let (proposed, _) = self
             .voter
             .propose(Regency(0), height, digest)
@@ -262,9 +349,9 @@ impl Teller<'_> {
     }
 
     fn promised(&mut self, promises: Vec<VoterRecord>) {
-        let records = promises.into_iter();
+        let (records, view) = (promises.into_iter(), self.view.id());
         self.records
-            .extend(records.map(|promise| Record::Voter(ViewId(0), promise)));
+            .extend(records.map(|promise| Record::Voter(view, promise)));
     }
 
     /// Two clients, four transactions each; the last one of a client repeats its first.
@@ -309,6 +396,11 @@ impl Teller<'_> {
             operation: operation.to_bytes().expect("a small operation").into(),
         }
     }
+}
+
+/// The member's key in a view after view 0.
+pub(super) fn key(view: ViewId) -> SecretKey {
+    SecretKey::from_seed(Digest::of(crate::crypto::Domain::Audit, &view.0.to_le_bytes()).0)
 }
 
 /// The place of the block at `height` among `records`.
