@@ -152,31 +152,6 @@ fn secret(path: &Path) -> String {
     line.expect("a secret").into()
 }
 
-#[test]
-fn a_key_is_rotated_by_a_word() {
-    let mut ledger = Ledger::start();
-    ledger.write(1);
-    let (name, path) = ("ledger/member-1", "ledger/member-1/consensus.key");
-    let before = secret(&ledger.place.path(path));
-    ledger.done(&["key", "rotate", "--dir", name]);
-    for _ in 0..200 {
-        ledger.write(1);
-        let is_read = fs::read_to_string(ledger.place.path(path)).is_ok();
-        if is_read && secret(&ledger.place.path(path)) != before {
-            break;
-        }
-    }
-    ledger.write_until("its seat", |members| is_seated(members, "member-1"));
-    ledger.place.until("the old secret is gone", || {
-        (!holds(&ledger.place.path(name), &before)).then_some(())
-    });
-    ledger.stop(name).kill();
-    let refused = ledger.place.run(&["key", "rotate", "--dir", name]);
-    assert_eq!(code(&refused), 1);
-    assert!(err(&refused).contains("does not run"), "{}", err(&refused));
-    ledger.settle();
-}
-
 /// Whether any file below `dir` holds the secret, as hex or as bytes.
 fn holds(dir: &Path, secret: &str) -> bool {
     let raw = hex::decode(secret).expect("hex");

@@ -137,7 +137,7 @@ pub(crate) enum MemberVerb {
     #[command(
         after_help = "Example:  consortium rejoin --dir ledger/member-3 --api http://host:7200"
     )]
-    Rejoin,
+    Rejoin(RejoinArgs),
     /// Makes, shows or rotates a member's keys.
     #[command(after_help = "Example:  consortium key generate --dir alpha > alpha.json")]
     Key(KeyArgs),
@@ -329,6 +329,14 @@ pub(crate) struct KeyArgs {
     /// Where other members reach it, `host:port`; without it a free port of this machine.
     #[arg(long, default_value = "")]
     pub(crate) address: String,
+}
+
+/// `rejoin`.
+#[derive(Debug, Args)]
+pub(crate) struct RejoinArgs {
+    /// Erases a key whose data is there, as after a start from an older copy of data/.
+    #[arg(long)]
+    pub(crate) replace_key: bool,
 }
 
 /// What `key` does.

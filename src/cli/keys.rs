@@ -23,6 +23,11 @@ use crate::committee::MemberId;
 use crate::crypto::{Digest, PublicKey};
 
 pub(crate) fn key(common: &Common, args: &KeyArgs) -> Result<ExitCode, Failure> {
+    if args.action == KeyAction::Rotate {
+        let instead =
+            "every view brings a fresh key: init --rotation-blocks N; after a loss: rejoin";
+        return Err(Failure::not_yet("key rotate by hand", instead));
+    }
     let Some(dir) = &common.dir else {
         let what = "whose keys? a member's folder is missing";
         return Err(Failure::usage(what, "consortium key generate --dir alpha"));

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::args::Common;
+use super::args::{Common, RejoinArgs};
 use super::failure::Failure;
 use super::output::{Output, pairs, say, short, table};
 use super::target::{Cluster, QUICK, Targets};
@@ -155,23 +155,12 @@ pub(crate) async fn run(common: &Common, verb: &MembersVerb) -> Result<ExitCode,
 
 /// `rejoin`: a fresh key where the old one must not vote any more, and the transaction that asks
 /// for a seat with it.
-pub(crate) async fn rejoin(common: &Common) -> Result<ExitCode, Failure> {
+pub(crate) async fn rejoin(common: &Common, args: &RejoinArgs) -> Result<ExitCode, Failure> {
     let targets = Targets::find(common)?;
     let folder = own_folder(common)?;
     let rules = targets.rules().await?;
-    let operation = Operation::Rejoin(seam::fresh_admission(&folder, rules.chain())?);
-    let told = submit(&targets, &[folder], &operation).await?;
-    Output::new(common).document(&told, Told::table)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `key rotate`: a view follows soon in which a member that runs has a fresh key.
-pub(crate) async fn rotate(common: &Common) -> Result<ExitCode, Failure> {
-    let folder = own_folder(common)?;
-    let identity = seam::identity(&folder)?;
-    let targets = Targets::find(common)?;
-    let rules = targets.rules().await?;
-    let operation = Operation::Rejoin(seam::passing_admission(&folder, &identity, rules.chain())?);
+    let key = seam::fresh_admission(&folder, rules.chain(), args.replace_key)?;
+    let operation = Operation::Rejoin(key);
     let told = submit(&targets, &[folder], &operation).await?;
     Output::new(common).document(&told, Told::table)?;
     Ok(ExitCode::SUCCESS)

@@ -35,7 +35,7 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
 
-use args::{Cli, KeyAction, LedgerVerb, MemberVerb, ToolVerb, Verb};
+use args::{Cli, LedgerVerb, MemberVerb, ToolVerb, Verb};
 use failure::Failure;
 
 /// Runs the program on `words`, its own name first.
@@ -75,14 +75,11 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }),
         Verb::Member(verb) => match verb {
             MemberVerb::Dev(args) => on_runtime(dev::run(&common, &args)),
-            MemberVerb::Key(args) if args.action == KeyAction::Rotate => {
-                on_runtime(member::rotate(&common))
-            }
             MemberVerb::Key(args) => keys::key(&common, &args),
             MemberVerb::Init(args) => keys::init(&common, &args),
             MemberVerb::Start(args) => start::run(&common, &args),
             MemberVerb::Config(args) => keys::config(&common, &args),
-            MemberVerb::Rejoin => on_runtime(member::rejoin(&common)),
+            MemberVerb::Rejoin(args) => on_runtime(member::rejoin(&common, &args)),
             MemberVerb::Member(verb) => on_runtime(member::run(&common, &verb)),
         },
         Verb::Lab(verb) => lab::run(&common, &verb),

@@ -79,39 +79,44 @@ pub(crate) fn admission(dir: &Path, chain: &Digest) -> Result<KeyProof, Failure>
 
 /// As [`admission`], of a key that never voted. One that did is erased first: what it signed may be
 /// lost, so it must not sign again. Where nothing became of an earlier try its key is taken.
-pub(crate) fn fresh_admission(dir: &Path, chain: &Digest) -> Result<KeyProof, Failure> {
-    let data = dir.join(load(dir)?.data);
-    if Store::is_owned(&data) {
+///
+/// Where data and key are whole nothing is erased unless `replaces` says so.
+pub(crate) fn fresh_admission(
+    dir: &Path,
+    chain: &Digest,
+    replaces: bool,
+) -> Result<KeyProof, Failure> {
+    let config = load(dir)?;
+    let (place, data) = (dir.display(), dir.join(&config.data));
+    let genesis = node::read_genesis(dir, &config).map_err(NodeError::from)?;
+    if genesis.chain() != *chain {
         return Err(Failure::refused(
-            format!("{} runs, and nothing of it is lost", dir.display()),
-            "stop it first: a member that runs takes part or says why not, see consortium status",
+            format!(
+                "{place} is of chain {}, the ledger that answers is {chain}",
+                genesis.chain()
+            ),
+            "give the addresses of this member's ledger: --api URL",
         ));
     }
+    let store = Store::read_id(&data).ok();
+    // Held until the key is changed, so that no start comes between.
+    let held = store.map(|id| Store::open(&data, id)).transpose();
+    let _held = held.map_err(NodeError::from)?;
     let [present, next] = keys::held(dir).map_err(NodeError::from)?;
     let is_fresh = |key: &keys::Consensus| !key.is_bound && key.call.is_none();
+    let is_whole = present
+        .as_ref()
+        .is_some_and(|key| key.is_bound && Some(key.store) == store);
+    if is_whole && data.join("log").is_dir() && !replaces {
+        return Err(Failure::refused(
+            format!("{place} has its data and its key: consortium start --dir {place}"),
+            "if it says 'wiped', or data/ is an older copy: rejoin --replace-key",
+        ));
+    }
     if next.is_some() || !present.as_ref().is_some_and(is_fresh) {
-        let store = Store::read_id(&data).ok();
         keys::rotate(dir, store).map_err(NodeError::from)?;
     }
     admission(dir, chain)
-}
-
-/// The proof of a key whose secret is dropped at once: the member in `dir`, which runs, answers the
-/// next assemble block with a key of its own, and nobody can ever sign with this one.
-pub(crate) fn passing_admission(
-    dir: &Path,
-    identity: &SecretKey,
-    chain: &Digest,
-) -> Result<KeyProof, Failure> {
-    if !Store::is_owned(&dir.join(load(dir)?.data)) {
-        return Err(Failure::refused(
-            format!("{} does not run", dir.display()),
-            "start it and try again; if its data or its key is lost: consortium rejoin --dir DIR",
-        ));
-    }
-    let seed = keys::entropy().map_err(|error| Failure::file(dir, &error))?;
-    let (passing, zero) = (SecretKey::from_seed(seed), Digest::ZERO);
-    Ok(KeyProof::make(chain, ViewId(0), &zero, identity, &passing))
 }
 
 /// Whether `dir` holds a member's identity.
@@ -121,23 +126,41 @@ pub(crate) fn has_keys(dir: &Path) -> bool {
 
 /// Makes the settings in `dir` those of a member that the genesis document does not name, and puts
 /// the document there where it is given and not there yet.
+///
+/// A founder that comes back stays one. Who left has no consensus key any more and gets another.
 pub(crate) fn make_newcomer(dir: &Path, genesis: Option<&Path>) -> Result<(), Failure> {
     let mut config = load(dir)?;
-    if !config.observer {
+    let document = dir.join(&config.genesis);
+    if let Some(genesis) = genesis.filter(|_| !document.exists()) {
+        let text = std::fs::read(genesis).map_err(|error| Failure::file(genesis, &error))?;
+        write_whole(&document, &text)?;
+    }
+    let me = keys::member(dir).map_err(NodeError::from)?;
+    let is_founder = node::read_genesis(dir, &config).is_ok_and(|genesis| {
+        let mut founders = genesis.founders.iter();
+        founders.any(|founder| MemberId::of(&founder.identity) == me)
+    });
+    if !config.observer && !is_founder {
         config.observer = true;
         let path = dir.join(node::config::CONFIG_FILE);
-        std::fs::write(&path, config.to_toml()).map_err(|error| Failure::file(&path, &error))?;
+        write_whole(&path, config.to_toml().as_bytes())?;
     }
-    let document = dir.join(&config.genesis);
-    match genesis {
-        Some(genesis) if !document.exists() => {
-            let copied = std::fs::copy(genesis, &document);
-            copied
-                .map(|_| ())
-                .map_err(|error| Failure::file(&document, &error))
-        }
-        Some(_) | None => Ok(()),
+    if keys::held(dir)
+        .map_err(NodeError::from)?
+        .iter()
+        .all(Option::is_none)
+    {
+        let store = Store::read_id(&dir.join(&config.data)).ok();
+        keys::rotate(dir, store).map_err(NodeError::from)?;
     }
+    Ok(())
+}
+
+/// Writes a file that is there whole or not at all.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let new = path.with_extension("new");
+    let written = std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, path));
+    written.map_err(|error| Failure::file(path, &error))
 }
 
 /// Whether the member in `dir` has a file of settings.

@@ -192,17 +192,29 @@ pub fn consensus(dir: &Path) -> Result<Consensus, KeyError> {
     read_consensus(dir.join(CONSENSUS_FILE))
 }
 
-/// The consensus keys in `dir`: the one that votes, and the one for the view to come.
+/// The consensus keys in `dir`: the one that votes, and the one for the view to come. What a crash
+/// left of one that was being erased is removed.
 ///
 /// Errors: as [`identity`], but that a key may be missing.
 pub fn held(dir: &Path) -> Result<[Option<Consensus>; 2], KeyError> {
     check_private(dir, 0o700)?;
-    let read = |name: &str| match read_consensus(dir.join(name)) {
+    let read = |name: &str| match read_remains(dir.join(name)) {
         Ok(key) => Ok(Some(key)),
         Err(KeyError::Missing { .. }) => Ok(None),
         Err(other) => Err(other),
     };
     Ok([read(CONSENSUS_FILE)?, read(NEXT_FILE)?])
+}
+
+fn read_remains(path: PathBuf) -> Result<Consensus, KeyError> {
+    let text = fs::read(&path).map_err(missing_or_failed(&path))?;
+    // Overwritten, and the power went before it was unlinked.
+    if text.iter().all(|byte| *byte == 0) {
+        erase(&path)?;
+        return Err(KeyError::Missing { path });
+    }
+    drop(Zeroizing::new(text));
+    read_consensus(path)
 }
 
 fn read_consensus(path: PathBuf) -> Result<Consensus, KeyError> {
@@ -310,21 +322,23 @@ fn write_consensus(
     write_secret(path, Zeroizing::new(text))
 }
 
+/// A file is there whole or not at all; what a crash leaves of the other name is overwritten by the
+/// next.
 fn write_secret(path: &Path, text: Zeroizing<String>) -> Result<(), KeyError> {
-    let opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    let mut file = opened.map_err(|source| {
-        if source.kind() == io::ErrorKind::AlreadyExists {
-            return KeyError::Exists { path: path.into() };
-        }
-        failed(path)(source)
-    })?;
-    let mut write = || {
+    if path.exists() {
+        return Err(KeyError::Exists { path: path.into() });
+    }
+    let new = path.with_extension("new");
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
+        fs::rename(&new, path)?;
         sync_folder_of(path)
     };
     write().map_err(failed(path))
@@ -333,7 +347,9 @@ fn write_secret(path: &Path, text: Zeroizing<String>) -> Result<(), KeyError> {
 fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let mut file = File::open(path).map_err(missing_or_failed(path))?;
     check_private(path, 0o600)?;
-    let mut text = Zeroizing::new(String::new());
+    // With room for all of it, so that no part of it is left where the text grew out of.
+    let room = usize::try_from(FILE_BYTES_MAX).unwrap_or_default();
+    let mut text = Zeroizing::new(String::with_capacity(room));
     let mut read = Read::by_ref(&mut file).take(FILE_BYTES_MAX);
     read.read_to_string(&mut text).map_err(failed(path))?;
     Ok(text)

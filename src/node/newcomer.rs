@@ -19,7 +19,7 @@ use crate::committee::{Height, MemberId};
 use crate::crypto::{Digest, SecretKey};
 use crate::membership::register::{Marks, Operation, Register, Status};
 
-/// Blocks that a try may wait.
+/// Blocks that a try may wait, if the ledger allows as many.
 const EXPIRY_BLOCKS: u64 = 512;
 /// Blocks between two tries.
 const REST_BLOCKS: u64 = 8;
@@ -30,6 +30,8 @@ pub(crate) struct Newcomer {
     me: MemberId,
     identity: SecretKey,
     gate: Gate,
+    /// Blocks that a try may wait.
+    expiry_blocks: u64,
     /// When the last try went out, and where its answer comes.
     tried: Option<(Height, oneshot::Receiver<Result<Settlement, Refused>>)>,
 }
@@ -41,6 +43,7 @@ impl Newcomer {
             chain: who.genesis.chain(),
             me: who.me,
             identity: who.identity.clone(),
+            expiry_blocks: EXPIRY_BLOCKS.min(who.genesis.parameters.expiry_blocks_max.into()),
             gate,
             tried: None,
         }
@@ -60,7 +63,7 @@ impl Newcomer {
         let [a, b, c, d, e, f, g, h, ..] = drawn;
         let transaction = Transaction {
             sequence: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-            expiry: height.plus(EXPIRY_BLOCKS),
+            expiry: height.plus(self.expiry_blocks),
             operation: Operation::CaughtUp(mark, digest).to_bytes().into(),
         };
         let (reply, answer) = oneshot::channel();
@@ -76,7 +79,9 @@ impl Newcomer {
     fn waits(&mut self, height: Height) -> bool {
         self.tried.as_mut().is_some_and(|(at, answer)| {
             let is_under_way = matches!(answer.try_recv(), Err(TryRecvError::Empty));
-            is_under_way || height < at.plus(REST_BLOCKS)
+            // What expired is told to nobody.
+            let is_open = is_under_way && height <= at.plus(self.expiry_blocks);
+            is_open || height < at.plus(REST_BLOCKS)
         })
     }
 }

@@ -20,9 +20,10 @@ use super::peers::Peers;
 use super::scribe::Note;
 use super::seat_keys::SeatKeys;
 use super::watch::Watch;
+use crate::blocks::Call;
 use crate::committee::MemberId;
 use crate::consortium::serve;
-use crate::consortium::{Event, Lane, Message, Wanted};
+use crate::consortium::{Command, Event, Lane, Message, Wanted};
 use crate::crypto::{Digest, SecretKey};
 use crate::membership::register::Register;
 use crate::net::{self, Net};
@@ -113,22 +114,32 @@ impl Smith {
         watch: &Watch,
     ) {
         while let Ok(work) = works.recv() {
-            let done = match work {
-                KeyWork::Answer(call) => self.keys.answer(&self.chain, &self.identity, call),
-                KeyWork::Enter(view) => {
-                    let entered = self.keys.enter(&view);
-                    watch.enter((*view).clone());
-                    self.checks.enter(*view);
-                    entered
-                }
+            let command = match work {
+                KeyWork::Answer(call) => self.answer(call, watch),
+                KeyWork::Enter(view) => match self.keys.enter(&view) {
+                    Ok(command) => {
+                        watch.enter((*view).clone());
+                        self.checks.enter(*view);
+                        Some(command)
+                    }
+                    Err(error) => return watch.fail(error),
+                },
             };
-            match done {
-                Ok(command) => {
-                    internal.send(Internal::Command(command)).ok(); // at the end nobody listens
-                }
-                Err(error) => return watch.fail(error),
+            if let Some(command) = command {
+                internal.send(Internal::Command(command)).ok(); // at the end nobody listens
             }
         }
+    }
+
+    /// A member that gives no key carries the one over that it has, so this ends nothing.
+    fn answer(&mut self, call: Call, watch: &Watch) -> Option<Command> {
+        if !self.keys.may_answer(&watch.register().1) {
+            return None;
+        }
+        let answered = self.keys.answer(&self.chain, &self.identity, call);
+        answered
+            .inspect_err(|error| tracing::warn!(%error, "no key for the next view"))
+            .ok()
     }
 }
 

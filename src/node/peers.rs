@@ -1,12 +1,14 @@
 //! Whom the network speaks with, and where they are reached.
 //!
 //! Source: the register of members, the settings. In: a register. Out: peers.
-//! Holds: who is not met by the register, and not an observer of the settings, is a stranger; who
-//! was met before is so for one view more, to learn that its own has ended.
+//! Holds: who is not met by the register, and not an observer of the settings, is a stranger; the
+//! newest few who left are met all the same, to learn that their view has ended.
 //! Elsewhere: connections (`net`), who is listed (`membership::register`).
 
+use std::collections::BTreeSet;
+
 use super::config::Neighbours;
-use crate::committee::{MemberId, ViewId};
+use crate::committee::MemberId;
 use crate::membership::register::Register;
 use crate::net::Peer;
 
@@ -15,11 +17,13 @@ use crate::net::Peer;
 pub(crate) struct Peers {
     me: MemberId,
     neighbours: Neighbours,
-    view: ViewId,
     met: Vec<Peer>,
-    /// Who was met in the view before and is no more.
+    /// Who was met before in this life of the process and is no more; the oldest give way.
     left: Vec<Peer>,
 }
+
+/// Members that left and are met all the same, at most.
+const LEFT_MAX: usize = 16;
 
 impl Peers {
     /// Those of `me` behind `register`.
@@ -27,7 +31,6 @@ impl Peers {
         let mut peers = Self {
             me,
             neighbours,
-            view: register.view(),
             met: Vec::new(),
             left: Vec::new(),
         };
@@ -38,13 +41,13 @@ impl Peers {
     /// Whom the network speaks with from now on.
     pub(crate) fn meet(&mut self, register: &Register) -> Vec<Peer> {
         let met = self.of(register);
-        if register.view() != self.view {
-            self.view = register.view();
-            self.left.clear();
-        }
         let is_met = |peer: &Peer| met.iter().any(|other| other.id == peer.id);
         self.left.append(&mut self.met);
         self.left.retain(|peer| !is_met(peer));
+        let mut seen = BTreeSet::new();
+        self.left.retain(|peer| seen.insert(peer.id));
+        let many = self.left.len().saturating_sub(LEFT_MAX);
+        self.left.drain(..many);
         self.met.clone_from(&met);
         [met, self.left.clone()].concat()
     }

@@ -16,6 +16,7 @@ use crate::blocks::{Call, NextKey};
 use crate::committee::{KeyProof, MemberId, View};
 use crate::consortium::Command;
 use crate::crypto::{Digest, PublicKey, SecretKey};
+use crate::membership::register::Register;
 use crate::storage::StoreId;
 
 /// The consensus keys of one member.
@@ -78,8 +79,22 @@ impl SeatKeys {
         })))
     }
 
+    /// Whether our key may be asked for behind `register`. A key of an admission waits until that
+    /// is in force there: a committee named before has our place with an older key, and a fresh one
+    /// for it would not be what the chain certifies afterwards.
+    pub(crate) fn may_answer(&self, register: &Register) -> bool {
+        let waits = self.present.as_ref().filter(|key| !key.is_bound);
+        waits.is_none_or(|waits| {
+            let own = register.get(&self.me);
+            let own = own.filter(|own| own.consensus() == Some(waits.secret.public()));
+            own.is_some_and(|own| own.status.is_ready())
+        })
+    }
+
     fn make(&mut self, call: Call) -> Result<SecretKey, KeyError> {
         self.next = None;
+        let held = self.present.as_ref().map(|key| key.secret.public());
+        self.made.retain(|made| Some(*made) == held);
         let secret = keys::make_next(&self.dir, self.store, call)?;
         self.made.insert(secret.public());
         self.next = Some(Consensus {
@@ -102,11 +117,8 @@ impl SeatKeys {
             if self.next.take().is_some() {
                 keys::erase(&self.dir.join(keys::NEXT_FILE))?;
             }
-            // A key of an admission waits for its first seat.
-            let is_used = self.present.as_ref().is_some_and(|key| key.is_bound);
-            if is_used && !is_present {
-                self.present = None;
-                keys::erase(&self.dir.join(keys::CONSENSUS_FILE))?;
+            if !is_present {
+                self.erase_used()?;
             }
         }
         self.bind(view)?;
@@ -116,16 +128,19 @@ impl SeatKeys {
     /// A start in `view` goes on where a hand-over was cut short. A key for the view to come stays:
     /// others may hold its public half.
     ///
-    /// Errors: [`KeyError::Missing`] where the secret of our seat is gone and none waits to take its
-    /// place, as after a `rejoin`; [`KeyError`]. Nothing may be voted.
+    /// Errors: [`KeyError::Missing`] where the secret of our seat is gone and none waits to take
+    /// its place, as after a `rejoin`; [`KeyError`]. Nothing may be voted.
     pub(crate) fn resume(&mut self, view: &View) -> Result<(), KeyError> {
         let is_fresh = self.present.as_ref().is_some_and(|key| !key.is_bound);
         if self.wanted(view).is_some() && self.secret(view).is_none() && !is_fresh {
             let path = self.dir.join(keys::CONSENSUS_FILE);
             return Err(KeyError::Missing { path });
         }
-        if self.seated(view).1 {
+        let (is_present, is_next) = self.seated(view);
+        if is_next {
             self.take_next()?;
+        } else if !is_present {
+            self.erase_used()?;
         }
         self.bind(view)
     }
@@ -140,6 +155,15 @@ impl SeatKeys {
         {
             keys::bind(&self.dir)?;
             present.is_bound = true;
+        }
+        Ok(())
+    }
+
+    /// Erases a present key that has no seat any more. One of an admission waits for its first.
+    fn erase_used(&mut self) -> Result<(), KeyError> {
+        if self.present.as_ref().is_some_and(|key| key.is_bound) {
+            self.present = None;
+            keys::erase(&self.dir.join(keys::CONSENSUS_FILE))?;
         }
         Ok(())
     }

@@ -7,5 +7,6 @@ mod cluster;
 mod ears;
 mod files;
 mod law;
+mod seat_keys;
 mod selftest;
 mod views;
