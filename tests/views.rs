@@ -5,10 +5,12 @@
 //! Holds: whatever was acknowledged is read back afterwards.
 //! Elsewhere: hand-over under every fault (`simulate --rotation-blocks`).
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha512};
 use support::{Place, Running, code, err};
 
 #[expect(dead_code, reason = "each test file uses a part")]
@@ -164,6 +166,67 @@ fn holds(dir: &Path, secret: &str) -> bool {
         let bytes = fs::read(&path).expect("readable");
         has(&bytes, secret.as_bytes()) || has(&bytes, &raw)
     })
+}
+
+/// Whether the memory of a process holds the secret: its seed, as bytes or as hex, or what it is
+/// expanded to. Nothing where the system does not let us look.
+fn remembers(process: u32, secret: &str) -> Option<bool> {
+    let seed = hex::decode(secret).expect("hex");
+    let expanded = Sha512::digest(&seed);
+    let parts = [secret.as_bytes(), &seed, &expanded[32..]];
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
+    let memory = File::open(format!("/proc/{process}/mem")).ok()?;
+    let mut is_read = false;
+    for line in maps.lines().filter(|line| !line.contains("[v")) {
+        let (range, rights) = line.split_once(' ')?;
+        let (from, to) = range.split_once('-')?;
+        let from = u64::from_str_radix(from, 16).ok()?;
+        let to = u64::from_str_radix(to, 16).ok()?;
+        let mut bytes = vec![0; usize::try_from(to - from).ok()?];
+        if !rights.starts_with('r') || memory.read_exact_at(&mut bytes, from).is_err() {
+            continue;
+        }
+        is_read = true;
+        if parts
+            .iter()
+            .any(|part| memchr::memmem::find(&bytes, part).is_some())
+        {
+            return Some(true);
+        }
+    }
+    is_read.then_some(false)
+}
+
+#[test]
+fn an_old_secret_is_in_no_memory_of_a_member_that_runs() {
+    let mut ledger = Ledger::start();
+    let name = "ledger/member-0";
+    let path = ledger.place.path(&format!("{name}/consensus.key"));
+    let process = ledger.running[0].1.0.id();
+    let mut old = vec![secret(&path)];
+    match remembers(process, &old[0]) {
+        None => return eprintln!("skipped: this system shows nobody's memory"),
+        Some(is_there) => assert!(is_there, "the scan finds what is there"),
+    }
+    for _ in 0..2 {
+        let before = secret(&path);
+        for _ in 0..200 {
+            ledger.write(1);
+            let now = fs::read_to_string(&path).map(|_| secret(&path));
+            if now.is_ok_and(|now| now != before) {
+                break;
+            }
+        }
+        old.push(secret(&path));
+    }
+    let present = old.pop().expect("two rotations");
+    ledger
+        .place
+        .until("the present one alone is remembered", || {
+            let is_present = remembers(process, &present)?;
+            let is_old = old.iter().any(|old| remembers(process, old) == Some(true));
+            (is_present && !is_old).then_some(())
+        });
 }
 
 #[test]

@@ -6,8 +6,10 @@
 //! Elsewhere: checking (`verified`), files (`node`). The simulated scheme is for `sim` and tests
 //! alone.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -87,9 +89,15 @@ impl<'de> Deserialize<'de> for Signature {
     }
 }
 
-/// A secret key, wiped when dropped. It has no `Debug`, no `Display` and no serde.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct SecretKey {
+/// A secret key. It has no `Display` and no serde; its `Debug` says nothing.
+///
+/// Its bytes stand at one place in memory, which is wiped when the last of its clones is dropped:
+/// who moves or clones a key leaves no copy behind.
+#[derive(Clone)]
+pub struct SecretKey(Arc<Secret>);
+
+#[derive(Zeroize, ZeroizeOnDrop)]
+struct Secret {
     seed: [u8; 32],
     /// Made from the seed once, as making it costs as much as a signature; none in the simulated
     /// scheme.
@@ -103,51 +111,80 @@ pub struct SecretKey {
 
 impl SecretKey {
     /// An ed25519 key from its 32-byte seed, which the caller draws from the operating system.
-    pub fn from_seed(seed: [u8; 32]) -> Self {
-        let expanded = ed25519_zebra::SigningKey::from_bytes(&seed);
+    ///
+    /// A seed that is lent is not copied.
+    pub fn from_seed(seed: impl Borrow<[u8; 32]>) -> Self {
+        let key = Self::expanded(seed.borrow());
+        wipe_stack();
+        key
+    }
+
+    #[inline(never)]
+    fn expanded(seed: &[u8; 32]) -> Self {
+        let expanded = ed25519_zebra::SigningKey::from_bytes(seed);
         let public = ed25519_zebra::VerificationKeyBytes::from(&expanded);
-        Self {
-            seed,
+        Self(Arc::new(Secret {
+            seed: *seed,
             expanded: Some(expanded),
             public: PublicKey(Digest(public.into())),
             world: None,
-        }
+        }))
     }
 
     /// A key of the simulated scheme: a keyed hash that only holders of `world` can make or check.
     pub(crate) fn simulated(seed: [u8; 32], world: Digest) -> Self {
-        Self {
+        Self(Arc::new(Secret {
             seed,
             expanded: None,
             public: PublicKey(Digest::of(Domain::Audit, &seed)),
             world: Some(world),
-        }
+        }))
     }
 
     /// The seed, for the key file and the transport.
     pub fn seed(&self) -> &[u8; 32] {
-        &self.seed
+        &self.0.seed
     }
 
     /// The public half.
     pub fn public(&self) -> PublicKey {
-        self.public
+        self.0.public
     }
 
     /// Signs a statement.
     pub fn sign(&self, statement: &SignBytes) -> Signature {
         let bytes = statement.as_slice();
-        match (&self.expanded, &self.world) {
-            (Some(key), _) => Signature(key.sign(bytes).to_bytes()),
-            (None, world) => simulated_signature(&world.unwrap_or_default(), &self.public, bytes),
+        let secret = &*self.0;
+        match (&secret.expanded, &secret.world) {
+            (Some(key), _) => {
+                let signature = sign_with(key, bytes);
+                wipe_stack();
+                signature
+            }
+            (None, world) => simulated_signature(&world.unwrap_or_default(), &secret.public, bytes),
         }
     }
+}
+
+#[inline(never)]
+fn sign_with(key: &ed25519_zebra::SigningKey, bytes: &[u8]) -> Signature {
+    Signature(key.sign(bytes).to_bytes())
+}
+
+/// More than expanding a key or signing takes.
+const STACK_BYTES: usize = 16 << 10;
+
+/// Overwrites what the calls before left below: arithmetic with a secret leaves parts of it there.
+#[inline(never)]
+fn wipe_stack() {
+    let mut room = [0_u8; STACK_BYTES];
+    std::hint::black_box(&mut room).zeroize();
 }
 
 /// Equal keys have equal public halves.
 impl PartialEq for SecretKey {
     fn eq(&self, other: &Self) -> bool {
-        self.public == other.public
+        self.0.public == other.0.public
     }
 }
 

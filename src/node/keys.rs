@@ -207,13 +207,13 @@ pub fn held(dir: &Path) -> Result<[Option<Consensus>; 2], KeyError> {
 }
 
 fn read_remains(path: PathBuf) -> Result<Consensus, KeyError> {
-    let text = fs::read(&path).map_err(missing_or_failed(&path))?;
+    let text = fs::read(&path).map(Zeroizing::new);
+    let text = text.map_err(missing_or_failed(&path))?;
     // Overwritten, and the power went before it was unlinked.
     if text.iter().all(|byte| *byte == 0) {
         erase(&path)?;
         return Err(KeyError::Missing { path });
     }
-    drop(Zeroizing::new(text));
     read_consensus(path)
 }
 
@@ -287,8 +287,9 @@ pub fn entropy() -> io::Result<[u8; 32]> {
 }
 
 fn fresh_secret(dir: &Path) -> Result<SecretKey, KeyError> {
-    let seed = Zeroizing::new(entropy().map_err(failed(dir))?);
-    Ok(SecretKey::from_seed(*seed))
+    let seed = entropy().map(Zeroizing::new).map_err(failed(dir))?;
+    let lent: &[u8; 32] = &seed;
+    Ok(SecretKey::from_seed(lent))
 }
 
 fn fresh_store(dir: &Path) -> Result<StoreId, KeyError> {
@@ -298,9 +299,8 @@ fn fresh_store(dir: &Path) -> Result<StoreId, KeyError> {
 }
 
 fn write_identity(dir: &Path, secret: &SecretKey) -> Result<(), KeyError> {
-    let seed = Zeroizing::new(hex::encode(secret.seed()));
-    let text = format!("{IDENTITY_HEAD}\nsecret {}\n", *seed);
-    write_secret(&dir.join(IDENTITY_FILE), Zeroizing::new(text))
+    let text = with_secret(&format!("{IDENTITY_HEAD}\n"), secret);
+    write_secret(&dir.join(IDENTITY_FILE), text)
 }
 
 /// A key that answers a call is of the log that runs: it is bound to it from the start.
@@ -310,16 +310,22 @@ fn write_consensus(
     store: StoreId,
     call: Option<Call>,
 ) -> Result<(), KeyError> {
-    let seed = Zeroizing::new(hex::encode(secret.seed()));
     let bound = match call {
         Some(Call { next, assemble }) => format!("bound yes\ncall {} {assemble}", next.0),
         None => "bound no ".into(),
     };
-    let text = format!(
-        "{CONSENSUS_HEAD}\nstore {store}\n{bound}\nsecret {}\n",
-        *seed
-    );
-    write_secret(path, Zeroizing::new(text))
+    let head = format!("{CONSENSUS_HEAD}\nstore {store}\n{bound}\n");
+    write_secret(path, with_secret(&head, secret))
+}
+
+/// A key file: `head`, and the seed as hex. It never grows, so no part of it is left elsewhere.
+fn with_secret(head: &str, secret: &SecretKey) -> Zeroizing<String> {
+    let seed = Zeroizing::new(hex::encode(secret.seed()));
+    let mut text = Zeroizing::new(String::with_capacity(head.len() + 2 * seed.len()));
+    for part in [head, "secret ", &seed, "\n"] {
+        text.push_str(part);
+    }
+    text
 }
 
 /// A file is there whole or not at all; what a crash leaves of the other name is overwritten by the
@@ -445,6 +451,7 @@ impl<'a> Fields<'a> {
             path: self.path.into(),
             what: "its secret is not 64 hex digits",
         })?;
-        Ok(SecretKey::from_seed(*seed))
+        let lent: &[u8; 32] = &seed;
+        Ok(SecretKey::from_seed(lent))
     }
 }
