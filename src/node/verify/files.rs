@@ -73,7 +73,8 @@ impl Folder<'_> {
                 continue;
             }
             let is_half_made = name.strip_suffix(".tmp").is_some_and(|whole| {
-                whole == STORE || (folder == "tables" && TABLES.contains(&whole))
+                let is_trial = folder.is_empty() && whole.starts_with("selftest.");
+                is_trial || whole == STORE || (folder == "tables" && TABLES.contains(&whole))
             });
             if is_half_made && kind.is_file() {
                 findings.note(format!("{file} was left half made; it is not used"));

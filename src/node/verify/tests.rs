@@ -405,6 +405,8 @@ fn a_file_that_is_none_of_ours_and_another_store_are_found() {
     world.write(&story);
     fs::write(world.data().join("log/notes.txt"), "x").expect("ours");
     fs::write(world.data().join("LOCK"), "x").expect("ours");
+    // A member that was killed in the test of its disk leaves this.
+    fs::write(world.data().join("selftest.7.tmp"), "x").expect("ours");
     let verdict = world.verify();
     assert_found(&verdict, "data/log/notes.txt", BLOCKS, "no file of ours");
     assert_found(&verdict, "data/LOCK", BLOCKS, "not empty");
