@@ -138,7 +138,7 @@ pub(crate) enum MemberVerb {
         after_help = "Example:  consortium rejoin --dir ledger/member-3 --api http://host:7200"
     )]
     Rejoin(RejoinArgs),
-    /// Makes, shows or rotates a member's keys.
+    /// Makes or shows a member's keys.
     #[command(after_help = "Example:  consortium key generate --dir alpha > alpha.json")]
     Key(KeyArgs),
     /// Joins founders' public files into a genesis document, or makes a test ledger's folders.
@@ -346,7 +346,7 @@ pub(crate) enum KeyAction {
     Generate,
     /// Prints the public founder file of keys that are there.
     Show,
-    /// Makes a new consensus key for the next view.
+    /// Not in this release: every view brings a fresh key by itself.
     Rotate,
 }
 

@@ -1,6 +1,6 @@
 //! One member's HTTP door, as a client sees it.
 //!
-//! Source: `docs/http.md`. In: requests. Out: the shapes of `api`, or why there are none.
+//! Source: `api/openapi.json`. In: requests. Out: the shapes of `api`, or why there are none.
 //! Holds: every answer has a bound in bytes and time. Elsewhere: which member is asked (`roster`),
 //! whether an answer holds (`rules`).
 

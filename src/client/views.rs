@@ -1,6 +1,6 @@
 //! From view to view: what a client does when a member speaks of a view that is not proved here.
 //!
-//! Source: `docs/http.md`; design, 'views'. In: pages of the view chain. Out: a chain that was
+//! Source: `api/openapi.json`; design, 'views'. In: pages of the view chain. Out: a chain that was
 //! walked on.
 //! Holds: each page is walked before the next is asked for, so a liar costs one page.
 //! Elsewhere: what a step must show (`blocks::view_chain`), who is believed (`rules`).

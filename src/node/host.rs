@@ -1,6 +1,6 @@
 //! A member as its HTTP door sees it.
 //!
-//! Source: `docs/http.md`. In: decoded requests. Out: plain data, or a refusal.
+//! Source: `api/openapi.json`. In: decoded requests. Out: plain data, or a refusal.
 //! Holds: what reads the disk runs off the door's threads; an answer promises what was reached.
 //! Elsewhere: HTTP (`api`), blocks and events as data (`show`), proofs (`proofs`).
 

@@ -1,6 +1,6 @@
 //! Blocks, values and events as plain data.
 //!
-//! Source: `docs/http.md`. In: what a member keeps. Out: the shapes of `api`.
+//! Source: `api/openapi.json`. In: what a member keeps. Out: the shapes of `api`.
 //! Holds: events come in the order of the ledger without a gap, past ones from the disk.
 //! Elsewhere: JSON of operations (`application`), who asks (`host`).
 

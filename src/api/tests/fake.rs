@@ -246,22 +246,7 @@ fn event(sequence: u64, bytes: usize) -> Event {
 impl Host for Fake {
     fn views(&self, from: ViewId, limit: u32) -> Answer<'_, Views> {
         self.asked().views.push((from, limit));
-        let header = Header {
-            version: 1,
-            chain: chain(),
-            height: Height(9),
-            view: ViewId(0),
-            previous: Digest::ZERO,
-            body: Digest::ZERO,
-            receipts: ReceiptRoot {
-                size: 0,
-                root: Digest::ZERO,
-            },
-            state: None,
-            timestamp_us: 1,
-            checkpoint: Link::default(),
-            reconfiguration: Link::default(),
-        };
+        let header = header(Height(9));
         let ballot = Ballot {
             kind: Kind::Persist,
             view: ViewId(0),
