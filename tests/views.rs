@@ -260,6 +260,12 @@ fn a_ledger_rotates_grows_shrinks_and_takes_a_wiped_member_back() {
     ledger
         .running
         .push(("delta".into(), ledger.place.start("delta")));
+    // The ledger has fewer than eight blocks, and nothing else happens in it.
+    ledger.place.until("a newcomer that caught up", || {
+        let members = ledger.members();
+        let delta = members.iter().find(|member| member["name"] == "delta")?;
+        (delta["status"] != "joining").then_some(())
+    });
     ledger.write_until("the newcomer's seat", |members| is_seated(members, "delta"));
 
     // A member that has a seat goes.

@@ -27,6 +27,8 @@ const REST_BLOCKS: u64 = 8;
 /// What says that we caught up.
 pub(crate) struct Newcomer {
     chain: Digest,
+    /// The digest of the genesis block's header.
+    genesis: Digest,
     me: MemberId,
     identity: SecretKey,
     gate: Gate,
@@ -41,6 +43,7 @@ impl Newcomer {
     pub(crate) fn new(who: &Who, gate: Gate) -> Self {
         Self {
             chain: who.genesis.chain(),
+            genesis: who.genesis.header().digest(),
             me: who.me,
             identity: who.identity.clone(),
             expiry_blocks: EXPIRY_BLOCKS.min(who.genesis.parameters.expiry_blocks_max.into()),
@@ -56,8 +59,12 @@ impl Newcomer {
             return;
         }
         let mark = Marks::height_below(height);
+        let digest = match mark {
+            Height(0) => Ok(self.genesis), // No disk holds that block.
+            mark => proofs::header_digest(index, mark),
+        };
         // A block that is not on the disk yet is named later.
-        let (Ok(digest), Ok(drawn)) = (proofs::header_digest(index, mark), keys::entropy()) else {
+        let (Ok(digest), Ok(drawn)) = (digest, keys::entropy()) else {
             return;
         };
         let [a, b, c, d, e, f, g, h, ..] = drawn;
