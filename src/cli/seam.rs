@@ -236,6 +236,9 @@ pub(crate) struct Checked {
     pub(crate) timing: CheckedTiming,
 }
 
+/// Self-tests before a timeout is refused: a disk that stood still once is no reason.
+const SELFTESTS_MAX: usize = 3;
+
 /// What a self-test measured, and what follows for `progress_timeout_least_ms`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CheckedTiming {
@@ -256,8 +259,16 @@ impl CheckedTiming {
         genesis: &Genesis,
         member: &MemberId,
     ) -> Result<Self, Failure> {
-        let measured = selftest::run(dir, config, genesis, member);
-        let measured = measured.map_err(|error| Failure::file(&dir.join(&config.data), &error))?;
+        let mut measured = Self::measure(dir, config, genesis, member)?;
+        for _ in 1..SELFTESTS_MAX {
+            if measured.judge(&config.timing) != Verdict::Deadly {
+                break;
+            }
+            let again = Self::measure(dir, config, genesis, member)?;
+            if again.works_ms() < measured.works_ms() {
+                measured = again;
+            }
+        }
         let verdict = measured.judge(&config.timing);
         if verdict == Verdict::Deadly {
             let path = dir.join(node::config::CONFIG_FILE);
@@ -272,6 +283,16 @@ impl CheckedTiming {
             verdict,
             measured,
         })
+    }
+
+    fn measure(
+        dir: &Path,
+        config: &Config,
+        genesis: &Genesis,
+        member: &MemberId,
+    ) -> Result<Measured, Failure> {
+        let measured = selftest::run(dir, config, genesis, member);
+        measured.map_err(|error| Failure::file(&dir.join(&config.data), &error))
     }
 
     /// What it says of the timeout, for people.
