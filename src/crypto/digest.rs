@@ -71,11 +71,13 @@ pub enum Domain {
     Audit,
     /// A membership list.
     List,
+    /// Secrets of a threshold key generation, and the seed that a beacon gives.
+    Threshold,
 }
 
 impl Domain {
     /// Every domain, for tests that cross them.
-    pub const ALL: [Domain; 17] = [
+    pub const ALL: [Domain; 18] = [
         Domain::Member,
         Domain::Chain,
         Domain::Proposal,
@@ -93,6 +95,7 @@ impl Domain {
         Domain::Snapshot,
         Domain::Audit,
         Domain::List,
+        Domain::Threshold,
     ];
 
     /// The context string; frozen by golden vectors.
@@ -115,6 +118,7 @@ impl Domain {
             Domain::Snapshot => "consortium 1 snapshot",
             Domain::Audit => "consortium 1 audit",
             Domain::List => "consortium 1 list",
+            Domain::Threshold => "consortium 1 threshold",
         }
     }
 }

@@ -176,7 +176,7 @@ const STACK_BYTES: usize = 16 << 10;
 
 /// Overwrites what the calls before left below: arithmetic with a secret leaves parts of it there.
 #[inline(never)]
-fn wipe_stack() {
+pub(super) fn wipe_stack() {
     let mut room = [0_u8; STACK_BYTES];
     std::hint::black_box(&mut room).zeroize();
 }

@@ -9,6 +9,7 @@
 mod digest;
 mod keys;
 mod sign;
+pub mod threshold;
 mod verified;
 
 pub use digest::{Digest, Domain, Hasher, ParseDigestError, sha256};

@@ -46,11 +46,13 @@ pub enum Tag {
     Overlay,
     /// The genesis document.
     Genesis,
+    /// A committee's beacon over a freeze block.
+    Beacon,
 }
 
 impl Tag {
     /// Every tag, for tests that cross them.
-    pub const ALL: [Tag; 16] = [
+    pub const ALL: [Tag; 17] = [
         Tag::Propose,
         Tag::Write,
         Tag::Accept,
@@ -67,6 +69,7 @@ impl Tag {
         Tag::Anchor,
         Tag::Overlay,
         Tag::Genesis,
+        Tag::Beacon,
     ];
 
     /// The 16 bytes that open the statement; frozen by golden vectors.
@@ -88,6 +91,7 @@ impl Tag {
             Tag::Anchor => b"consort/anchor\0\0",
             Tag::Overlay => b"consort/overlay\0",
             Tag::Genesis => b"consort/genesis\0",
+            Tag::Beacon => b"consort/beacon\0\0",
         }
     }
 }
