@@ -12,10 +12,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::genesis::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX};
+use super::header::Link;
 use super::proposal::FORMAT_VERSION;
 pub use crate::committee::MEMBERS_MAX;
 use crate::committee::{Certificate, Height, KeyProof, MemberId, SEATS_MAX, SeatSet, ViewId};
-use crate::crypto::{Digest, Domain, Hasher, PublicKey, Signature};
+use crate::crypto::{Digest, Domain, Hasher, PublicKey, SignBytes, Signature, Tag};
 
 /// Batches in one block, at most.
 pub const BLOCK_BATCHES_MAX: usize = 256;
@@ -71,14 +72,39 @@ pub struct Freeze {
     pub list: Digest,
 }
 
+/// What a sampled committee is drawn by: unknown to everybody before the list was fixed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beacon {
+    /// The freeze block that fixed the list.
+    pub freeze: Link,
+    /// The present committee's threshold signature over it.
+    pub signature: Bytes,
+}
+
+impl Beacon {
+    /// What a committee signs over the freeze block of its view.
+    pub fn statement(chain: &Digest, view: ViewId, freeze: &Link) -> SignBytes {
+        SignBytes::new(Tag::Beacon, chain)
+            .u64(view.0)
+            .u64(freeze.height.0)
+            .digest(&freeze.digest)
+    }
+
+    /// The seed that it gives. There is one signature over one statement, so nobody chooses it.
+    pub fn seed(&self) -> Digest {
+        Digest::of(Domain::Ring, &self.signature)
+    }
+}
+
 /// Announces the next committee.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assemble {
     /// The view that is to come.
     pub next: ViewId,
-    /// The freeze block that the seed is drawn over; its height and digest.
-    pub freeze: Option<(Height, Digest)>,
-    /// The beacon's seed.
+    /// What the seed follows from; nothing where everybody sits or keeps the seat, since nothing is
+    /// left to chance then.
+    pub beacon: Option<Beacon>,
+    /// What the seats are drawn by.
     pub seed: Digest,
     /// The seats, in order.
     pub committee: Vec<MemberId>,
@@ -267,7 +293,11 @@ impl Body {
         match self {
             Body::Genesis(_) => Err(BodyError::Genesis),
             Body::Freeze(_) | Body::Transactions(_) => Ok(()),
-            Body::Assemble(body) => check_seats(body.committee.iter()),
+            Body::Assemble(body) => {
+                let signature = body.beacon.as_ref().map(|beacon| beacon.signature.clone());
+                check_key_material("beacon", &signature)?;
+                check_seats(body.committee.iter())
+            }
             Body::Reconfiguration(body) => body.check(),
             Body::Checkpoint(body) => body.check(),
         }
@@ -343,12 +373,18 @@ impl Writer {
     }
 
     fn assemble(&mut self, assemble: &Assemble) -> &mut Self {
-        let (height, digest) = assemble.freeze.unwrap_or((Height(0), Digest::ZERO));
+        let beacon = assemble.beacon.as_ref();
+        let (height, digest) = beacon.map_or((Height(0), Digest::ZERO), |beacon| {
+            (beacon.freeze.height, beacon.freeze.digest)
+        });
         self.u64(assemble.next.0)
-            .u8(assemble.freeze.is_some().into())
+            .u8(beacon.is_some().into())
             .u64(height.0)
             .digest(&digest)
             .digest(&assemble.seed);
+        if let Some(beacon) = beacon {
+            self.bytes(&beacon.signature);
+        }
         self.count(assemble.committee.len());
         assemble.committee.iter().for_each(|member| {
             self.digest(&member.0);

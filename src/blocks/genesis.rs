@@ -15,7 +15,9 @@ use super::header::{Header, Link, ReceiptRoot};
 use super::proposal::FORMAT_VERSION;
 use super::transaction::{GROUP_OVERHEAD_BYTES, GROUP_TRANSACTIONS_MAX};
 use super::view_rules::{ViewRules, ViewRulesError};
-use crate::committee::{Height, KeyProof, MemberId, SEATS_MAX, SeatKey, View, ViewError, ViewId};
+use crate::committee::{
+    EVERYONE_BELOW, Height, KeyProof, MemberId, SEATS_MAX, SeatKey, View, ViewError, ViewId,
+};
 use crate::crypto::{Digest, Domain, PublicKey, SignBytes, Tag, Verifier, sha256};
 
 /// The most heights above a certificate: so many blocks with all they may inline fit one extent.
@@ -282,22 +284,28 @@ impl Genesis {
                     b.digest(&key.0)
                 }),
         };
-        self.founders
-            .iter()
-            .fold(bytes.u32(count(self.founders.len())), |bytes, founder| {
-                let bytes = bytes
-                    .bytes(founder.name.as_bytes())
-                    .digest(&founder.identity.0)
-                    .bytes(founder.address.as_bytes())
-                    .u8(founder.consensus.is_some().into());
-                match &founder.consensus {
-                    None => bytes,
-                    Some(proof) => bytes
-                        .digest(&proof.key.0)
-                        .bytes(&proof.possession.0)
-                        .bytes(&proof.certified.0),
-                }
-            })
+        let bytes =
+            self.founders
+                .iter()
+                .fold(bytes.u32(count(self.founders.len())), |bytes, founder| {
+                    let bytes = bytes
+                        .bytes(founder.name.as_bytes())
+                        .digest(&founder.identity.0)
+                        .bytes(founder.address.as_bytes())
+                        .u8(founder.consensus.is_some().into());
+                    match &founder.consensus {
+                        None => bytes,
+                        Some(proof) => bytes
+                            .digest(&proof.key.0)
+                            .bytes(&proof.possession.0)
+                            .bytes(&proof.certified.0),
+                    }
+                });
+        // Sections that only some documents have, each behind its number.
+        match p.views.everyone_below {
+            EVERYONE_BELOW => bytes,
+            other => bytes.u8(1).u32(other),
+        }
     }
 
     /// Whether names, parameters, founders and their proofs hold.

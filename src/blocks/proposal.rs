@@ -165,12 +165,13 @@ impl Proposal {
         self.check(view, height, ahead_max)?;
         let mut checks = match &self.body {
             Body::Transactions(_) => Vec::new(),
+            Body::Freeze(body) if body.next == view.id().next() => Vec::new(),
             Body::Assemble(body) if body.next == view.id().next() => Vec::new(),
             Body::Reconfiguration(body) => body.checks(view)?,
             // Refused until the machine that can check it is there: what it claims of lists and
             // votes would else be certified unchecked.
-            Body::Genesis(_) | Body::Assemble(_) => return Err(ProposalError::Control),
-            Body::Freeze(_) | Body::Checkpoint(_) => return Err(ProposalError::Control),
+            Body::Genesis(_) | Body::Checkpoint(_) => return Err(ProposalError::Control),
+            Body::Freeze(_) | Body::Assemble(_) => return Err(ProposalError::Control),
         };
         // Whoever votes in a view holds the certificate of the block that opened it.
         let carried = self.carried.as_ref();

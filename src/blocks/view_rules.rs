@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
-use crate::committee::{Risk, RiskError};
+use crate::committee::{EVERYONE_BELOW, Risk, RiskError, SEATS_MAX};
 
 /// The shortest rotation: a hand-over takes a few blocks itself.
 pub const ROTATION_BLOCKS_MIN: u32 = 8;
@@ -27,6 +27,8 @@ pub struct ViewRules {
     pub assemble_blocks: u32,
     /// What is assumed of the members when a committee is drawn.
     pub risk: Risk,
+    /// Where fewer members may be drawn all of them sit.
+    pub everyone_below: u32,
 }
 
 impl Default for ViewRules {
@@ -39,6 +41,7 @@ impl Default for ViewRules {
                 crashed_ppm: 50_000,
                 one_in: NonZeroU64::new(1_000_000_000).expect("it is not zero"),
             },
+            everyone_below: EVERYONE_BELOW,
         }
     }
 }
@@ -58,6 +61,12 @@ pub enum ViewRulesError {
         /// What is asked for.
         got: u32,
     },
+    /// More would sit than a committee has seats.
+    #[error("everyone_below is 1 to {SEATS_MAX}, not {got}")]
+    Everyone {
+        /// What is asked for.
+        got: u32,
+    },
     /// No committee bears what is assumed.
     #[error("risk: {0}")]
     Risk(#[from] RiskError),
@@ -73,6 +82,10 @@ impl ViewRules {
         let got = self.assemble_blocks;
         if !(1..=VIEW_BLOCKS_MAX).contains(&got) {
             return Err(ViewRulesError::Assemble { got });
+        }
+        let got = self.everyone_below;
+        if got == 0 || got as usize > SEATS_MAX {
+            return Err(ViewRulesError::Everyone { got });
         }
         Ok(self.risk.check()?)
     }

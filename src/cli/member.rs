@@ -146,7 +146,8 @@ pub(crate) async fn run(common: &Common, verb: &MembersVerb) -> Result<ExitCode,
         | Operation::Address(_)
         | Operation::Identity(..)
         | Operation::CaughtUp(..)
-        | Operation::Rejoin(_) => vec![own_folder(common)?],
+        | Operation::Rejoin(_)
+        | Operation::Threshold(..) => vec![own_folder(common)?],
     };
     let told = submit(&targets, &folders, &operation).await?;
     Output::new(common).document(&told, Told::table)?;
@@ -355,7 +356,9 @@ fn next_of(refusal: Refusal) -> &'static str {
         | Refusal::NoKey
         | Refusal::BadRules
         | Refusal::ClientsOpen
-        | Refusal::UnderBallot => "consortium member list --history shows what led here",
+        | Refusal::UnderBallot
+        | Refusal::NotAsked
+        | Refusal::BadDealing => "consortium member list --history shows what led here",
     }
 }
 

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Candidates, SEATS_MAX, Sizes};
 
-/// Below so many members all of them sit: a sample that is safe would be hardly smaller.
-pub const EVERYONE_BELOW: usize = 100;
+/// Below so many members all of them sit, unless the rules say otherwise: a sample that is safe
+/// would be hardly smaller.
+pub const EVERYONE_BELOW: u32 = 100;
 
 /// Parts of a whole.
 const PPM: u64 = 1_000_000;
@@ -66,14 +67,15 @@ impl Risk {
         Ok(())
     }
 
-    /// The seats of a committee drawn from `candidates`: all below [`EVERYONE_BELOW`], else the
-    /// least sample that keeps the risk, or all again where none does and they have room.
+    /// The seats of a committee drawn from `candidates`: all where there are fewer than
+    /// `everyone_below`, else the least sample that keeps the risk, or all again where none does
+    /// and they have room.
     ///
     /// Errors: [`RiskError::Share`]; [`RiskError::OutOfReach`], which a list can also grow into.
-    pub fn seats(&self, candidates: &Candidates) -> Result<usize, RiskError> {
+    pub fn seats(&self, candidates: &Candidates, everyone_below: u32) -> Result<usize, RiskError> {
         self.check()?;
         let (members, one_in) = (candidates.count(), self.one_in);
-        if members < EVERYONE_BELOW {
+        if members < everyone_below as usize {
             return Ok(members);
         }
         let odds = Odds::new(candidates.weights(), self.faulty_ppm());

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Ballot, Certificate, Height, Kind, Lapse, Promise, Promises, Regency, Seat, View, ViewId, Vote,
 };
+use crate::crypto::threshold::{Party, Share, Terms};
 use crate::crypto::{Check, Digest, PublicKey, SecretKey, SignBytes, Signature, Tag, Verified};
 use crate::plant::{self, Plant};
 
@@ -223,6 +224,16 @@ impl Voter {
     /// Its public key.
     pub fn public(&self) -> PublicKey {
         self.secret.public()
+    }
+
+    /// Its share of the committee's threshold key, at `place` among the receivers.
+    pub fn share<'d>(
+        &self,
+        terms: &Terms<'_>,
+        dealings: impl IntoIterator<Item = &'d [u8]>,
+        place: usize,
+    ) -> Option<Share> {
+        Party::new(&self.secret, terms.context).share(terms, dealings, place)
     }
 
     /// The regency below which it signs nothing.

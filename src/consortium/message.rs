@@ -15,6 +15,7 @@ use crate::blocks::{
     Body, Bounds, CheckedBatch, GroupError, Header, NextKey, Proposal, ProposalError,
 };
 use crate::committee::{Certificate, CertificateError, Height, Kind, MemberId, View, ViewId, Vote};
+use crate::crypto::threshold::SIGNATURE_BYTES;
 use crate::crypto::{Check, Digest, Verified, Verifier};
 use crate::fsm;
 
@@ -68,6 +69,8 @@ pub enum Message {
     Engine(Bytes),
     /// A fresh key for the next view, from the member that the assemble block names.
     Key(Box<NextKey>),
+    /// A seat's share of the beacon over the freeze block of this digest.
+    Beacon(Digest, Bytes),
 }
 
 /// Which queue and connection a message takes.
@@ -87,7 +90,7 @@ impl Message {
             Message::Order(_) | Message::Persist(_) | Message::Held(_) => Lane::Votes,
             Message::Fetch(_) | Message::Request(_) => Lane::Votes,
             Message::Certificate(_) | Message::Overlay(_) | Message::Engine(_) => Lane::Votes,
-            Message::Key(_) => Lane::Votes,
+            Message::Key(_) | Message::Beacon(..) => Lane::Votes,
         }
     }
 
@@ -122,6 +125,8 @@ pub enum Heard {
     Engine(Bytes),
     /// See [`Message::Key`].
     Key(Verified<NextKey>),
+    /// See [`Message::Beacon`]; whether it holds shows when shares are put together.
+    Beacon(Digest, Bytes),
 }
 
 impl Heard {
@@ -133,7 +138,7 @@ impl Heard {
             Heard::Extent(extent) => Some(extent.certificate.ballot.view),
             Heard::Certificate(certificate) => Some(certificate.ballot.view),
             Heard::Batch(_) | Heard::Held(_) | Heard::Fetch(_) | Heard::Request(_) => None,
-            Heard::Overlay(_) | Heard::Engine(_) | Heard::Key(_) => None,
+            Heard::Overlay(_) | Heard::Engine(_) | Heard::Key(_) | Heard::Beacon(..) => None,
         }
     }
 }
@@ -367,6 +372,12 @@ impl Ears {
                 let checks = key.checks(self.view.chain()).to_vec();
                 let heard = Heard::Key(Verified::vouch(*key));
                 Ok(Opened { heard, checks })
+            }
+            Message::Beacon(freeze, share) => {
+                if share.len() != SIGNATURE_BYTES {
+                    return Err(HearError::Malformed { what: "share" });
+                }
+                Ok(plain(Heard::Beacon(freeze, share)))
             }
         }
     }

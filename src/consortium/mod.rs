@@ -9,6 +9,7 @@ mod apply;
 mod burden;
 mod catchup;
 mod contract;
+mod draw;
 mod faults;
 mod gate;
 pub mod ledger;

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use super::apply::Chain;
 use super::catchup::CatchUp;
 use super::contract::{Change, Command, Event, Fault, Record, Timer};
+use super::draw::Draw;
 use super::faults::Faults;
 use super::gate::{PlugError, Plugs};
 use super::message::{Ears, Heard, Message};
@@ -118,6 +119,8 @@ pub struct Consortium {
     pub(super) roster: Roster,
     pub(super) faults: Faults,
     pub(super) handover: Handover,
+    /// The beacon that the next committee waits for.
+    pub(super) draw: Option<Draw>,
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
     untold: BTreeSet<Digest>,
     /// What ordering was told last.
@@ -178,6 +181,7 @@ impl Consortium {
             options,
             faults: Faults::restore(&restored.faults),
             handover: Handover::new(restored.opened, restored.ending),
+            draw: None,
             untold: BTreeSet::new(),
             told: fsm::Work::default(),
             ordered: 0,
@@ -256,6 +260,7 @@ impl Consortium {
             }
             Heard::Engine(bytes) => self.gate(now, EngineInput::Message { from, bytes }, out),
             Heard::Key(key) => self.on_key(now, &key, out),
+            Heard::Beacon(freeze, share) => self.on_share(&from, &freeze, share),
         }
     }
 

@@ -202,6 +202,7 @@ impl Consortium {
         self.spread(&certificate, out);
         out.emit(Event::Certified(certificate.clone()));
         self.open_next(&certificate, out);
+        self.give_share(out);
     }
 
     fn convict(&mut self, evidence: Evidence, out: &mut Out) {

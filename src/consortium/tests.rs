@@ -1,5 +1,6 @@
 //! Four replicas in a row of instants: what the simulator found, each as a test of its own.
 
+mod draw;
 mod views;
 
 use std::cell::Cell;
@@ -17,6 +18,7 @@ use crate::committee::{Certificate, Height, KeyProof, MemberId, ViewId, Voter};
 use crate::crypto::{Digest, SecretKey, Verified, Verifier};
 use crate::fsm::{self, PaceOptions};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
+use crate::membership::register::Stage;
 
 const WORLD: Digest = Digest([7; 32]);
 
@@ -28,10 +30,16 @@ fn secret(kind: u8, n: usize) -> SecretKey {
 thread_local! {
     /// The rules of views in this test's ledger; each test has a thread.
     static RULES: Cell<ViewRules> = Cell::default();
+    /// How many members it has.
+    static MEMBERS: Cell<usize> = const { Cell::new(4) };
+}
+
+fn members() -> usize {
+    MEMBERS.get()
 }
 
 fn genesis() -> Genesis {
-    let founders = (0..4).map(|n| {
+    let founders = (0..members()).map(|n| {
         let (identity, consensus) = (secret(1, n), secret(2, n));
         let zero = Digest::ZERO;
         Founder {
@@ -109,13 +117,20 @@ fn submission_of(sequence: u64, operation: Bytes) -> Verified<(SignedGroup, Grou
 }
 
 fn submission_by(who: usize, sequence: u64, operation: Bytes) -> Verified<(SignedGroup, Group)> {
-    let client = secret(3, who);
+    submission_signed(&secret(3, who), sequence, operation)
+}
+
+fn submission_signed(
+    client: &SecretKey,
+    sequence: u64,
+    operation: Bytes,
+) -> Verified<(SignedGroup, Group)> {
     let transactions = vec![Transaction {
         sequence,
         expiry: Height(1_000),
         operation,
     }];
-    let signed = SignedGroup::sign(&genesis().chain(), &client, &transactions);
+    let signed = SignedGroup::sign(&genesis().chain(), client, &transactions);
     let group = Group {
         client: signed.client,
         digest: signed.digest(),
@@ -185,6 +200,10 @@ struct Bench {
     keyless: BTreeSet<usize>,
     /// Batches that each member sent, since somebody looked.
     spread: Vec<BTreeSet<Digest>>,
+    /// Whether shares of beacons are lost.
+    mute: bool,
+    /// Steps of key generations that were seen.
+    stages: BTreeSet<Stage>,
 }
 
 impl Bench {
@@ -192,19 +211,21 @@ impl Bench {
         let replica = |n| Consortium::new(options(n), restored(n), Time(0)).expect("a view");
         let mut bench = Self {
             now: Time(0),
-            replicas: (0..4).map(replica).collect(),
+            replicas: (0..members()).map(replica).collect(),
             frames: VecDeque::new(),
-            timers: vec![BTreeMap::new(); 4],
-            records: vec![Vec::new(); 4],
+            timers: vec![BTreeMap::new(); members()],
+            records: vec![Vec::new(); members()],
             cut: Vec::new(),
             executes: true,
             censor: None,
             censored: BTreeSet::new(),
-            keys: (0..4).map(|n| vec![secret(2, n)]).collect(),
+            keys: (0..members()).map(|n| vec![secret(2, n)]).collect(),
             keyless: BTreeSet::new(),
-            spread: vec![BTreeSet::new(); 4],
+            spread: vec![BTreeSet::new(); members()],
+            mute: false,
+            stages: BTreeSet::new(),
         };
-        for n in 0..4 {
+        for n in 0..members() {
             bench.input(n, Input::Command(Command::Start));
         }
         bench.deliver();
@@ -226,7 +247,9 @@ impl Bench {
                         To::One(member) => id(*other) == member,
                         To::Committee | To::Members => *other != n,
                     };
-                    let sent = (0..4).filter(to).map(|other| (n, other, message.clone()));
+                    let sent = (0..members())
+                        .filter(to)
+                        .map(|other| (n, other, message.clone()));
                     self.frames.extend(sent);
                 }
                 Output::Arm { timer, after } => {
@@ -241,17 +264,20 @@ impl Bench {
     fn event(&mut self, n: usize, event: Event) {
         if let Event::Serve(member, wanted) = &event {
             let answers = serve::answer(&Kept(&self.records[n]), wanted);
-            let to = (0..4).find(|to| id(*to) == *member).expect("a member");
+            let to = (0..members())
+                .find(|to| id(*to) == *member)
+                .expect("a member");
             self.frames
                 .extend(answers.into_iter().map(|answer| (n, to, answer)));
         }
         let block = match event {
             Event::Execute(block) => block,
+            Event::Applied(applied) => return self.generate(n, &applied),
             Event::MakeKey(call) if !self.keyless.contains(&n) => return self.make_key(n, call),
             Event::View(view) => return self.step_over(n, &view),
             Event::MakeKey(_) | Event::Serve(..) | Event::Changed(_) => return,
             Event::Submitted(..) | Event::Ordered(..) => return,
-            Event::Applied(_) | Event::Certified(_) => return,
+            Event::Certified(_) => return,
         };
         let outcomes = block
             .operations
@@ -275,7 +301,8 @@ impl Bench {
             if self.cut.contains(&from) || self.cut.contains(&to) {
                 continue;
             }
-            if self.is_censored(from, to, &message) {
+            let is_muted = self.mute && matches!(message, Message::Beacon(..));
+            if is_muted || self.is_censored(from, to, &message) {
                 continue;
             }
             let heard = self.replicas[to]
@@ -332,7 +359,7 @@ impl Bench {
 
     /// The links of `n` to everybody but those who are cut stand again.
     fn connect(&mut self, n: usize) {
-        let live = (0..4).filter(|other| *other != n && !self.cut.contains(other));
+        let live = (0..members()).filter(|other| *other != n && !self.cut.contains(other));
         for other in live.collect::<Vec<_>>() {
             self.input(n, Input::Command(Command::Connected(id(other))));
             self.input(other, Input::Command(Command::Connected(id(n))));
@@ -341,7 +368,7 @@ impl Bench {
 
     fn follower(&self) -> usize {
         let leads = |n: &usize| self.replicas[*n].overview().role == "leader";
-        let leader = (0..4).find(leads).expect("somebody leads");
+        let leader = (0..members()).find(leads).expect("somebody leads");
         (leader + 1) % 4
     }
 
@@ -448,7 +475,7 @@ fn a_member_that_missed_the_last_votes_of_an_idle_chain_hears_of_them() {
     let mut bench = Bench::new(fresh);
     let follower = bench.follower();
     bench.cut = vec![follower];
-    let other = (0..4).find(|n| *n != follower).expect("another");
+    let other = (0..members()).find(|n| *n != follower).expect("another");
     bench.submit(other, 1);
     bench.pass(100);
     assert_eq!(bench.replicas[follower].overview().height, Height(0));
@@ -462,7 +489,7 @@ fn two_members_do_not_ask_each_other_without_end() {
     let mut bench = Bench::new(fresh);
     let follower = bench.follower();
     bench.cut = vec![follower];
-    let other = (0..4).find(|n| *n != follower).expect("another");
+    let other = (0..members()).find(|n| *n != follower).expect("another");
     bench.submit(other, 1);
     bench.pass(100);
     bench.cut.clear();
@@ -670,7 +697,7 @@ fn batches_that_a_liar_invented_do_not_keep_true_ones_from_being_fetched() {
     replica.await_batches(Height(1), truth, &[truth]);
     let mut out = Outbox::new();
     replica.fetch_batches(&mut out);
-    (0..4).for_each(|_| replica.fetch_again(&mut out));
+    (0..members()).for_each(|_| replica.fetch_again(&mut out));
     let asks = |output: &Output<Consortium>| {
         let Output::Send { message, .. } = output else {
             return false;
@@ -691,7 +718,7 @@ fn who_has_no_link_to_the_leader_complains_of_nothing_that_it_passes_over() {
         bench.submit(follower, 1);
         bench.pass(200);
         if is_lost {
-            for n in (0..4).filter(|n| *n != leader) {
+            for n in (0..members()).filter(|n| *n != leader) {
                 bench.input(n, Input::Command(Command::Disconnected(id(leader))));
             }
         }

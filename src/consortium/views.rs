@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use super::catchup::CatchUp;
 use super::contract::{Applied, Change, Event, Timer, Wanted};
-use super::ledger::{Announced, Effect};
+use super::ledger::{Announced, Due, Effect};
 use super::message::Message;
 use super::replica::{Consortium, Out};
 use super::seal::Seals;
@@ -80,8 +80,10 @@ impl Consortium {
         if is_busy || !self.options.makes_keys {
             return None;
         }
-        if let Some(assemble) = self.chain.ledger.assembly_due() {
-            return Some(Body::Assemble(assemble.clone()));
+        match self.chain.ledger.due() {
+            Some(Due::Body(body)) => return Some(body.clone()),
+            Some(Due::Draw(freeze)) => return self.drawn(freeze).cloned().map(Body::Assemble),
+            None => {}
         }
         let seats = self.ordering.next_seats()?;
         let body = self.chain.ledger.reconfiguration(seats)?;
@@ -102,7 +104,10 @@ impl Consortium {
                 let last = opening.height;
                 self.tell(now, fsm::Command::Reconfigured(last), out);
             }
-            None => self.call(now, out),
+            None => {
+                self.call(now, out);
+                self.begin_draw(out);
+            }
         }
     }
 
@@ -131,7 +136,14 @@ impl Consortium {
             self.handover.proposed = None;
         }
         match (applied.effect, &applied.block.body) {
-            (Some(Effect::Assembled), _) => self.call(now, out),
+            (Some(Effect::Assembled), _) => {
+                self.draw = None;
+                self.call(now, out);
+            }
+            (Some(Effect::Frozen), _) => {
+                self.tell(now, fsm::Command::Applied(height), out);
+                self.begin_draw(out);
+            }
             (Some(Effect::Reconfigured), Body::Reconfiguration(body)) => {
                 let digest = applied.digest;
                 self.handover.last = Some((Opening { height, digest }, Box::new(body.clone())));
@@ -171,7 +183,7 @@ impl Consortium {
         self.arm_keys(out);
     }
 
-    fn arm_keys(&mut self, out: &mut Out) {
+    pub(super) fn arm_keys(&mut self, out: &mut Out) {
         if !self.handover.is_armed {
             self.handover.is_armed = true;
             out.arm(Timer::Key, KEYS_EVERY);
@@ -196,9 +208,11 @@ impl Consortium {
     /// Keys that were sent may be lost, and a countdown in blocks needs blocks.
     pub(super) fn keys_again(&mut self, out: &mut Out) {
         self.handover.is_armed = false;
-        if self.ordering.assembly().is_none() || self.handover.is_ending() {
+        let is_awaited = self.ordering.assembly().is_some() || self.draw.is_some();
+        if !is_awaited || self.handover.is_ending() {
             return;
         }
+        self.share_again(out);
         if let Some(key) = self.handover.own {
             out.send(To::Committee, Message::Key(Box::new(key)));
         }
@@ -248,6 +262,7 @@ impl Consortium {
         self.view = *view;
         self.ordering = Ordering::new(self.view.clone(), self.options.ordering(), resumed);
         self.handover = Handover::new(self.handover.opened.take(), None);
+        self.draw = None;
         self.seals = Seals::default();
         let connected = self.catchup.connected();
         self.catchup = CatchUp::new(&self.options.me, &self.view);

@@ -285,6 +285,11 @@ impl Ordering {
     }
 
     /// The voter signs PERSIST through this door.
+    pub fn voter(&self) -> Option<&Voter> {
+        self.core.voter.as_ref()
+    }
+
+    /// The same, to sign with.
     pub fn voter_mut(&mut self) -> Option<&mut Voter> {
         self.core.voter.as_mut()
     }

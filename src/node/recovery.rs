@@ -254,15 +254,14 @@ pub(crate) fn register(
     tables: &dyn Tables,
     chain: &Digest,
 ) -> Result<Result<Option<Register>, RowsError>, TableError> {
-    let mut rows: [Vec<u8>; 3] = Default::default();
+    let mut rows: [Vec<u8>; 4] = Default::default();
     for (row, key) in rows.iter_mut().zip(ROW_KEYS) {
         match tables.get(index::META, key)? {
             Some(found) => *row = found.to_vec(),
             None => return Ok(Ok(None)),
         }
     }
-    let [core, clients, frozen] = &rows;
-    let register = Register::from_rows(chain, [core, clients, frozen]);
+    let register = Register::from_rows(chain, rows.each_ref().map(Vec::as_slice));
     Ok(register.map(Some))
 }
 

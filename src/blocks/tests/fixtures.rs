@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::blocks::body::{Assemble, Checkpoint, Freeze, Listed, NextSeat, Reconfiguration};
+use crate::blocks::Link;
+use crate::blocks::body::{
+    Assemble, Beacon, Checkpoint, Freeze, Listed, NextSeat, Reconfiguration,
+};
 use crate::blocks::proof::{StateProof, TransactionProof};
 use crate::blocks::receipts::{MemoryNodes, Receipt, ReceiptTree, leaf_hash};
 use crate::blocks::*;
@@ -96,9 +99,9 @@ pub(super) fn key_proof(byte: u8) -> KeyProof {
 
 /// One body of each kind, with every optional part present once and absent once.
 pub(super) fn bodies() -> Vec<(&'static str, Body)> {
-    let assemble = |freeze| Assemble {
+    let assemble = |beacon| Assemble {
         next: ViewId(1),
-        freeze,
+        beacon,
         seed: fill(0x52),
         committee: vec![MemberId(fill(0x53)), MemberId(fill(0x54))],
     };
@@ -146,7 +149,13 @@ pub(super) fn bodies() -> Vec<(&'static str, Body)> {
         ("assemble", Body::Assemble(assemble(None))),
         (
             "assemble-freeze",
-            Body::Assemble(assemble(Some((Height(5), fill(0x51))))),
+            Body::Assemble(assemble(Some(Beacon {
+                freeze: Link {
+                    height: Height(5),
+                    digest: fill(0x51),
+                },
+                signature: Bytes::from_static(b"beacon"),
+            }))),
         ),
         ("reconfiguration", Body::Reconfiguration(reconfiguration)),
         ("checkpoint", Body::Checkpoint(checkpoint)),

@@ -192,15 +192,16 @@ fn groups(table: &mut Table) {
 fn body_bytes() -> Vec<(Vec<u8>, Vec<u8>)> {
     let (key_1, key_2) = (proof_bytes(&key_proof(0x63)), proof_bytes(&key_proof(0x67)));
     let (ids, seats) = ([[0x53; 32], [0x54; 32]].concat(), ([0x66; 32], [0x6a; 32]));
-    let assemble = |freeze_1: &[u8], freeze_2: &[u8]| {
-        let tail = cat(&[&[0x52; 32], &n8(2), &ids]);
+    let assemble = |encoded: &[u8], freeze: &[u8], signature: &[u8]| {
+        let (seed, named) = ([0x52; 32], cat(&[&n8(2), &ids]));
         (
-            cat(&[&n4(2), &n8(1), freeze_1, &tail]),
-            cat(&[&[2], &n8(1), freeze_2, &tail]),
+            cat(&[&n4(2), &n8(1), encoded, &seed, &named]),
+            cat(&[&[2], &n8(1), freeze, &seed, signature, &named]),
         )
     };
     let none = cat(&[&[0], &n8(0), &[0; 32]]);
     let some = cat(&[&[1], &n8(5), &[0x51; 32]]);
+    let signature = cat(&[&n8(6), b"beacon"]);
     let names = cat(&[&n8(3), b"ann", &n8(3), b"a:1"]);
     let head = cat(&[&n8(1), &n8(12), &[0x61; 32], &n8(1), &[0x62; 32], &names]);
     let tail = cat(&[
@@ -228,8 +229,8 @@ fn body_bytes() -> Vec<(Vec<u8>, Vec<u8>)> {
             cat(&[&n4(1), &n8(1), &[0x42; 32]]),
             cat(&[&[1], &n8(1), &[0x42; 32]]),
         ),
-        assemble(&[0], &none),
-        assemble(&some, &some),
+        assemble(&[0], &none, &[]),
+        assemble(&cat(&[&some, &signature]), &some, &signature),
         reconfiguration,
         (
             cat(&[&n4(4), &what, &n4(2), &votes, &[0]]),

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 
 use super::fixtures::*;
-use crate::blocks::body::{Assemble, Checkpoint, Freeze};
+use crate::blocks::Link;
+use crate::blocks::body::{Assemble, Beacon, Checkpoint, Freeze};
 use crate::blocks::*;
 use crate::committee::*;
 use crate::crypto::{Digest, Domain, Signature, Verifier};
@@ -154,10 +155,10 @@ fn control_bodies_keep_their_bounds_and_repeat_nothing() {
     }
     let assemble = |committee: Vec<MemberId>| {
         let next = ViewId(1);
-        let (freeze, seed) = (None, fill(1));
+        let (beacon, seed) = (None, fill(1));
         Body::Assemble(Assemble {
             next,
-            freeze,
+            beacon,
             seed,
             committee,
         })
@@ -214,18 +215,24 @@ fn control_bodies_keep_their_bounds_and_repeat_nothing() {
 }
 
 #[test]
-fn a_missing_freeze_and_an_empty_one_have_two_roots() {
-    let root = |freeze| {
+fn a_missing_beacon_and_an_empty_one_have_two_roots() {
+    let root = |beacon| {
         let (next, seed, committee) = (ViewId(1), fill(1), vec![]);
         Body::Assemble(Assemble {
             next,
-            freeze,
+            beacon,
             seed,
             committee,
         })
         .root()
     };
-    assert_ne!(root(None), root(Some((Height(0), Digest::ZERO))));
+    let freeze = Link {
+        height: Height(0),
+        digest: Digest::ZERO,
+    };
+    let signature = Bytes::new();
+    let empty = Beacon { freeze, signature };
+    assert_ne!(root(None), root(Some(empty)));
 }
 
 #[test]

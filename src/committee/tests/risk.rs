@@ -190,24 +190,33 @@ fn crashed_and_byzantine_members_count_together() {
         crashed_ppm: 40_000,
         ..risk(0, 1_000_000)
     };
-    assert_eq!(together.seats(&candidates([1; 1_000])), Ok(52));
-    assert_eq!(risk(10, 1_000_000).seats(&candidates([1; 1_000])), Ok(52));
+    assert_eq!(
+        together.seats(&candidates([1; 1_000]), EVERYONE_BELOW),
+        Ok(52)
+    );
+    assert_eq!(
+        risk(10, 1_000_000).seats(&candidates([1; 1_000]), EVERYONE_BELOW),
+        Ok(52)
+    );
 }
 
 #[test]
 fn everyone_sits_when_few() {
     let risk = risk(10, 1_000_000);
-    for members in [1, 4, 50, EVERYONE_BELOW - 1] {
+    for members in [1, 4, 50, EVERYONE_BELOW as usize - 1] {
         let all = candidates(std::iter::repeat_n(1, members));
-        assert_eq!(risk.seats(&all), Ok(members));
+        assert_eq!(risk.seats(&all, EVERYONE_BELOW), Ok(members));
     }
-    assert_eq!(risk.seats(&candidates([1; EVERYONE_BELOW])), Ok(28));
+    assert_eq!(
+        risk.seats(&candidates([1; EVERYONE_BELOW as usize]), EVERYONE_BELOW),
+        Ok(28)
+    );
     let strict = Risk {
         byzantine_ppm: 333_333,
         ..risk
     };
     assert_eq!(
-        strict.seats(&candidates([1; 200])),
+        strict.seats(&candidates([1; 200]), EVERYONE_BELOW),
         Ok(200),
         "there is room"
     );
@@ -217,10 +226,10 @@ fn everyone_sits_when_few() {
 fn weights_ask_for_more_seats_than_equal_ones() {
     let risk = risk(10, 1_000_000);
     let heavy = candidates((0..1_000).map(|n| if n < 20 { 10 } else { 1 }));
-    let seats = risk.seats(&heavy).expect("a size");
+    let seats = risk.seats(&heavy, EVERYONE_BELOW).expect("a size");
     assert!(seats > 52 && seats < SEATS_MAX, "{seats}");
     assert_eq!(
-        risk.seats(&candidates([7; 1_000])),
+        risk.seats(&candidates([7; 1_000]), EVERYONE_BELOW),
         Ok(52),
         "equal is equal"
     );
@@ -236,7 +245,7 @@ fn what_no_committee_bears_is_refused() {
     let faulty_ppm = 333_334;
     assert_eq!(third.check(), Err(RiskError::Share { faulty_ppm }));
     assert_eq!(
-        third.seats(&candidates([1; 4])),
+        third.seats(&candidates([1; 4]), EVERYONE_BELOW),
         Err(RiskError::Share { faulty_ppm })
     );
     let (members, risk) = (MEMBERS_MAX, risk(20, 1_000_000_000));
@@ -245,7 +254,7 @@ fn what_no_committee_bears_is_refused() {
         one_in: risk.one_in,
     };
     assert_eq!(
-        risk.seats(&candidates(std::iter::repeat_n(1, members))),
+        risk.seats(&candidates(std::iter::repeat_n(1, members)), EVERYONE_BELOW),
         Err(out_of_reach)
     );
 }

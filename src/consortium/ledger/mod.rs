@@ -25,11 +25,10 @@ use bytes::Bytes;
 use self::judge::{Fate, Fresh, Judgement, judge};
 use self::memory::Memory;
 pub use self::parts::{Parts, RestoreError};
-pub use self::views::{Announced, Effect, Views};
+pub use self::views::{Announced, Due, Effect, Views};
 use super::OUTCOME_BYTES_MAX;
 use super::contract::{Answer, Applied, Denied, Execute, Executed, Execution, Outcome, Verdict};
 use super::message::Block;
-use crate::blocks::body::Assemble;
 use crate::blocks::receipts::{Receipt, outcome_digest};
 use crate::blocks::{
     Body, FORMAT_VERSION, Genesis, Group, Header, Link, Parameters, ReceiptRoot, Transaction,
@@ -129,8 +128,8 @@ pub struct Ledger {
     tip_digest: Digest,
     memory: Memory,
     under_way: Option<UnderWay>,
-    /// The assemble body that the next block should have.
-    due: Option<Assemble>,
+    /// What the next block should have.
+    due: Option<Due>,
 }
 
 impl Ledger {
@@ -457,7 +456,6 @@ impl Ledger {
 
     /// Derives the header and makes it the tip.
     fn extend_chain(&mut self, block: UnderWay, state: Option<Digest>) -> (Block, Option<Effect>) {
-        let due = self.due.take();
         let parts = &mut self.parts;
         let header = Header {
             version: FORMAT_VERSION,
@@ -480,21 +478,22 @@ impl Ledger {
             height: header.height,
             digest: self.tip_digest,
         };
-        let effect = parts
-            .views
-            .apply(link, &block.body, due.as_ref(), &self.register);
+        let effect = parts.views.apply(link, &block.body);
         match &block.body {
             Body::Checkpoint(_) => parts.checkpoint = link,
-            Body::Assemble(_) if effect.is_some() => {
-                Arc::make_mut(&mut self.register).freeze(link.height);
+            Body::Freeze(_) => Arc::make_mut(&mut self.register).freeze(link.height),
+            Body::Assemble(made) => {
+                let register = Arc::make_mut(&mut self.register);
+                if made.beacon.is_none() {
+                    register.freeze(link.height);
+                }
+                register.name(link, made.next, &made.committee);
             }
-            Body::Reconfiguration(made) if effect.is_some() => {
+            Body::Reconfiguration(made) => {
                 parts.reconfiguration = link;
                 Arc::make_mut(&mut self.register).reconfigured(link.height, made);
             }
-            // Without an effect an empty body took their place.
-            Body::Assemble(_) | Body::Reconfiguration(_) => {}
-            Body::Genesis(_) | Body::Freeze(_) | Body::Transactions(_) => {}
+            Body::Genesis(_) | Body::Transactions(_) => {}
         }
         parts.marks.push(link);
         parts.tip = header.clone();

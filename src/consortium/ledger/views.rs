@@ -1,29 +1,41 @@
 //! Views as the decided prefix tells them: when a committee is due, who is named, what ends a view.
 //!
 //! Source: settled rules of views. In: control bodies in height order, the list of members. Out:
-//! the assemble body that is due, the reconfiguration that answers one, what a body effects.
+//! the control body that is due, the reconfiguration that answers one, what a body effects.
 //! Holds: the reconfiguration of a view is the first body in its prefix that answers the newest
 //! assemble block with the list and the committee that it named; any other control body is an empty
 //! block, and its header binds an empty body: a certified header over a reconfiguration is thereby
 //! the one that ended its view. Countdowns are heights.
 //! Elsewhere: keys (`fsm::view`), what bytes alone tell of a body (`blocks`).
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Ledger;
-use crate::blocks::body::{Assemble, NextSeat, Reconfiguration};
+use crate::blocks::body::{Assemble, Beacon, Freeze, NextSeat, Reconfiguration};
 use crate::blocks::{Body, Link};
 use crate::committee::{Height, MemberId, ViewId};
-use crate::crypto::{Digest, Domain, Hasher};
+use crate::crypto::{Digest, Domain, Hasher, threshold};
 use crate::membership::register::Register;
 
 /// What a control body effected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
+    /// The list that the next committee is drawn from is fixed.
+    Frozen,
     /// The next committee is named: its members make keys.
     Assembled,
     /// The view has ended with this block.
     Reconfigured,
+}
+
+/// What the next block should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// This body.
+    Body(Body),
+    /// The committee that the beacon over this freeze block draws.
+    Draw(Link),
 }
 
 /// A committee that was named.
@@ -44,6 +56,8 @@ pub struct Views {
     pub opening: Link,
     /// The newest assemble block of it that named a committee.
     pub announced: Option<Announced>,
+    /// The freeze block behind that, from which the next committee is to be drawn.
+    pub frozen: Option<Link>,
 }
 
 impl Views {
@@ -53,10 +67,11 @@ impl Views {
             present: ViewId(0),
             opening,
             announced: None,
+            frozen: None,
         }
     }
 
-    /// Whether the block at `height` should announce a committee.
+    /// Whether the block at `height` should announce a committee, or fix what it is drawn from.
     fn is_due(&self, height: Height, register: &Register) -> bool {
         let rules = register.present_rules();
         match &self.announced {
@@ -68,16 +83,29 @@ impl Views {
         }
     }
 
-    /// The assemble body that is due at `height`; the same for everybody who stands there.
+    /// The control body that is due at `height`; the same for everybody who stands there.
     ///
-    /// A committee that is a sample keeps its seats, less those who go: with a seed that the chain
-    /// alone gives, whoever orders blocks could choose it.
-    pub(super) fn due(&self, height: Height, register: &Register) -> Option<Assemble> {
-        if !self.is_due(height, register) {
+    /// A sample is drawn by a beacon over a freeze block: with a seed that the chain alone gives,
+    /// whoever orders blocks could choose it. Where the present committee has no threshold key, or
+    /// its beacon stays away, a sampled committee keeps its seats, less those who go.
+    pub(super) fn due(&self, height: Height, register: &Register) -> Option<Due> {
+        let wait = u64::from(register.present_rules().assemble_blocks);
+        if let Some(frozen) = self.frozen
+            && height <= frozen.height.plus(wait)
+        {
+            return Some(Due::Draw(frozen));
+        }
+        if self.frozen.is_none() && !self.is_due(height, register) {
             return None;
         }
-        let (seed, footing) = (self.seed(), register.footing());
-        let committee = match footing.is_everyone().ok()? {
+        let footing = register.footing();
+        let is_everyone = footing.is_everyone().ok()?;
+        if !is_everyone && self.frozen.is_none() && register.threshold().is_some() {
+            let (next, list) = (self.present.next(), register.digest());
+            return Some(Due::Body(Body::Freeze(Freeze { next, list })));
+        }
+        let seed = self.seed();
+        let committee = match is_everyone {
             true => footing.committee(&seed).ok()?,
             false => {
                 let seats = register.seats().iter().map(|seat| seat.member);
@@ -87,12 +115,31 @@ impl Views {
             }
         };
         let is_named = !committee.is_empty();
-        is_named.then(|| Assemble {
+        is_named.then(|| Due::Body(Body::Assemble(self.assemble(None, seed, committee))))
+    }
+
+    fn assemble(&self, beacon: Option<Beacon>, seed: Digest, committee: Vec<MemberId>) -> Assemble {
+        Assemble {
             next: self.present.next(),
-            freeze: None,
+            beacon,
             seed,
             committee,
-        })
+        }
+    }
+
+    /// The committee that `signature`, the beacon over the freeze block, draws; nothing where it
+    /// does not hold. Costs a pairing and a draw.
+    fn drawn(&self, signature: &Bytes, register: &Register) -> Option<Assemble> {
+        let (freeze, key) = (self.frozen?, register.threshold()?);
+        let statement = Beacon::statement(register.chain(), self.present, &freeze);
+        if !threshold::is_signed(key.public(), signature, statement.as_slice()) {
+            return None;
+        }
+        let signature = signature.clone();
+        let beacon = Beacon { freeze, signature };
+        let seed = beacon.seed();
+        let committee = register.frozen()?.footing.committee(&seed).ok()?;
+        Some(self.assemble(Some(beacon), seed, committee))
     }
 
     /// What orders the seats: with all members seated nobody gains by knowing it before.
@@ -106,43 +153,44 @@ impl Views {
     }
 
     /// The reconfiguration that answers the newest assemble block with these seats and the list
-    /// that was fixed by it.
+    /// that was fixed by it, as the block at `height`.
     pub(super) fn reconfiguration(
         &self,
+        height: Height,
         seats: Vec<NextSeat>,
         register: &Register,
     ) -> Option<Reconfiguration> {
         let announced = self.announced.as_ref()?;
+        let threshold = register.generated(height);
         Some(Reconfiguration {
             next: self.present.next(),
             assemble: (announced.at.height, announced.at.digest),
             members: register.frozen()?.listed.clone(),
             seats,
-            threshold: None,
+            threshold: threshold.map(|key| key.public().clone()),
         })
     }
 
-    /// Whether `body` answers the newest assemble block with the list and the committee that it
-    /// named.
-    fn answers(&self, body: &Reconfiguration, register: &Register) -> bool {
+    /// Whether `body`, at `height`, answers the newest assemble block with the list and the
+    /// committee that it named.
+    fn answers(&self, height: Height, body: &Reconfiguration, register: &Register) -> bool {
         let seats = body.seats.iter().map(|seat| &seat.member);
         let announced = self.announced.as_ref();
         let is_named = announced.is_some_and(|announced| seats.eq(&announced.committee));
-        is_named && self.reconfiguration(body.seats.clone(), register).as_ref() == Some(body)
+        let answer = || self.reconfiguration(height, body.seats.clone(), register);
+        // A list that is fixed anew is answered by nobody before its committee is named.
+        self.frozen.is_none() && is_named && answer().as_ref() == Some(body)
     }
 
-    /// Takes the control body of the block at `link`; `due` is the assemble body that was expected
-    /// there. Nothing where the body is an empty block.
-    pub(super) fn apply(
-        &mut self,
-        link: Link,
-        body: &Body,
-        due: Option<&Assemble>,
-        register: &Register,
-    ) -> Option<Effect> {
+    /// Takes the control body of the block at `link`, which has an effect if it is there.
+    pub(super) fn apply(&mut self, link: Link, body: &Body) -> Option<Effect> {
         match body {
+            Body::Freeze(_) => {
+                self.frozen = Some(link);
+                Some(Effect::Frozen)
+            }
             Body::Assemble(assemble) => {
-                due.filter(|due| *due == assemble)?;
+                self.frozen = None;
                 self.announced = Some(Announced {
                     at: link,
                     committee: assemble.committee.clone(),
@@ -150,39 +198,45 @@ impl Views {
                 Some(Effect::Assembled)
             }
             Body::Reconfiguration(body) => {
-                self.answers(body, register).then_some(())?;
                 *self = Self {
                     present: body.next,
-                    opening: link,
-                    announced: None,
+                    ..Self::genesis(link)
                 };
                 Some(Effect::Reconfigured)
             }
-            Body::Genesis(_) | Body::Freeze(_) | Body::Checkpoint(_) | Body::Transactions(_) => {
-                None
-            }
+            Body::Genesis(_) | Body::Checkpoint(_) | Body::Transactions(_) => None,
         }
     }
 }
 
 impl Ledger {
-    /// The assemble body that the next block should have; the same for everybody who stands here.
-    pub fn assembly_due(&self) -> Option<&Assemble> {
+    /// What the next block should have; the same for everybody who stands here.
+    pub fn due(&self) -> Option<&Due> {
         self.due.as_ref()
     }
 
-    /// The body that counts: an empty one in place of an assemble or reconfiguration body without
-    /// effect.
+    /// The assemble body that `signature`, a beacon over the freeze block, makes due.
+    pub fn drawn(&self, signature: &Bytes) -> Option<Assemble> {
+        self.parts.views.drawn(signature, &self.register)
+    }
+
+    /// The body that counts: an empty one in place of a freeze, assemble or reconfiguration body
+    /// without effect.
     ///
     /// Such a body is judged by its bytes alone when it is voted, and they may name any committee.
     /// If the header bound it, its certificate would look like one that ends the view.
     pub(super) fn effective(&self, body: Body) -> Body {
-        let has_effect = match &body {
-            Body::Assemble(assemble) => self.due.as_ref() == Some(assemble),
-            Body::Reconfiguration(body) => self.parts.views.answers(body, &self.register),
-            Body::Genesis(_) | Body::Freeze(_) | Body::Checkpoint(_) | Body::Transactions(_) => {
-                true
+        let (views, register) = (&self.parts.views, &self.register);
+        let has_effect = match (&body, &self.due) {
+            (Body::Freeze(_), due) => *due == Some(Due::Body(body.clone())),
+            (Body::Assemble(assemble), Some(Due::Draw(_))) => {
+                let beacon = assemble.beacon.as_ref();
+                let drawn = beacon.and_then(|beacon| views.drawn(&beacon.signature, register));
+                drawn.as_ref() == Some(assemble)
             }
+            (Body::Assemble(_), due) => *due == Some(Due::Body(body.clone())),
+            (Body::Reconfiguration(body), _) => views.answers(self.height().next(), body, register),
+            (Body::Genesis(_) | Body::Checkpoint(_) | Body::Transactions(_), _) => true,
         };
         match has_effect {
             true => body,
@@ -190,16 +244,21 @@ impl Ledger {
         }
     }
 
-    /// Looks whether a committee is due: what that depends on may have changed.
+    /// Looks what is due: what that depends on may have changed.
     pub(super) fn look_ahead(&mut self) {
         let next = self.height().next();
         self.due = self.parts.views.due(next, &self.register);
     }
 
     /// The reconfiguration body that ends the view with these seats; none while no committee is
-    /// announced.
+    /// announced, or its threshold key is still under way.
     pub fn reconfiguration(&self, seats: Vec<NextSeat>) -> Option<Reconfiguration> {
-        self.parts.views.reconfiguration(seats, &self.register)
+        let next = self.height().next();
+        let body = self
+            .parts
+            .views
+            .reconfiguration(next, seats, &self.register);
+        body.filter(|_| !self.register.is_generating(next))
     }
 
     /// Which view orders, and what is announced of the next.

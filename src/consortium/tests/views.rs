@@ -5,7 +5,7 @@ use crate::blocks::{Call, NextKey, Step, ViewChain, ViewRules};
 use crate::committee::View;
 
 /// A key of `n` for a call.
-fn key_for(n: usize, call: &Call) -> SecretKey {
+pub(super) fn key_for(n: usize, call: &Call) -> SecretKey {
     let text = [&[u8::try_from(n).expect("few")][..], &call.assemble.0].concat();
     let seed = Digest::of(crate::crypto::Domain::Audit, &text).0;
     SecretKey::simulated(seed, WORLD)

@@ -31,7 +31,10 @@ pub(super) fn sum(_commitments: &[&[u8]]) -> Option<Bytes> {
 }
 
 pub(super) fn key(party: &Party<'_>) -> Option<Bytes> {
-    let Party { secret: _, context: _ } = party;
+    let Party {
+        secret: _,
+        context: _,
+    } = party;
     None
 }
 
@@ -52,8 +55,8 @@ pub(super) fn share<'d>(
     None
 }
 
-pub(super) fn combine(_: &[u8], _: &[(u16, Bytes)], _: &[u8]) -> Option<Bytes> {
-    None
+pub(super) fn combine(_: &[u8], _: &[(u16, Bytes)], _: &[u8]) -> Result<Bytes, Vec<u16>> {
+    Err(Vec::new())
 }
 
 pub(super) fn is_signed(_: &[u8], _: &[u8], _: &[u8]) -> bool {

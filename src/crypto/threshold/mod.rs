@@ -152,9 +152,10 @@ impl<'a> Party<'a> {
     }
 }
 
-/// Puts shares of a signature together under the public key `public`: the signature where enough
-/// of them hold. `shares` are by seat.
-pub fn combine(public: &[u8], shares: &[(u16, Bytes)], message: &[u8]) -> Option<Bytes> {
+/// Puts shares of a signature together under the public key `public`; `shares` are by seat.
+///
+/// Errors: the seats whose shares are known not to hold, where too few are left.
+pub fn combine(public: &[u8], shares: &[(u16, Bytes)], message: &[u8]) -> Result<Bytes, Vec<u16>> {
     scheme::combine(public, shares, message)
 }
 

@@ -234,23 +234,40 @@ pub(super) fn share<'d>(
     Some(Share(share))
 }
 
-pub(super) fn combine(public: &[u8], shares: &[(u16, Bytes)], message: &[u8]) -> Option<Bytes> {
-    let keys = tc::PublicKeySet::from(commitment(public)?);
+pub(super) fn combine(
+    public: &[u8],
+    shares: &[(u16, Bytes)],
+    message: &[u8],
+) -> Result<Bytes, Vec<u16>> {
+    let keys = tc::PublicKeySet::from(commitment(public).ok_or_else(Vec::new)?);
     let need = keys.threshold() + 1;
-    let read = |(seat, bytes): &(u16, Bytes)| {
-        let bytes = <[u8; SIGNATURE_BYTES]>::try_from(&bytes[..]).ok()?;
-        Some((*seat, tc::SignatureShare::from_bytes(bytes).ok()?))
-    };
-    let mut shares: Vec<_> = shares.iter().filter_map(read).collect();
-    // As a rule all hold: one check of the whole instead of one for each share.
-    if let Some(whole) = joined(&keys, shares.get(..need)?, message) {
-        return Some(whole);
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for (seat, bytes) in shares {
+        let bytes = <[u8; SIGNATURE_BYTES]>::try_from(&bytes[..]).ok();
+        match bytes.and_then(|bytes| tc::SignatureShare::from_bytes(bytes).ok()) {
+            Some(share) => good.push((*seat, share)),
+            None => bad.push(*seat),
+        }
     }
-    shares.retain(|(seat, share)| {
-        keys.public_key_share(u64::from(*seat))
-            .verify(share, message)
+    // As a rule all hold: one check of the whole instead of one for each share.
+    let whole = good
+        .get(..need)
+        .and_then(|some| joined(&keys, some, message));
+    if good.len() < need || whole.is_some() {
+        return whole.ok_or(bad);
+    }
+    good.retain(|(seat, share)| {
+        let key = keys.public_key_share(u64::from(*seat));
+        let holds = key.verify(share, message);
+        if !holds {
+            bad.push(*seat);
+        }
+        holds
     });
-    joined(&keys, shares.get(..need)?, message)
+    let whole = good
+        .get(..need)
+        .and_then(|some| joined(&keys, some, message));
+    whole.ok_or(bad)
 }
 
 fn joined(

@@ -71,10 +71,11 @@ fn any_f_and_one_sign_alike_and_f_do_not() {
     assert!(!is_signed(&public, &whole, b"another"));
     for first in 0..4 {
         let some = &shares[first..first + 3];
-        assert_eq!(combine(&public, some, MESSAGE), Some(whole.clone()));
+        assert_eq!(combine(&public, some, MESSAGE), Ok(whole.clone()));
     }
-    assert_eq!(combine(&public, &shares[..2], MESSAGE), None);
-    assert_eq!(combine(&public, &shares, b"another"), None);
+    assert_eq!(combine(&public, &shares[..2], MESSAGE), Err(vec![]));
+    let all = shares.iter().map(|(seat, _)| *seat).collect();
+    assert_eq!(combine(&public, &shares, b"another"), Err(all));
 }
 
 #[test]
@@ -87,7 +88,9 @@ fn a_share_that_does_not_hold_is_passed_over() {
     let whole = combine(&public, &shares, MESSAGE).expect("all hold");
     shares[0].1 = shares[1].1.clone();
     shares[2].1 = Bytes::from_static(b"no share");
-    assert_eq!(combine(&public, &shares, MESSAGE), Some(whole));
+    assert_eq!(combine(&public, &shares, MESSAGE), Ok(whole));
+    let none = combine(&public, &shares[..3], MESSAGE);
+    assert_eq!(none, Err(vec![2, 0]));
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl Register {
             Operation::Identity(identity, key) => self.rename(place, signer, &identity, key),
             Operation::CaughtUp(height, digest) => self.catch_up(place, signer, height, &digest),
             Operation::Rejoin(key) => self.rejoin(place, signer, key),
+            Operation::Threshold(call, step) => self.generate(place, signer, call, step),
         }
     }
 

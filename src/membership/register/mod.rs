@@ -12,6 +12,7 @@
 mod act;
 mod audit;
 mod ballot;
+mod generation;
 mod marks;
 mod member;
 mod next;
@@ -33,9 +34,12 @@ pub use self::audit::{AUDIT_MAX, Audit, Deed, Entry, Say};
 pub use self::ballot::{
     BALLOT_BLOCKS_MAX, BALLOTS_MAX, BALLOTS_PER_MEMBER_MAX, Ballot, Majority, REQUESTS_MAX,
 };
+pub use self::generation::{DEALINGS_BYTES_MAX, Generation, Stage, ThresholdKey};
 pub use self::marks::{MARK_EVERY, MARKS_MAX, Marks};
 pub use self::member::{Certified, Member, Status};
-pub use self::operation::{EVIDENCE_MAX, MalformedError, Motion, OWN, Operation, Request, is_own};
+pub use self::operation::{
+    Complaint, EVIDENCE_MAX, MalformedError, Motion, OWN, Operation, Request, Step, is_own,
+};
 pub use self::refusal::Refusal;
 pub use self::rows::{ROW_KEYS, RowsError};
 pub use self::slate::{CommitteeError, Footing, Slate, Stake};
@@ -149,6 +153,10 @@ pub struct Register {
     base: Footing,
     /// What the next view will be made of, once that is fixed.
     frozen: Option<Slate>,
+    /// The threshold key of the committee that is named, under way.
+    generation: Option<Generation>,
+    /// The threshold key of the present committee.
+    threshold: Option<ThresholdKey>,
     audit: Audit,
 }
 
@@ -186,6 +194,8 @@ impl Register {
             rules: genesis.parameters.views,
             base: Footing::default(),
             frozen: None,
+            generation: None,
+            threshold: None,
             audit: Audit::default(),
         };
         register.base = register.footing();

@@ -109,6 +109,9 @@ impl Register {
             key: seat_key(seat),
         });
         self.seats = seats.collect();
+        // The block names the key that the generation came to just before it.
+        self.threshold = self.generated(height);
+        self.generation = None;
         let frozen = self.frozen.take();
         let footing = frozen.map_or_else(|| self.footing(), |slate| slate.footing);
         self.base = footing;

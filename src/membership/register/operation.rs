@@ -7,9 +7,13 @@
 
 use std::num::NonZeroU64;
 
+use bytes::Bytes;
+
+use super::generation::DEALINGS_BYTES_MAX;
 use super::text::{TAGS_MAX, is_tags};
-use crate::blocks::{ADDRESS_BYTES_MAX, NAME_BYTES_MAX, ViewRules, is_address, is_name};
-use crate::committee::{Height, KeyProof, MemberId, Risk};
+use crate::blocks::{ADDRESS_BYTES_MAX, Call, NAME_BYTES_MAX, ViewRules, is_address, is_name};
+use crate::committee::{EVERYONE_BELOW, Height, KeyProof, MemberId, Risk, ViewId};
+use crate::crypto::threshold::POINT_BYTES;
 use crate::crypto::{Digest, PublicKey, Signature};
 
 /// The first byte of every operation of the ledger itself; applications never see it.
@@ -78,6 +82,28 @@ pub enum Operation {
     CaughtUp(Height, Digest),
     /// The signer, listed already, has a fresh consensus key.
     Rejoin(KeyProof),
+    /// A named member's part in the threshold key of its committee.
+    Threshold(Call, Step),
+}
+
+/// A part in the generation of a threshold key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Values for the signer are encrypted to this.
+    Key(Bytes),
+    /// What the signer deals.
+    Deal(Bytes),
+    /// The dealings with a wrong value for the signer; the others hold.
+    Judge(Vec<Complaint>),
+}
+
+/// A dealer that is said to have dealt wrongly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// Its seat.
+    pub dealer: u16,
+    /// What shows it; empty where the dealing shows it by itself.
+    pub opening: Bytes,
 }
 
 /// The bytes are no operation of the ledger. Whoever wrote them is at fault.
@@ -147,6 +173,7 @@ impl Operation {
             Operation::Identity(..) => "identity",
             Operation::CaughtUp(..) => "caught_up",
             Operation::Rejoin(_) => "rejoin",
+            Operation::Threshold(..) => "threshold",
         }
     }
 
@@ -174,6 +201,10 @@ impl Operation {
             Operation::Identity(identity, key) => drop(out.u8(11).digest(&identity.0).key(key)),
             Operation::CaughtUp(height, digest) => drop(out.u8(12).u64(height.0).digest(digest)),
             Operation::Rejoin(key) => drop(out.u8(13).key(key)),
+            Operation::Threshold(call, step) => {
+                out.u8(17).u64(call.next.0).digest(&call.assemble);
+                out.step(step);
+            }
         }
         out.0
     }
@@ -206,6 +237,10 @@ impl Operation {
             13 => Self::Rejoin(reader.key()?),
             14 => Self::Move(Motion::Client(reader.public()?, reader.bool()?)),
             15 => Self::Move(Motion::Rules(reader.rules()?)),
+            17 => {
+                let (next, assemble) = (ViewId(reader.u64()?), reader.digest()?);
+                Self::Threshold(Call { next, assemble }, reader.step()?)
+            }
             _ => return None,
         };
         reader.0.is_empty().then_some(operation)
@@ -247,12 +282,31 @@ impl Writer {
             .raw(&proof.certified.0)
     }
 
+    fn step(&mut self, step: &Step) -> &mut Self {
+        match step {
+            Step::Key(key) => self.u8(0).bytes(key),
+            Step::Deal(dealing) => self.u8(1).bytes(dealing),
+            Step::Judge(complaints) => {
+                let count = u16::try_from(complaints.len()).unwrap_or(u16::MAX);
+                self.u8(2).raw(&count.to_le_bytes());
+                for Complaint { dealer, opening } in complaints {
+                    self.raw(&dealer.to_le_bytes()).bytes(opening);
+                }
+                self
+            }
+        }
+    }
+
     fn rules(&mut self, rules: &ViewRules) -> &mut Self {
         self.u32(rules.rotation_blocks)
             .u32(rules.assemble_blocks)
             .u32(rules.risk.byzantine_ppm)
             .u32(rules.risk.crashed_ppm)
-            .u64(rules.risk.one_in.get())
+            .u64(rules.risk.one_in.get());
+        match rules.everyone_below {
+            EVERYONE_BELOW => self,
+            other => self.u32(other),
+        }
     }
 }
 
@@ -338,8 +392,34 @@ impl<'a> Reader<'a> {
         })
     }
 
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn step(&mut self) -> Option<Step> {
+        let copied = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+        match self.u8()? {
+            0 => Some(Step::Key(copied(self.bytes(POINT_BYTES)?))),
+            1 => Some(Step::Deal(copied(self.bytes(DEALINGS_BYTES_MAX)?))),
+            2 => {
+                let count = self.u16()?;
+                let mut complaints: Vec<Complaint> = Vec::new();
+                for _ in 0..count {
+                    let (dealer, opening) = (self.u16()?, copied(self.bytes(POINT_BYTES)?));
+                    // By dealer, each once.
+                    if complaints.last().is_some_and(|last| last.dealer >= dealer) {
+                        return None;
+                    }
+                    complaints.push(Complaint { dealer, opening });
+                }
+                Some(Step::Judge(complaints))
+            }
+            _ => None,
+        }
+    }
+
     fn rules(&mut self) -> Option<ViewRules> {
-        Some(ViewRules {
+        let mut rules = ViewRules {
             rotation_blocks: self.u32()?,
             assemble_blocks: self.u32()?,
             risk: Risk {
@@ -347,6 +427,11 @@ impl<'a> Reader<'a> {
                 crashed_ppm: self.u32()?,
                 one_in: NonZeroU64::new(self.u64()?)?,
             },
-        })
+            everyone_below: EVERYONE_BELOW,
+        };
+        if !self.0.is_empty() {
+            rules.everyone_below = self.u32().filter(|other| *other != EVERYONE_BELOW)?;
+        }
+        Some(rules)
     }
 }

@@ -1,6 +1,6 @@
 //! The register as it is stored, and the digest that members compare.
 //!
-//! Source: `ARCHITECTURE.md`, tables. In: the register. Out: three rows, and back.
+//! Source: `ARCHITECTURE.md`, tables. In: the register. Out: four rows, and back.
 //! Holds: each row fits the codec however full the register is; what is read back belongs to the
 //! chain. Elsewhere: where rows are kept and when (`node`).
 
@@ -8,14 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, Audit, Ballot, Footing, Member, Register, Slate};
+use super::{Asked, Audit, Ballot, Footing, Generation, Member, Register, Slate, ThresholdKey};
 use crate::blocks::ViewRules;
 use crate::blocks::codec::{self, DecodeError, ENCODED_BYTES_MAX};
 use crate::committee::{KeyProof, MemberId, SeatKey, ViewId};
 use crate::crypto::{Digest, Hasher, PublicKey};
 
 /// The names of the rows, ascending.
-pub const ROW_KEYS: [&[u8]; 3] = [b"register", b"register-clients", b"register-frozen"];
+pub const ROW_KEYS: [&[u8]; 4] = [
+    b"register",
+    b"register-clients",
+    b"register-frozen",
+    b"register-threshold",
+];
 
 /// Everything but what may be large by itself.
 #[derive(Serialize, Deserialize)]
@@ -50,7 +55,7 @@ pub enum RowsError {
 
 impl Register {
     /// The rows of [`ROW_KEYS`], in order.
-    pub fn to_rows(&self) -> [Vec<u8>; 3] {
+    pub fn to_rows(&self) -> [Vec<u8>; 4] {
         let core = Core {
             chain: self.chain,
             view: self.view,
@@ -67,17 +72,21 @@ impl Register {
             codec::encode(&core),
             codec::encode(&self.clients),
             codec::encode(&self.frozen),
+            codec::encode(&(&self.generation, &self.threshold)),
         ]
     }
 
     /// The register that [`Register::to_rows`] wrote, of `chain`.
     ///
     /// Errors: [`RowsError`].
-    pub fn from_rows(chain: &Digest, rows: [&[u8]; 3]) -> Result<Self, RowsError> {
-        let [core, clients, frozen] = rows;
+    pub fn from_rows(chain: &Digest, rows: [&[u8]; 4]) -> Result<Self, RowsError> {
+        let [core, clients, frozen, threshold] = rows;
         let core: Core = codec::decode(core, ENCODED_BYTES_MAX)?;
         let clients: Option<BTreeSet<PublicKey>> = codec::decode(clients, ENCODED_BYTES_MAX)?;
         let frozen: Option<Slate> = codec::decode(frozen, ENCODED_BYTES_MAX)?;
+        let threshold: (Option<Generation>, Option<ThresholdKey>) =
+            codec::decode(threshold, ENCODED_BYTES_MAX)?;
+        let (generation, threshold) = threshold;
         let (got, want) = (core.chain, *chain);
         if got != want {
             return Err(RowsError::OtherChain { got, want });
@@ -94,6 +103,8 @@ impl Register {
             rules: core.rules,
             base: core.base,
             frozen,
+            generation,
+            threshold,
             audit: core.audit,
         })
     }
@@ -141,6 +152,14 @@ impl Register {
             out.footing(&slate.footing);
         }
         out.number(self.audit.count());
+        out.number(self.generation.is_some().into());
+        if let Some(generation) = &self.generation {
+            generation.hash_into(out.0);
+        }
+        out.number(self.threshold.is_some().into());
+        if let Some(threshold) = &self.threshold {
+            out.raw(threshold.public());
+        }
     }
 }
 
@@ -209,6 +228,7 @@ impl Fields<'_> {
             .number(risk.byzantine_ppm.into())
             .number(risk.crashed_ppm.into())
             .number(risk.one_in.get())
+            .number(rules.everyone_below.into())
     }
 
     fn footing(&mut self, footing: &Footing) {

@@ -72,7 +72,16 @@ impl Footing {
     /// Errors: [`CommitteeError`].
     pub fn seats(&self) -> Result<usize, CommitteeError> {
         let candidates = Candidates::new(&self.candidates())?;
-        Ok(self.rules.risk.seats(&candidates)?)
+        Ok(self.size(&candidates)?)
+    }
+
+    fn size(&self, candidates: &Candidates) -> Result<usize, RiskError> {
+        let ViewRules {
+            risk,
+            everyone_below,
+            ..
+        } = &self.rules;
+        risk.seats(candidates, *everyone_below)
     }
 
     /// Whether all who may be drawn sit: then nothing is left to chance.
@@ -87,7 +96,7 @@ impl Footing {
     /// Errors: [`CommitteeError`].
     pub fn committee(&self, seed: &Digest) -> Result<Vec<MemberId>, CommitteeError> {
         let candidates = Candidates::new(&self.candidates())?;
-        let seats = self.rules.risk.seats(&candidates)?;
+        let seats = self.size(&candidates)?;
         Ok(candidates.draw(seed, seats)?)
     }
 }
@@ -117,6 +126,7 @@ impl Slate {
             rotation_blocks,
             assemble_blocks,
             risk,
+            everyone_below,
         } = self.footing.rules;
         for number in [
             rotation_blocks,
@@ -127,6 +137,7 @@ impl Slate {
             hasher.update(&number.to_le_bytes());
         }
         hasher.update(&risk.one_in.get().to_le_bytes());
+        hasher.update(&everyone_below.to_le_bytes());
         hasher.finish()
     }
 }

@@ -32,14 +32,17 @@ fn seats(ledger: &Ledger) -> Vec<NextSeat> {
 }
 
 fn due(ledger: &Ledger) -> Assemble {
-    ledger.assembly_due().expect("a committee is due").clone()
+    match ledger.due() {
+        Some(Due::Body(Body::Assemble(body))) => body.clone(),
+        other => panic!("a committee is due, not {other:?}"),
+    }
 }
 
 #[test]
 fn a_committee_is_due_after_the_blocks_of_a_view_and_not_before() {
     let mut ledger = rotating();
     advance(&mut ledger, 6);
-    assert_eq!(ledger.assembly_due(), None);
+    assert_eq!(ledger.due(), None);
     advance(&mut ledger, 7);
     assert_eq!(due(&ledger).next, ViewId(1));
     assert_eq!(due(&ledger).committee.len(), 4);
@@ -51,7 +54,7 @@ fn another_assemble_body_than_the_one_that_is_due_is_an_empty_block() {
     advance(&mut ledger, 3);
     let early = Assemble {
         next: ViewId(1),
-        freeze: None,
+        beacon: None,
         seed: Digest::ZERO,
         committee: Vec::new(),
     };
@@ -63,7 +66,7 @@ fn another_assemble_body_than_the_one_that_is_due_is_an_empty_block() {
     assert_eq!(ledger.views().announced, None);
     let body = Body::Assemble(due(&ledger));
     assert_eq!(order(&mut ledger, body).effect, Some(Effect::Assembled));
-    assert_eq!(ledger.assembly_due(), None, "its members are waited for");
+    assert_eq!(ledger.due(), None, "its members are waited for");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use super::super::*;
 use super::land::{Land, secret};
+use crate::blocks::Call;
 use crate::blocks::codec::ENCODED_BYTES_MAX;
-use crate::committee::{MEMBERS_MAX, Risk};
+use crate::committee::{EVERYONE_BELOW, MEMBERS_MAX, Risk};
 use crate::crypto::Hasher;
 
 fn rules() -> (ViewRules, [u8; 24]) {
@@ -16,6 +17,7 @@ fn rules() -> (ViewRules, [u8; 24]) {
         rotation_blocks: 0x0102_0304,
         assemble_blocks: 5,
         risk,
+        everyone_below: EVERYONE_BELOW,
     };
     let bytes = b"\x04\x03\x02\x01\x05\0\0\0\x06\0\0\0\x07\0\0\0\x08\0\0\0\0\0\0\0";
     (rules, *bytes)
@@ -90,6 +92,67 @@ fn operations() -> Vec<(Operation, Vec<u8>)> {
             cat(&[&[0, 15], &rules_bytes]),
         ),
     ]
+    .into_iter()
+    .chain(parts_of_a_key())
+    .collect()
+}
+
+/// What named members say while a threshold key is made.
+fn parts_of_a_key() -> Vec<(Operation, Vec<u8>)> {
+    let call = Call {
+        next: ViewId(7),
+        assemble: Digest([9; 32]),
+    };
+    let part = |step, bytes: &[u8]| {
+        let head = [&[0, 17, 7, 0, 0, 0, 0, 0, 0, 0][..], &[9; 32]].concat();
+        (Operation::Threshold(call, step), [&head, bytes].concat())
+    };
+    let complaint = |dealer, opening| Complaint {
+        dealer,
+        opening: Bytes::from_static(opening),
+    };
+    let complaints = vec![complaint(2, b""), complaint(0x0103, b"ab")];
+    vec![
+        part(Step::Key(Bytes::from_static(b"k")), b"\0\x01\0\0\0k"),
+        part(Step::Deal(Bytes::from_static(b"de")), b"\x01\x02\0\0\0de"),
+        part(Step::Judge(Vec::new()), b"\x02\0\0"),
+        part(
+            Step::Judge(complaints),
+            b"\x02\x02\0\x02\0\0\0\0\0\x03\x01\x02\0\0\0ab",
+        ),
+    ]
+}
+
+#[test]
+fn a_rule_that_few_ledgers_need_stands_behind_the_others_where_it_is_needed() {
+    let (mut rules, usual) = rules();
+    rules.everyone_below = 30;
+    let operation = Operation::Move(Motion::Rules(rules));
+    let bytes = [&[0, 15][..], &usual, &[30, 0, 0, 0]].concat();
+    assert_eq!(operation.to_bytes(), bytes);
+    assert_eq!(Operation::from_bytes(&bytes), Ok(operation));
+    let spelt_out = [&[0, 15][..], &usual, &[100, 0, 0, 0]].concat();
+    assert_eq!(Operation::from_bytes(&spelt_out), Err(MalformedError));
+}
+
+#[test]
+fn complaints_name_each_dealer_once() {
+    let complaint = |dealer| Complaint {
+        dealer,
+        opening: Bytes::new(),
+    };
+    let call = Call {
+        next: ViewId(1),
+        assemble: Digest::ZERO,
+    };
+    let read = |dealers: &[u16]| {
+        let complaints = dealers.iter().map(|dealer| complaint(*dealer)).collect();
+        let operation = Operation::Threshold(call, Step::Judge(complaints));
+        Operation::from_bytes(&operation.to_bytes()).is_ok()
+    };
+    assert!(read(&[1, 2]));
+    assert!(!read(&[2, 1]));
+    assert!(!read(&[1, 1]));
 }
 
 #[test]
@@ -164,8 +227,8 @@ fn codes_are_distinct_and_above_those_of_applications() {
 }
 
 fn reread(register: &Register) -> Result<Register, RowsError> {
-    let [core, clients, frozen] = register.to_rows();
-    Register::from_rows(register.chain(), [&core, &clients, &frozen])
+    let rows = register.to_rows();
+    Register::from_rows(register.chain(), rows.each_ref().map(|row| &row[..]))
 }
 
 #[test]
@@ -177,9 +240,9 @@ fn rows_read_back_and_belong_to_their_chain() {
         .expect("it opens");
     land.register.freeze(land.height);
     assert_eq!(reread(&land.register), Ok(land.register.clone()));
-    let [core, clients, frozen] = land.register.to_rows();
+    let rows = land.register.to_rows();
     let (got, want) = (*land.register.chain(), Digest::ZERO);
-    let other = Register::from_rows(&want, [&core, &clients, &frozen]);
+    let other = Register::from_rows(&want, rows.each_ref().map(|row| &row[..]));
     assert_eq!(other, Err(RowsError::OtherChain { got, want }));
 }
 

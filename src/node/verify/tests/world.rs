@@ -22,6 +22,7 @@ use crate::blocks::{
 use crate::committee::{
     Certificate, Height, KeyProof, Opening, Regency, View, ViewId, Voter, VoterRecord,
 };
+use crate::consortium::ledger::Due;
 use crate::consortium::records;
 use crate::consortium::{Block, Decided, Ledger, Record};
 use crate::crypto::{Digest, SecretKey};
@@ -258,8 +259,8 @@ impl Teller<'_> {
 
     /// The body that the ledger is due, if any: a committee, or the view with its fresh key.
     fn control(&self) -> Option<Body> {
-        if let Some(assemble) = self.ledger.assembly_due() {
-            return Some(Body::Assemble(assemble.clone()));
+        if let Some(Due::Body(body)) = self.ledger.due() {
+            return Some(body.clone());
         }
         let announced = self.ledger.views().announced.as_ref()?;
         let identity = keys::identity(&self.world.member()).expect("its key");
