@@ -10,6 +10,7 @@ mod clock;
 pub mod config;
 mod driver;
 mod ears;
+mod errand;
 mod error;
 mod executor;
 mod handle;

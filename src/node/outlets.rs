@@ -11,8 +11,10 @@ use bytes::Bytes;
 
 use super::bell::Ringing;
 use super::driver::{Internal, KeyWork, News, Ports, offer};
-use super::ears::Checks;
+use super::ears::{Checks, Gate};
+use super::errand::Errand;
 use super::executor::Work;
+use super::handle::Who;
 use super::herald::Waiters;
 use super::index::{Index, kept};
 use super::newcomer::Newcomer;
@@ -21,7 +23,7 @@ use super::scribe::Note;
 use super::seat_keys::SeatKeys;
 use super::watch::Watch;
 use crate::blocks::Call;
-use crate::committee::MemberId;
+use crate::committee::{Height, MemberId};
 use crate::consortium::serve;
 use crate::consortium::{Command, Event, Lane, Message, Wanted};
 use crate::crypto::{Digest, SecretKey};
@@ -102,6 +104,15 @@ pub(crate) struct Smith {
     pub(crate) identity: SecretKey,
     pub(crate) chain: Digest,
     pub(crate) checks: Arc<Checks>,
+    /// Says our part in a threshold key.
+    pub(crate) errand: Errand,
+}
+
+impl Smith {
+    /// What says our part in a threshold key, whose steps are soon over.
+    pub(crate) fn errand(who: &Who, gate: Gate) -> Errand {
+        Errand::new(who, gate, 16, 1)
+    }
 }
 
 impl Smith {
@@ -124,9 +135,27 @@ impl Smith {
                     }
                     Err(error) => return watch.fail(error),
                 },
+                KeyWork::Generate(height, register) => {
+                    self.generate(height, &register);
+                    None
+                }
             };
             if let Some(command) = command {
                 internal.send(Internal::Command(command)).ok(); // at the end nobody listens
+            }
+        }
+    }
+
+    /// Says what we owe to the threshold key under way: its secrets follow from our fresh key's.
+    fn generate(&mut self, height: Height, register: &Register) {
+        let Some(generation) = register.generation() else {
+            return;
+        };
+        let secret = self.keys.called(&generation.call());
+        if let Some(secret) = secret.filter(|_| !self.errand.waits(height)) {
+            let me = MemberId::of(&self.identity.public());
+            if let Some(operation) = generation.owed(&me, &secret, height.next()) {
+                self.errand.say(height, &operation);
             }
         }
     }
@@ -143,58 +172,76 @@ impl Smith {
     }
 }
 
-/// Tells clients, operators and the scribe until the replica is gone.
-pub(crate) fn herald(
-    news: &Receiver<Vec<News>>,
-    index: &Index,
-    waiters: &Waiters,
-    watch: &Watch,
-    (mut newcomer, scribe): (Newcomer, &SyncSender<Vec<Note>>),
-) {
-    let mut told = watch.tip().header.height;
-    while let Ok(first) = news.recv() {
-        let mut notes = Vec::new();
-        for one in first {
-            match one {
-                News::Saved(name, position) => {
-                    index.saved(name, position);
-                    notes.push(Note::Saved(name, position));
-                }
-                News::Event(event) => announce(event, index, waiters, watch, &mut notes),
-            }
-        }
-        let (height, register) = watch.register();
-        if height > told {
-            told = height;
-            newcomer.applied(height, &register, index);
-        }
-        if !notes.is_empty() && scribe.send(notes).is_err() {
-            break;
-        }
-    }
-    waiters.end();
+/// Who tells clients, operators and the scribe.
+pub(crate) struct Herald {
+    pub(crate) index: Arc<Index>,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) newcomer: Newcomer,
+    pub(crate) notes: SyncSender<Vec<Note>>,
+    pub(crate) keys: SyncSender<KeyWork>,
 }
 
-fn announce(event: Event, index: &Index, waiters: &Waiters, watch: &Watch, notes: &mut Vec<Note>) {
-    match event {
-        Event::Submitted(digest, Err(why)) => waiters.denied(&digest, why),
-        Event::Submitted(_, Ok(())) => {}
-        Event::Ordered(height, names) => waiters.ordered(height, &names),
-        Event::Applied(applied) => {
-            let kept = Arc::new(kept(&applied));
-            index.applied(&applied, Arc::clone(&kept));
-            let register = applied.register.as_ref();
-            watch.applied(&applied.block.header, applied.digest, register);
-            waiters.applied(&applied);
-            notes.push(Note::Applied(Arc::from(applied), kept));
+impl Herald {
+    /// Tells until the replica is gone.
+    pub(crate) fn run(mut self, news: &Receiver<Vec<News>>) {
+        let mut told = self.watch.tip().header.height;
+        while let Ok(first) = news.recv() {
+            let mut notes = Vec::new();
+            for one in first {
+                match one {
+                    News::Saved(name, position) => {
+                        self.index.saved(name, position);
+                        notes.push(Note::Saved(name, position));
+                    }
+                    News::Event(event) => self.announce(event, &mut notes),
+                }
+            }
+            self.look(&mut told);
+            if !notes.is_empty() && self.notes.send(notes).is_err() {
+                break;
+            }
         }
-        Event::Certified(certificate) => {
-            watch.certified(&certificate);
-            waiters.certified(&certificate);
+        self.waiters.end();
+    }
+
+    /// What this member owes to the chain behind a new block.
+    fn look(&mut self, told: &mut Height) {
+        let (height, register) = self.watch.register();
+        if height > *told {
+            *told = height;
+            self.newcomer.applied(height, &register, &self.index);
+            if register.is_generating(height.next()) {
+                // A smith that has much to do sees the next block.
+                offer(&self.keys, KeyWork::Generate(height, register));
+            }
         }
-        Event::Changed(change) => watch.changed(&change),
-        // The driver hands these to other threads.
-        Event::Execute(_) | Event::Serve(..) => {}
-        Event::MakeKey(_) | Event::View(_) => {}
+    }
+}
+
+impl Herald {
+    fn announce(&self, event: Event, notes: &mut Vec<Note>) {
+        let (index, waiters, watch) = (&self.index, &self.waiters, &self.watch);
+        match event {
+            Event::Submitted(digest, Err(why)) => waiters.denied(&digest, why),
+            Event::Submitted(_, Ok(())) => {}
+            Event::Ordered(height, names) => waiters.ordered(height, &names),
+            Event::Applied(applied) => {
+                let kept = Arc::new(kept(&applied));
+                index.applied(&applied, Arc::clone(&kept));
+                let register = applied.register.as_ref();
+                watch.applied(&applied.block.header, applied.digest, register);
+                waiters.applied(&applied);
+                notes.push(Note::Applied(Arc::from(applied), kept));
+            }
+            Event::Certified(certificate) => {
+                watch.certified(&certificate);
+                waiters.certified(&certificate);
+            }
+            Event::Changed(change) => watch.changed(&change),
+            // The driver hands these to other threads.
+            Event::Execute(_) | Event::Serve(..) => {}
+            Event::MakeKey(_) | Event::View(_) => {}
+        }
     }
 }

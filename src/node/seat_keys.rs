@@ -57,6 +57,12 @@ impl SeatKeys {
         secrets.find(|secret| secret.public() == key).cloned()
     }
 
+    /// The secret of our fresh key for `call`, if we gave one.
+    pub(crate) fn called(&self, call: &Call) -> Option<SecretKey> {
+        let next = self.next.as_ref().filter(|next| next.call == Some(*call));
+        next.map(|next| next.secret.clone())
+    }
+
     /// Our fresh key for `call`: the one that answered it before, or a new one.
     ///
     /// Errors: [`KeyError`]; nothing was answered.

@@ -327,6 +327,7 @@ impl Machinery {
             identity: files.identity.clone(),
             chain: files.genesis.chain(),
             checks,
+            errand: Smith::errand(&who, gate.clone()),
         };
         let newcomer = Newcomer::new(&who, gate.clone());
         let mut spawn = Spawner::new(&watch);

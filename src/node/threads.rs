@@ -16,7 +16,7 @@ use super::herald::Waiters;
 use super::index::Index;
 use super::keeper::Keeper;
 use super::newcomer::Newcomer;
-use super::outlets::{self, Outlets, Smith};
+use super::outlets::{self, Herald, Outlets, Smith};
 use super::peers::Peers;
 use super::scribe::{self, Note};
 use super::watch::Watch;
@@ -101,10 +101,15 @@ impl<'a> Spawner<'a> {
         self.thread("librarian", move || {
             outlets::serve_members(&archive, &links, &served);
         })?;
-        let watch = Arc::clone(self.watch);
-        self.thread("herald", move || {
-            outlets::herald(&heralded, &index, &waiters, &watch, (newcomer, &notes));
-        })?;
+        let herald = Herald {
+            index,
+            waiters,
+            watch: Arc::clone(self.watch),
+            newcomer,
+            notes,
+            keys: keys.clone(),
+        };
+        self.thread("herald", move || herald.run(&heralded))?;
         Ok(Outlets {
             net,
             log,

@@ -125,7 +125,7 @@ fn verified(dir: &Path, number: usize) -> Verified {
     verified_in(init::member_dir(dir, number))
 }
 
-fn verified_in(dir: PathBuf) -> Verified {
+pub(super) fn verified_in(dir: PathBuf) -> Verified {
     let config = Config::load(&dir).expect("its settings");
     let genesis = read_genesis(&dir, &config).expect("its document");
     let progress = &mut |_, _| {};
