@@ -1,5 +1,6 @@
 //! Four replicas in a row of instants: what the simulator found, each as a test of its own.
 
+#[cfg(feature = "threshold")]
 mod draw;
 mod views;
 
@@ -200,8 +201,9 @@ struct Bench {
     keyless: BTreeSet<usize>,
     /// Batches that each member sent, since somebody looked.
     spread: Vec<BTreeSet<Digest>>,
-    /// Whether shares of beacons are lost.
+    /// Whether shares of beacons are lost; here they are then.
     mute: bool,
+    shares: BTreeMap<u16, Bytes>,
     /// Steps of key generations that were seen.
     stages: BTreeSet<Stage>,
 }
@@ -223,6 +225,7 @@ impl Bench {
             keyless: BTreeSet::new(),
             spread: vec![BTreeSet::new(); members()],
             mute: false,
+            shares: BTreeMap::new(),
             stages: BTreeSet::new(),
         };
         for n in 0..members() {
@@ -301,8 +304,12 @@ impl Bench {
             if self.cut.contains(&from) || self.cut.contains(&to) {
                 continue;
             }
-            let is_muted = self.mute && matches!(message, Message::Beacon(..));
-            if is_muted || self.is_censored(from, to, &message) {
+            if let (true, Message::Beacon(_, share)) = (self.mute, &message) {
+                let seat = self.replicas[to].view().seat_of(&id(from));
+                self.shares.insert(seat.expect("a seat").0, share.clone());
+                continue;
+            }
+            if self.is_censored(from, to, &message) {
                 continue;
             }
             let heard = self.replicas[to]

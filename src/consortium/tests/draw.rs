@@ -1,7 +1,10 @@
 //! Committees that are samples: a threshold key is made in the chain, and its beacon draws the next.
 
 use super::*;
+use crate::blocks::body::{Assemble, Beacon, Freeze};
 use crate::committee::Risk;
+use crate::consortium::ledger::Due;
+use crate::crypto::threshold;
 use crate::membership::register::Register;
 
 /// A ledger of eight, of whom four sit once there is a beacon.
@@ -135,4 +138,93 @@ fn a_key_is_made_step_by_step() {
     let stages: Vec<Stage> = bench.stages.iter().copied().collect();
     let all = [Stage::Keys, Stage::Dealing, Stage::Judging, Stage::Over];
     assert_eq!(stages, all);
+}
+
+/// A ledger that waits for a beacon, and that beacon.
+fn waiting() -> (Ledger, Bytes) {
+    let mut bench = sampled();
+    until_view(&mut bench, 1);
+    bench.mute = true;
+    for sequence in 1..200 {
+        let ledger = bench.replicas[0].ledger();
+        let key = ledger.register().threshold().expect("a key");
+        if let (Some(Due::Draw(freeze)), true) = (ledger.due(), bench.shares.len() >= key.need()) {
+            let statement = Beacon::statement(&genesis().chain(), ViewId(1), freeze);
+            let shares: Vec<_> = bench.shares.clone().into_iter().collect();
+            let beacon = threshold::combine(key.public(), &shares, statement.as_slice());
+            return (ledger.clone(), beacon.expect("shares hold"));
+        }
+        bench.submit(0, 90_000 + sequence);
+        bench.pass(20);
+    }
+    panic!("no list is fixed");
+}
+
+/// What `body` effects as the next block, and the ledger behind it.
+fn decide(ledger: &Ledger, body: Body) -> (Option<ledger::Effect>, Ledger) {
+    let mut ledger = ledger.clone();
+    let (height, view) = (ledger.height().next(), ledger.views().present);
+    ledger.begin(Decided {
+        height,
+        view,
+        proposed_us: 1,
+        is_sealed: false,
+        body,
+        groups: Vec::new(),
+    });
+    let applied = ledger.finish(Execution {
+        height,
+        outcomes: Vec::new(),
+        state: None,
+    });
+    (applied.expect("no results are awaited").effect, ledger)
+}
+
+#[test]
+fn only_the_one_beacon_over_the_fixed_list_names_a_committee_and_only_its_own() {
+    let (ledger, beacon) = waiting();
+    let drawn = ledger.drawn(&beacon).expect("it holds");
+    assert_eq!(drawn.committee.len(), 4);
+    let effect = |body: Assemble| decide(&ledger, Body::Assemble(body)).0;
+    assert_eq!(effect(drawn.clone()), Some(ledger::Effect::Assembled));
+    let changes: [(&str, fn(&mut Assemble)); 5] = [
+        ("no beacon", |body| body.beacon = None),
+        ("another committee", |body| body.committee.swap(0, 1)),
+        ("another seed", |body| body.seed = Digest::ZERO),
+        ("another view", |body| body.next = ViewId(3)),
+        ("another freeze block", |body| {
+            let beacon = body.beacon.as_mut().expect("one");
+            beacon.freeze.height = beacon.freeze.height.next();
+        }),
+    ];
+    for (what, change) in changes {
+        let mut other = drawn.clone();
+        change(&mut other);
+        assert_eq!(effect(other), None, "{what}");
+    }
+    let mut forged = drawn;
+    let mut signature = beacon.to_vec();
+    signature[90] ^= 1;
+    forged.beacon.as_mut().expect("one").signature = signature.into();
+    assert_eq!(effect(forged), None);
+}
+
+#[test]
+fn a_list_may_be_fixed_only_when_that_is_due_and_as_it_stands() {
+    let mut bench = sampled();
+    until_view(&mut bench, 1);
+    let ledger = bench.replicas[0].ledger().clone();
+    let next = ledger.views().present.next();
+    let list = ledger.register().digest();
+    let freeze = |ledger: &Ledger, list| decide(ledger, Body::Freeze(Freeze { next, list }));
+    assert_eq!(freeze(&ledger, list).0, None, "it is early");
+    let mut due = ledger;
+    while due.due().is_none() {
+        due = decide(&due, Body::Transactions(Vec::new())).1;
+    }
+    assert_eq!(freeze(&due, Digest::ZERO).0, None, "another list");
+    let list = due.register().digest();
+    let (effect, fixed) = freeze(&due, list);
+    assert_eq!(effect, Some(ledger::Effect::Frozen));
+    assert_eq!(freeze(&fixed, list).0, None, "once");
 }

@@ -6,6 +6,8 @@
 //! (`consortium::ledger`).
 
 mod forms;
+#[cfg(feature = "threshold")]
+mod generation;
 mod land;
 mod misuse;
 mod sequences;
