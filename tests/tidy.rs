@@ -102,6 +102,7 @@ const VIRTUAL_CLOCKS: &[&str] = &["src/client/tests.rs"];
 /// Who else signs, tests aside, and what. None of them names a ballot or a vote's tag.
 const SIGNERS: &[(&str, &str)] = &[
     ("src/crypto/keys.rs", "the schemes themselves"),
+    ("src/crypto/threshold/pairing.rs", "the scheme of shares"),
     (
         "src/committee/view.rs",
         "proofs that a consensus key is held",

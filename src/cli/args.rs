@@ -291,9 +291,19 @@ pub(crate) struct DevArgs {
     /// What keeps tables.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tables: Tables,
+    #[command(flatten)]
+    pub(crate) views: ViewsOfGenesis,
+}
+
+/// The rules of views that a genesis document starts with.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ViewsOfGenesis {
     /// Blocks after which a view gives way to the next, at least 8; 0 for none by count alone.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) rotation_blocks: u32,
+    /// Where fewer members may be drawn all of them sit, at most 256; from as many on a sample.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) everyone_below: u32,
 }
 
 /// What keeps tables.
@@ -371,9 +381,8 @@ pub(crate) struct InitArgs {
     /// A client key that may submit, by its hex; without any, every key may.
     #[arg(long, value_name = "KEY")]
     pub(crate) client: Vec<String>,
-    /// Blocks after which a view gives way to the next, at least 8; 0 for none by count alone.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) rotation_blocks: u32,
+    #[command(flatten)]
+    pub(crate) views: ViewsOfGenesis,
 }
 
 /// `start`.

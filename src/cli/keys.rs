@@ -137,7 +137,7 @@ struct MadeMember {
 pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure> {
     let parameters = Parameters {
         application: tools::known_application(&args.application)?,
-        views: tools::view_rules(args.rotation_blocks)?,
+        views: tools::view_rules(&args.views)?,
         clients: clients(&args.client)?,
         ..Parameters::default()
     };

@@ -64,7 +64,7 @@ impl Wish {
             application: tools::known_application(&args.application)?,
             committee_engine: tools::known_engine(&args.committee_engine, Seat::Committee)?,
             group_engine: tools::known_engine(&args.group_engine, Seat::Group)?,
-            views: tools::view_rules(args.rotation_blocks)?,
+            views: tools::view_rules(&args.views)?,
             ..Parameters::default()
         };
         Ok(Self {

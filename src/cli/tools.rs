@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::args::{Common, CompletionsArgs, ManArgs, command};
+use super::args::{Common, CompletionsArgs, ManArgs, ViewsOfGenesis, command};
 use super::failure::Failure;
 use super::output::{Output, table};
 use crate::application::Registry;
@@ -204,10 +204,11 @@ pub(crate) fn man(common: &Common, args: &ManArgs) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// The rules of views that rotate after so many blocks.
-pub(crate) fn view_rules(rotation_blocks: u32) -> Result<ViewRules, Failure> {
+/// The rules of views that a genesis document starts with.
+pub(crate) fn view_rules(args: &ViewsOfGenesis) -> Result<ViewRules, Failure> {
     let rules = ViewRules {
-        rotation_blocks,
+        rotation_blocks: args.rotation_blocks,
+        everyone_below: args.everyone_below,
         ..ViewRules::default()
     };
     match rules.check() {

@@ -10,12 +10,13 @@
 //! the log was found rolled back.
 //! Elsewhere: when to vote (`fsm`), making records durable (the driver).
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Ballot, Certificate, Height, Kind, Lapse, Promise, Promises, Regency, Seat, View, ViewId, Vote,
 };
-use crate::crypto::threshold::{Party, Share, Terms};
+use crate::crypto::threshold::{Party, Terms};
 use crate::crypto::{Check, Digest, PublicKey, SecretKey, SignBytes, Signature, Tag, Verified};
 use crate::plant::{self, Plant};
 
@@ -226,14 +227,17 @@ impl Voter {
         self.secret.public()
     }
 
-    /// Its share of the committee's threshold key, at `place` among the receivers.
+    /// Signs a statement of the committee with its share of the threshold key, which it has at
+    /// `place` among the receivers; nothing where a dealing does not hold.
     pub fn share<'d>(
         &self,
         terms: &Terms<'_>,
         dealings: impl IntoIterator<Item = &'d [u8]>,
         place: usize,
-    ) -> Option<Share> {
-        Party::new(&self.secret, terms.context).share(terms, dealings, place)
+        statement: &SignBytes,
+    ) -> Option<Bytes> {
+        let share = Party::new(&self.secret, terms.context).share(terms, dealings, place)?;
+        Some(share.sign(statement.as_slice()))
     }
 
     /// The regency below which it signs nothing.

@@ -77,11 +77,10 @@ impl Consortium {
         let (Some(key), Some(voter)) = (register.threshold(), self.ordering.voter()) else {
             return;
         };
-        let Some(share) = key.share(voter) else {
+        let statement = Beacon::statement(register.chain(), view, &draw.freeze);
+        let Some(signed) = key.share(voter, &statement) else {
             return; // Our seat has none.
         };
-        let statement = Beacon::statement(register.chain(), view, &draw.freeze);
-        let signed = share.sign(statement.as_slice());
         draw.own = Some(signed.clone());
         draw.shares.insert(voter.seat().0, signed);
         self.share_again(out);

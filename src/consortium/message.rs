@@ -373,12 +373,10 @@ impl Ears {
                 let heard = Heard::Key(Verified::vouch(*key));
                 Ok(Opened { heard, checks })
             }
-            Message::Beacon(freeze, share) => {
-                if share.len() != SIGNATURE_BYTES {
-                    return Err(HearError::Malformed { what: "share" });
-                }
+            Message::Beacon(freeze, share) if share.len() == SIGNATURE_BYTES => {
                 Ok(plain(Heard::Beacon(freeze, share)))
             }
+            Message::Beacon(..) => Err(HearError::Malformed { what: "share" }),
         }
     }
 

@@ -40,7 +40,7 @@ use crate::blocks::Genesis;
 use crate::committee::{Certificate, MemberId, View};
 use crate::consortium::serve::Archive;
 use crate::consortium::{Command, Consortium, Options as ReplicaOptions, Restored};
-use crate::crypto::{SecretKey, Verifier};
+use crate::crypto::{SecretKey, Verifier, threshold};
 use crate::net::{self, Net};
 use crate::storage::{GroupCommit, GroupOptions, Store};
 
@@ -182,6 +182,7 @@ impl Node {
             return Err(Unusable::Wiped { dir }.into());
         }
         files.keys.resume(&recovered.restored.view)?;
+        fits_build(&recovered)?;
         Machinery::new(&options.config)?.run(files, recovered, options)
     }
 
@@ -280,6 +281,20 @@ pub async fn run(
     }
 }
 
+/// A build without threshold keys cannot follow a ledger whose committees are samples: it would
+/// come to other blocks than the others.
+fn fits_build(recovered: &Recovered) -> Result<(), NodeError> {
+    let register = recovered.restored.ledger.register();
+    if !threshold::IS_BUILT && register.footing().is_everyone() == Ok(false) {
+        return Err(NodeError::Failed {
+            reason: "this ledger draws its committees by lot, for which this program was built \
+                     without the feature `threshold`; start one that has it"
+                .into(),
+        });
+    }
+    Ok(())
+}
+
 /// How long threads may take to end.
 const END_MAX: Duration = Duration::from_secs(6);
 
@@ -303,18 +318,17 @@ impl Machinery {
     }
 
     fn run(self, files: Files, recovered: Recovered, options: Options) -> Result<Node, NodeError> {
-        let (application, keeper, index) =
-            (recovered.application, recovered.keeper, recovered.index);
+        let (keeper, index) = (recovered.keeper, recovered.index);
         let clock = Clock::start();
         let (replica, watch) = wake(&files, &options, &index, recovered.restored, clock)?;
-        let latest = Arc::new(Latest::new(&*application));
+        let latest = Arc::new(Latest::new(&*recovered.application));
         let waiters = Arc::new(Waiters::default());
         let neighbours = options.config.neighbours.clone();
         let peers = Peers::new(files.me, neighbours, replica.ledger().register());
         let (observers, met) = (peers.observers(), peers.met());
         let dropped = Arc::new(Dropped::default());
-        let checks = Checks::new(replica.ears(), (files.plugin.make)(), Arc::clone(&dropped));
-        let checks = Arc::new(checks);
+        let (ears, validator) = (replica.ears(), (files.plugin.make)());
+        let checks = Arc::new(Checks::new(ears, validator, Arc::clone(&dropped)));
         let hearing = Arc::new(self.hearing(&checks, &waiters)?);
         let gate = hearing.submissions();
         let who = who(&files, &options.config);
@@ -346,7 +360,7 @@ impl Machinery {
                 peers,
                 newcomer,
             },
-            application,
+            recovered.application,
             log,
         )?;
         let driver = Driver::new(replica, observers, ports, Arc::clone(&watch), clock);

@@ -1,4 +1,4 @@
-//! Committees that are samples: a threshold key is made in the chain, and its beacon draws the next.
+//! Committees that are samples: the chain makes a threshold key, whose beacon draws the next one.
 
 use super::*;
 use crate::blocks::body::{Assemble, Beacon, Freeze};
@@ -101,7 +101,12 @@ impl Bench {
                 body: Body::Assemble(body),
                 ..
             }) if body.beacon.is_some() => Some(body.committee.clone()),
-            _ => None,
+            Record::Block(_) | Record::Voter(..) | Record::Payload(..) | Record::Decision(_) => {
+                None
+            }
+            Record::Batch(_) | Record::Certificate(_) | Record::Engine(..) | Record::Fault(_) => {
+                None
+            }
         });
         drawn.collect()
     }
@@ -187,7 +192,8 @@ fn only_the_one_beacon_over_the_fixed_list_names_a_committee_and_only_its_own() 
     assert_eq!(drawn.committee.len(), 4);
     let effect = |body: Assemble| decide(&ledger, Body::Assemble(body)).0;
     assert_eq!(effect(drawn.clone()), Some(ledger::Effect::Assembled));
-    let changes: [(&str, fn(&mut Assemble)); 5] = [
+    type Change = (&'static str, fn(&mut Assemble));
+    let changes: [Change; 5] = [
         ("no beacon", |body| body.beacon = None),
         ("another committee", |body| body.committee.swap(0, 1)),
         ("another seed", |body| body.seed = Digest::ZERO),

@@ -23,8 +23,8 @@ use super::operation::{Complaint, Step};
 use super::{Done, Operation, Place, Refusal, Register};
 use crate::blocks::{Call, Link};
 use crate::committee::{Height, MemberId, Sizes, ViewId, Voter};
-use crate::crypto::threshold::{Party, Receiver, Share, Terms, is_key};
-use crate::crypto::{Digest, Domain, Hasher, PublicKey, SecretKey};
+use crate::crypto::threshold::{Party, Receiver, Terms, is_key};
+use crate::crypto::{Digest, Domain, Hasher, PublicKey, SecretKey, SignBytes};
 
 /// Bytes of all dealings of one generation, at most; a committee that needs more makes no key, and
 /// the one after it keeps its seats.
@@ -322,8 +322,8 @@ impl ThresholdKey {
         self.degree + 1
     }
 
-    /// The share of `voter`'s seat; nothing where it has none.
-    pub fn share(&self, voter: &Voter) -> Option<Share> {
+    /// What `voter`'s seat signs of the committee's statement; nothing where it has no share.
+    pub fn share(&self, voter: &Voter, statement: &SignBytes) -> Option<Bytes> {
         let of_seat = |receiver: &Receiver| receiver.seat == voter.seat().0;
         let place = self.receivers.iter().position(of_seat)?;
         let terms = Terms {
@@ -331,7 +331,8 @@ impl ThresholdKey {
             degree: self.degree,
             receivers: &self.receivers,
         };
-        voter.share(&terms, self.dealings.iter().map(|d| &d[..]), place)
+        let dealings = self.dealings.iter().map(|dealing| &dealing[..]);
+        voter.share(&terms, dealings, place, statement)
     }
 }
 
