@@ -16,6 +16,7 @@ use super::header::Link;
 use super::proposal::FORMAT_VERSION;
 pub use crate::committee::MEMBERS_MAX;
 use crate::committee::{Certificate, Height, KeyProof, MemberId, SEATS_MAX, SeatSet, ViewId};
+use crate::crypto::threshold::SIGNATURE_BYTES;
 use crate::crypto::{Digest, Domain, Hasher, PublicKey, SignBytes, Signature, Tag};
 
 /// Batches in one block, at most.
@@ -294,8 +295,10 @@ impl Body {
             Body::Genesis(_) => Err(BodyError::Genesis),
             Body::Freeze(_) | Body::Transactions(_) => Ok(()),
             Body::Assemble(body) => {
-                let signature = body.beacon.as_ref().map(|beacon| beacon.signature.clone());
-                check_key_material("beacon", &signature)?;
+                let beacon = body.beacon.as_ref();
+                if beacon.is_some_and(|beacon| beacon.signature.len() != SIGNATURE_BYTES) {
+                    return Err(BodyError::Bounds { field: "beacon" });
+                }
                 check_seats(body.committee.iter())
             }
             Body::Reconfiguration(body) => body.check(),

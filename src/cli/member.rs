@@ -357,8 +357,7 @@ fn next_of(refusal: Refusal) -> &'static str {
         | Refusal::BadRules
         | Refusal::ClientsOpen
         | Refusal::UnderBallot
-        | Refusal::NotAsked
-        | Refusal::BadDealing => "consortium member list --history shows what led here",
+        | Refusal::NotAsked => "consortium member list --history shows what led here",
     }
 }
 

@@ -232,7 +232,7 @@ impl Voter {
     pub fn share<'d>(
         &self,
         terms: &Terms<'_>,
-        dealings: impl IntoIterator<Item = &'d [u8]>,
+        dealings: impl IntoIterator<Item = (u16, &'d [u8])>,
         place: usize,
         statement: &SignBytes,
     ) -> Option<Bytes> {

@@ -281,7 +281,7 @@ impl Consortium {
         if !overtaken.remind.is_empty() {
             out.send(To::Committee, Message::Held(overtaken.remind));
         }
-        if overtaken.is_complaint {
+        if overtaken.is_complaint || self.is_control_passed_over() {
             let (regency, _) = self.ordering.regency();
             self.tell(now, fsm::Command::Complain(regency), out);
         }
@@ -312,6 +312,9 @@ impl Consortium {
                 return; // What stands above the view's last block is void.
             }
             let control = self.control_due();
+            if self.is_early(control.as_ref(), height) && !must_close {
+                return;
+            }
             let is_alone = height == self.ordering.decided().next();
             let batches = match control {
                 Some(_) => Vec::new(),

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::ledger::Due;
-use super::message::Message;
+use super::message::{BeaconPart, Message};
 use super::replica::{Consortium, Out};
 use crate::blocks::Link;
 use crate::blocks::body::{Assemble, Beacon};
@@ -29,6 +29,8 @@ pub(super) struct Draw {
     /// Shares by seat; ours too.
     shares: BTreeMap<u16, Bytes>,
     own: Option<Bytes>,
+    /// Whether we looked for it.
+    was_sought: bool,
     /// Seats whose share did not hold.
     liars: BTreeSet<u16>,
     /// What the beacon makes due.
@@ -41,6 +43,7 @@ impl Draw {
             freeze,
             shares: BTreeMap::new(),
             own: None,
+            was_sought: false,
             liars: BTreeSet::new(),
             drawn: None,
         }
@@ -67,7 +70,7 @@ impl Consortium {
     /// Signs the freeze block, once its certificate is behind us.
     pub(super) fn give_share(&mut self, out: &mut Out) {
         let (certified, view) = (self.certified(), self.view.id());
-        let Some(draw) = self.draw.as_mut().filter(|draw| draw.own.is_none()) else {
+        let Some(draw) = self.draw.as_mut().filter(|draw| !draw.was_sought) else {
             return;
         };
         if certified < draw.freeze.height {
@@ -77,6 +80,7 @@ impl Consortium {
         let (Some(key), Some(voter)) = (register.threshold(), self.ordering.voter()) else {
             return;
         };
+        draw.was_sought = true;
         let statement = Beacon::statement(register.chain(), view, &draw.freeze);
         let Some(signed) = key.share(voter, &statement) else {
             return; // Our seat has none.
@@ -87,18 +91,21 @@ impl Consortium {
         self.try_draw();
     }
 
-    /// Sends our share, which may have been lost.
+    /// Sends our share, or the whole once we have it: what was sent may be lost, and a share may
+    /// have come to us alone.
     pub(super) fn share_again(&self, out: &mut Out) {
-        let draw = self.draw.as_ref().filter(|draw| draw.drawn.is_none());
-        let Some((freeze, share)) = draw.and_then(|d| Some((d.freeze.digest, d.own.clone()?)))
-        else {
-            return;
+        let Some(draw) = &self.draw else { return };
+        let beacon = draw.drawn.as_ref().and_then(|drawn| drawn.beacon.as_ref());
+        let part = match (beacon, &draw.own) {
+            (Some(beacon), _) => BeaconPart::Whole(beacon.signature.clone()),
+            (None, Some(share)) => BeaconPart::Share(share.clone()),
+            (None, None) => return,
         };
-        out.send(To::Committee, Message::Beacon(freeze, share));
+        out.send(To::Committee, Message::Beacon(draw.freeze.digest, part));
     }
 
-    /// A seat's share; the first of it counts.
-    pub(super) fn on_share(&mut self, from: &MemberId, freeze: &Digest, share: Bytes) {
+    /// A seat's share, of which the first counts, or the whole.
+    pub(super) fn on_beacon(&mut self, from: &MemberId, freeze: &Digest, part: BeaconPart) {
         let Some(seat) = self.view.seat_of(from) else {
             return;
         };
@@ -106,8 +113,18 @@ impl Consortium {
         if draw.freeze.digest != *freeze || draw.drawn.is_some() || draw.liars.contains(&seat.0) {
             return;
         }
-        draw.shares.entry(seat.0).or_insert(share);
-        self.try_draw();
+        match part {
+            BeaconPart::Share(share) => {
+                draw.shares.entry(seat.0).or_insert(share);
+                self.try_draw();
+            }
+            BeaconPart::Whole(signature) => {
+                draw.drawn = self.chain.ledger.drawn(&signature);
+                if draw.drawn.is_none() {
+                    draw.liars.insert(seat.0); // It costs us pairings once.
+                }
+            }
+        }
     }
 
     fn try_draw(&mut self) {

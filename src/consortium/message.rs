@@ -69,8 +69,24 @@ pub enum Message {
     Engine(Bytes),
     /// A fresh key for the next view, from the member that the assemble block names.
     Key(Box<NextKey>),
-    /// A seat's share of the beacon over the freeze block of this digest.
-    Beacon(Digest, Bytes),
+    /// A part of the beacon over the freeze block of this digest.
+    Beacon(Digest, BeaconPart),
+}
+
+/// What a seat has of a beacon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BeaconPart {
+    /// Its share of the signature.
+    Share(Bytes),
+    /// The whole signature.
+    Whole(Bytes),
+}
+
+impl BeaconPart {
+    fn is_sized(&self) -> bool {
+        let (BeaconPart::Share(bytes) | BeaconPart::Whole(bytes)) = self;
+        bytes.len() == SIGNATURE_BYTES
+    }
 }
 
 /// Which queue and connection a message takes.
@@ -125,8 +141,8 @@ pub enum Heard {
     Engine(Bytes),
     /// See [`Message::Key`].
     Key(Verified<NextKey>),
-    /// See [`Message::Beacon`]; whether it holds shows when shares are put together.
-    Beacon(Digest, Bytes),
+    /// See [`Message::Beacon`]; whether it holds shows when parts are put together.
+    Beacon(Digest, BeaconPart),
 }
 
 impl Heard {
@@ -373,10 +389,10 @@ impl Ears {
                 let heard = Heard::Key(Verified::vouch(*key));
                 Ok(Opened { heard, checks })
             }
-            Message::Beacon(freeze, share) if share.len() == SIGNATURE_BYTES => {
-                Ok(plain(Heard::Beacon(freeze, share)))
+            Message::Beacon(freeze, part) if part.is_sized() => {
+                Ok(plain(Heard::Beacon(freeze, part)))
             }
-            Message::Beacon(..) => Err(HearError::Malformed { what: "share" }),
+            Message::Beacon(..) => Err(HearError::Malformed { what: "beacon" }),
         }
     }
 

@@ -260,7 +260,7 @@ impl Consortium {
             }
             Heard::Engine(bytes) => self.gate(now, EngineInput::Message { from, bytes }, out),
             Heard::Key(key) => self.on_key(now, &key, out),
-            Heard::Beacon(freeze, share) => self.on_share(&from, &freeze, share),
+            Heard::Beacon(freeze, part) => self.on_beacon(&from, &freeze, part),
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::message::BeaconPart;
 use super::replica::Restored;
 use super::*;
 use crate::blocks::{
@@ -310,9 +311,11 @@ impl Bench {
             if self.cut.contains(&from) || self.cut.contains(&to) {
                 continue;
             }
-            if let (true, Message::Beacon(_, share)) = (self.mute, &message) {
+            if let (true, Message::Beacon(_, part)) = (self.mute, &message) {
                 let seat = self.replicas[to].view().seat_of(&id(from));
-                self.shares.insert(seat.expect("a seat").0, share.clone());
+                if let BeaconPart::Share(share) = part {
+                    self.shares.insert(seat.expect("a seat").0, share.clone());
+                }
                 continue;
             }
             if self.is_censored(from, to, &message) {

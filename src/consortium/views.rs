@@ -18,7 +18,7 @@ use super::replica::{Consortium, Out};
 use super::seal::Seals;
 use crate::blocks::body::Reconfiguration;
 use crate::blocks::{Body, Call, NextKey};
-use crate::committee::{Certificate, Height, MemberId, Opening, View, ViewId, Voter};
+use crate::committee::{Certificate, Height, MemberId, Opening, Regency, View, ViewId, Voter};
 use crate::crypto::{SecretKey, Verified};
 use crate::fsm::{self, Assembly, Ordering, Resumed};
 use crate::machine::{Span, Time, To};
@@ -26,6 +26,10 @@ use crate::machine::{Span, Time, To};
 /// How often keys are sent again, and how fast a leader lets heights pass while they are waited
 /// for.
 const KEYS_EVERY: Span = Span::from_ms(250);
+
+/// Blocks that a leader may order while it owes a control body: it may have what that needs later
+/// than others, and what is sent again takes a while.
+const PASSED_OVER_BLOCKS: u64 = 256;
 
 /// What a replica knows of the next view.
 #[derive(Debug, Default)]
@@ -44,6 +48,8 @@ pub(super) struct Handover {
     next: Option<Box<View>>,
     /// What opened the present view; for those who are behind it.
     opened: Option<Certificate>,
+    /// Since which block the leader of a regency owes a control body.
+    owed: Option<(Height, Regency)>,
     /// When each member was last given what ended its view.
     helped: BTreeMap<MemberId, Time>,
 }
@@ -92,8 +98,43 @@ impl Consortium {
 
     /// Whether the leader, whoever it is, owes a control body.
     pub(super) fn is_control_due(&self) -> bool {
-        let is_proposed = self.handover.proposed.is_some();
-        is_proposed || self.control_due().is_some()
+        if self.handover.last.is_some() || !self.options.makes_keys {
+            return false;
+        }
+        let ledger = &self.chain.ledger;
+        self.handover.proposed.is_some()
+            || match ledger.due() {
+                Some(Due::Body(_)) => true,
+                Some(Due::Draw(freeze)) => self.drawn(freeze).is_some(),
+                None => ledger.may_reconfigure() && self.ordering.next_seats().is_some(),
+            }
+    }
+
+    /// Whether a control body is to wait until all below `height` is applied: a block on the way
+    /// may change the list that it follows from, and it would be an empty one then.
+    pub(super) fn is_early(&self, control: Option<&Body>, height: Height) -> bool {
+        let is_of_list = matches!(control, Some(Body::Freeze(_) | Body::Assemble(_)));
+        is_of_list && height != self.chain.ledger.height().next()
+    }
+
+    /// Whether the leader lets blocks pass without a control body that it owes: by that it would
+    /// keep its view for ever. Asked once for each applied block.
+    pub(super) fn is_control_passed_over(&mut self) -> bool {
+        let (height, (regency, _)) = (self.chain.ledger.height(), self.ordering.regency());
+        let (is_due, since) = (self.is_control_due(), &mut self.handover.owed);
+        match since {
+            Some((from, of)) if is_due && *of == regency => {
+                let is_long = height >= from.plus(PASSED_OVER_BLOCKS);
+                if is_long {
+                    *from = height;
+                }
+                is_long
+            }
+            _ => {
+                *since = is_due.then_some((height, regency));
+                false
+            }
+        }
     }
 
     /// Ordering begins, and what was under way between two views before a restart goes on.
@@ -159,7 +200,7 @@ impl Consortium {
     pub(super) fn call(&mut self, now: Time, out: &mut Out) {
         let ledger = &self.chain.ledger;
         let next = ledger.views().present.next();
-        let wait = u64::from(ledger.register().present_rules().assemble_blocks);
+        let wait = ledger.register().answer_blocks();
         let Some(Announced { at, committee }) = ledger.views().announced.clone() else {
             return;
         };

@@ -71,7 +71,7 @@ pub enum Domain {
     Audit,
     /// A membership list.
     List,
-    /// Secrets of a threshold key generation, and the seed that a beacon gives.
+    /// Secrets, pads and proofs of a threshold key generation.
     Threshold,
 }
 

@@ -23,7 +23,7 @@ use super::executor::Work;
 use super::timers::Timers;
 use super::watch::Watch;
 use crate::blocks::Call;
-use crate::committee::{Height, MemberId, View};
+use crate::committee::{MemberId, View};
 use crate::consortium::records::Name;
 use crate::consortium::{Command, Consortium, Event, Executed, Message, Timer, Wanted};
 use crate::crypto::PublicKey;
@@ -68,8 +68,8 @@ pub(crate) enum KeyWork {
     Answer(Call),
     /// A view begins.
     Enter(Box<View>),
-    /// A threshold key is under way behind the block of this height, and may want our part.
-    Generate(Height, Arc<Register>),
+    /// A threshold key is under way and may want our part: the newest register tells.
+    Generate,
 }
 
 /// What the herald tells the world.

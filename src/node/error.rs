@@ -17,6 +17,10 @@ use crate::crypto::Digest;
 use crate::net::NetError;
 use crate::storage::{LogError, StoreError, StoreId, TableError};
 
+/// What a build without threshold keys says of a ledger that needs them.
+pub(crate) const UNFIT: &str = "this ledger draws its committees by lot, \
+     and this program was built without the feature `threshold`; start one that has it";
+
 /// Why a member does not start, or ends.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {

@@ -5,6 +5,7 @@
 //! Elsewhere: when something may leave (`barrier`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use super::bell::Ringing;
 use super::driver::{Internal, KeyWork, News, Ports, offer};
 use super::ears::{Checks, Gate};
 use super::errand::Errand;
+use super::error;
 use super::executor::Work;
 use super::handle::Who;
 use super::herald::Waiters;
@@ -26,8 +28,8 @@ use crate::blocks::Call;
 use crate::committee::{Height, MemberId};
 use crate::consortium::serve;
 use crate::consortium::{Command, Event, Lane, Message, Wanted};
-use crate::crypto::{Digest, SecretKey};
-use crate::membership::register::Register;
+use crate::crypto::{Digest, SecretKey, threshold};
+use crate::membership::register::{Register, Stage};
 use crate::net::{self, Net};
 use crate::storage::GroupCommit;
 
@@ -100,22 +102,33 @@ pub(crate) fn serve_members(index: &Index, net: &Net, servings: &Receiver<(Membe
 
 /// Who a member is to those that it hands keys to.
 pub(crate) struct Smith {
-    pub(crate) keys: SeatKeys,
-    pub(crate) identity: SecretKey,
-    pub(crate) chain: Digest,
-    pub(crate) checks: Arc<Checks>,
+    keys: SeatKeys,
+    identity: SecretKey,
+    chain: Digest,
+    checks: Arc<Checks>,
     /// Says our part in a threshold key.
-    pub(crate) errand: Errand,
+    errand: Errand,
+    /// The step for which it said it last.
+    said: Option<(Call, Stage)>,
+    /// Whether the herald's word waits in the queue.
+    pub(crate) is_woken: Arc<AtomicBool>,
 }
 
 impl Smith {
-    /// What says our part in a threshold key, whose steps are soon over.
-    pub(crate) fn errand(who: &Who, gate: Gate) -> Errand {
-        Errand::new(who, gate, 16, 1)
+    /// Who hands out the keys of `who`.
+    pub(crate) fn new(keys: SeatKeys, who: &Who, checks: Arc<Checks>, gate: Gate) -> Self {
+        Self {
+            keys,
+            identity: who.identity.clone(),
+            chain: who.genesis.chain(),
+            checks,
+            // A part that is late is refused and harms nobody.
+            errand: Errand::new(who, gate, 512, 1),
+            said: None,
+            is_woken: Arc::default(),
+        }
     }
-}
 
-impl Smith {
     /// Makes, takes over and erases keys until the replica is gone, or until a file cannot be
     /// written: then no view may begin, and the process ends.
     pub(crate) fn run(
@@ -135,7 +148,9 @@ impl Smith {
                     }
                     Err(error) => return watch.fail(error),
                 },
-                KeyWork::Generate(height, register) => {
+                KeyWork::Generate => {
+                    self.is_woken.store(false, Ordering::Release);
+                    let (height, register) = watch.register();
                     self.generate(height, &register);
                     None
                 }
@@ -151,10 +166,14 @@ impl Smith {
         let Some(generation) = register.generation() else {
             return;
         };
+        let next = height.next();
+        let step = (generation.call(), generation.stage(next));
+        let is_said = self.said == Some(step) && self.errand.waits(height);
         let secret = self.keys.called(&generation.call());
-        if let Some(secret) = secret.filter(|_| !self.errand.waits(height)) {
+        if let Some(secret) = secret.filter(|_| !is_said) {
             let me = MemberId::of(&self.identity.public());
-            if let Some(operation) = generation.owed(&me, &secret, height.next()) {
+            if let Some(operation) = generation.owed(&me, &secret, next) {
+                self.said = Some(step);
                 self.errand.say(height, &operation);
             }
         }
@@ -180,6 +199,7 @@ pub(crate) struct Herald {
     pub(crate) newcomer: Newcomer,
     pub(crate) notes: SyncSender<Vec<Note>>,
     pub(crate) keys: SyncSender<KeyWork>,
+    pub(crate) is_woken: Arc<AtomicBool>,
 }
 
 impl Herald {
@@ -211,15 +231,20 @@ impl Herald {
         if height > *told {
             *told = height;
             self.newcomer.applied(height, &register, &self.index);
-            if register.is_generating(height.next()) {
-                // A smith that has much to do sees the next block.
-                offer(&self.keys, KeyWork::Generate(height, register));
+            if register.needs_threshold() && !threshold::IS_BUILT {
+                self.watch.fail(error::UNFIT);
+            }
+            // One word at a time: the queue has room for what must not wait.
+            let is_wanted = register.is_generating(height.next());
+            if is_wanted
+                && !self.is_woken.swap(true, Ordering::AcqRel)
+                && self.keys.try_send(KeyWork::Generate).is_err()
+            {
+                self.is_woken.store(false, Ordering::Release);
             }
         }
     }
-}
 
-impl Herald {
     fn announce(&self, event: Event, notes: &mut Vec<Note>) {
         let (index, waiters, watch) = (&self.index, &self.waiters, &self.watch);
         match event {

@@ -254,13 +254,18 @@ pub(crate) fn register(
     tables: &dyn Tables,
     chain: &Digest,
 ) -> Result<Result<Option<Register>, RowsError>, TableError> {
-    let mut rows: [Vec<u8>; 4] = Default::default();
+    let mut rows: [Vec<u8>; ROW_KEYS.len()] = Default::default();
+    let mut found = 0;
     for (row, key) in rows.iter_mut().zip(ROW_KEYS) {
-        match tables.get(index::META, key)? {
-            Some(found) => *row = found.to_vec(),
-            None => return Ok(Ok(None)),
+        if let Some(value) = tables.get(index::META, key)? {
+            *row = value.to_vec();
+            found += 1;
         }
     }
+    if found == 0 {
+        return Ok(Ok(None));
+    }
+    // A row that is missing among others is empty here, which is no row's form.
     let register = Register::from_rows(chain, rows.each_ref().map(Vec::as_slice));
     Ok(register.map(Some))
 }

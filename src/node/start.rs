@@ -18,7 +18,7 @@ use super::clock::Clock;
 use super::config::{CONFIG_FILE, Config, ConfigError};
 use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
-use super::error::{GenesisFile, NodeError, Unusable};
+use super::error::{GenesisFile, NodeError, UNFIT, Unusable};
 use super::executor::Latest;
 use super::handle::{Counts, Handle, Parts, Who};
 use super::herald::Waiters;
@@ -285,12 +285,9 @@ pub async fn run(
 /// come to other blocks than the others.
 fn fits_build(recovered: &Recovered) -> Result<(), NodeError> {
     let register = recovered.restored.ledger.register();
-    if !threshold::IS_BUILT && register.footing().is_everyone() == Ok(false) {
-        return Err(NodeError::Failed {
-            reason: "this ledger draws its committees by lot, for which this program was built \
-                     without the feature `threshold`; start one that has it"
-                .into(),
-        });
+    if register.needs_threshold() && !threshold::IS_BUILT {
+        let reason = UNFIT.into();
+        return Err(NodeError::Failed { reason });
     }
     Ok(())
 }
@@ -336,13 +333,7 @@ impl Machinery {
         let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
         let counts = Counts::new(log.counts());
 
-        let smith = Smith {
-            keys: files.keys,
-            identity: files.identity.clone(),
-            chain: files.genesis.chain(),
-            checks,
-            errand: Smith::errand(&who, gate.clone()),
-        };
+        let smith = Smith::new(files.keys, &who, checks, gate.clone());
         let newcomer = Newcomer::new(&who, gate.clone());
         let mut spawn = Spawner::new(&watch);
         let (notes, noted) = sync_channel(NOTES_MAX);

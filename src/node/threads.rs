@@ -95,6 +95,7 @@ impl<'a> Spawner<'a> {
             executor::run(application, &working, &replica, &changes, &latest);
         })?;
         let (keys, forged) = sync_channel(KEY_WORK_MAX);
+        let is_woken = Arc::clone(&smith.is_woken);
         let (replica, watch) = (internal.clone(), Arc::clone(self.watch));
         self.thread("smith", move || smith.run(&forged, &replica, &watch))?;
         let (archive, links) = (Arc::clone(&index), Arc::clone(&net));
@@ -108,6 +109,7 @@ impl<'a> Spawner<'a> {
             newcomer,
             notes,
             keys: keys.clone(),
+            is_woken,
         };
         self.thread("herald", move || herald.run(&heralded))?;
         Ok(Outlets {

@@ -154,7 +154,7 @@ pub(super) fn bodies() -> Vec<(&'static str, Body)> {
                     height: Height(5),
                     digest: fill(0x51),
                 },
-                signature: Bytes::from_static(b"beacon"),
+                signature: Bytes::from_static(&[0x55; 96]),
             }))),
         ),
         ("reconfiguration", Body::Reconfiguration(reconfiguration)),

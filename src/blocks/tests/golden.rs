@@ -201,7 +201,7 @@ fn body_bytes() -> Vec<(Vec<u8>, Vec<u8>)> {
     };
     let none = cat(&[&[0], &n8(0), &[0; 32]]);
     let some = cat(&[&[1], &n8(5), &[0x51; 32]]);
-    let signature = cat(&[&n8(6), b"beacon"]);
+    let signature = cat(&[&n8(96), &[0x55; 96]]);
     let names = cat(&[&n8(3), b"ann", &n8(3), b"a:1"]);
     let head = cat(&[&n8(1), &n8(12), &[0x61; 32], &n8(1), &[0x62; 32], &names]);
     let tail = cat(&[

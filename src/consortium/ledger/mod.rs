@@ -35,7 +35,7 @@ use crate::blocks::{
 };
 use crate::committee::{Height, ViewId};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey, Verifier};
-use crate::membership::register::{self, Register};
+use crate::membership::register::{self, Register, ThresholdKey};
 use crate::plant::{self, Plant};
 
 /// What names a transaction: its client and the client's sequence.
@@ -130,6 +130,8 @@ pub struct Ledger {
     under_way: Option<UnderWay>,
     /// What the next block should have.
     due: Option<Due>,
+    /// What the generation of the next committee's threshold key came to.
+    made: Option<Arc<ThresholdKey>>,
 }
 
 impl Ledger {
@@ -149,6 +151,7 @@ impl Ledger {
             memory: Memory::default(),
             under_way: None,
             due: None,
+            made: None,
         };
         ledger.look_ahead();
         ledger
@@ -491,7 +494,8 @@ impl Ledger {
             }
             Body::Reconfiguration(made) => {
                 parts.reconfiguration = link;
-                Arc::make_mut(&mut self.register).reconfigured(link.height, made);
+                let key = self.made.take().map(Arc::unwrap_or_clone);
+                Arc::make_mut(&mut self.register).reconfigured(link.height, made, key);
             }
             Body::Genesis(_) | Body::Transactions(_) => {}
         }
@@ -518,6 +522,7 @@ impl Ledger {
         for mark in self.parts.marks.iter() {
             hasher.update(mark.digest.as_bytes());
         }
+        self.parts.views.hash_into(&mut hasher);
         self.register.hash_into(&mut hasher);
         hasher.update(&(self.memory.len() as u64).to_le_bytes());
         for ((client, sequence), executed) in self.entries() {

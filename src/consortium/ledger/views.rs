@@ -8,15 +8,33 @@
 //! the one that ended its view. Countdowns are heights.
 //! Elsewhere: keys (`fsm::view`), what bytes alone tell of a body (`blocks`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Ledger;
 use crate::blocks::body::{Assemble, Beacon, Freeze, NextSeat, Reconfiguration};
 use crate::blocks::{Body, Link};
-use crate::committee::{Height, MemberId, ViewId};
+use crate::committee::{Height, MemberId, SEATS_MAX, Sizes, ViewId};
 use crate::crypto::{Digest, Domain, Hasher, threshold};
-use crate::membership::register::Register;
+use crate::membership::register::{Footing, Register, Stage, ThresholdKey};
+
+/// The seats that a sampled committee keeps: those of the members who may still be drawn. Where
+/// more than f went, all sit who may be drawn, if they have room; without any of it the present
+/// view goes on.
+fn kept(register: &Register, footing: &Footing) -> Option<Vec<MemberId>> {
+    let seats = register.seats().iter().map(|seat| seat.member);
+    let sizes = Sizes::of(seats.len());
+    let kept: Vec<MemberId> = seats
+        .filter(|id| footing.members.contains_key(id))
+        .collect();
+    if kept.len() >= sizes.n - sizes.f {
+        return Some(kept);
+    }
+    let all = footing.members.keys().copied();
+    (footing.members.len() <= SEATS_MAX).then(|| all.collect())
+}
 
 /// What a control body effected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +89,22 @@ impl Views {
         }
     }
 
+    /// Adds everything here to a digest by which members compare their states.
+    pub(super) fn hash_into(&self, hasher: &mut Hasher) {
+        let announced = self.announced.as_ref().map(|announced| announced.at);
+        hasher.update(&self.present.0.to_le_bytes());
+        for link in [Some(self.opening), announced, self.frozen] {
+            let Link { height, digest } = link.unwrap_or_default();
+            hasher.update(&height.0.to_le_bytes());
+            hasher.update(digest.as_bytes());
+        }
+    }
+
     /// Whether the block at `height` should announce a committee, or fix what it is drawn from.
     fn is_due(&self, height: Height, register: &Register) -> bool {
         let rules = register.present_rules();
         match &self.announced {
-            Some(announced) => height > announced.at.height.plus(rules.assemble_blocks.into()),
+            Some(announced) => height > announced.at.height.plus(register.answer_blocks()),
             None => {
                 let (age, lasts) = (height.0 - self.opening.height.0, rules.rotation_blocks);
                 (lasts > 0 && age >= lasts.into()) || register.is_changed()
@@ -89,9 +118,8 @@ impl Views {
     /// whoever orders blocks could choose it. Where the present committee has no threshold key, or
     /// its beacon stays away, a sampled committee keeps its seats, less those who go.
     pub(super) fn due(&self, height: Height, register: &Register) -> Option<Due> {
-        let wait = u64::from(register.present_rules().assemble_blocks);
         if let Some(frozen) = self.frozen
-            && height <= frozen.height.plus(wait)
+            && height <= frozen.height.plus(register.beacon_blocks())
         {
             return Some(Due::Draw(frozen));
         }
@@ -107,12 +135,7 @@ impl Views {
         let seed = self.seed();
         let committee = match is_everyone {
             true => footing.committee(&seed).ok()?,
-            false => {
-                let seats = register.seats().iter().map(|seat| seat.member);
-                seats
-                    .filter(|member| footing.members.contains_key(member))
-                    .collect()
-            }
+            false => kept(register, &footing)?,
         };
         let is_named = !committee.is_empty();
         is_named.then(|| Due::Body(Body::Assemble(self.assemble(None, seed, committee))))
@@ -152,16 +175,16 @@ impl Views {
         hasher.finish()
     }
 
-    /// The reconfiguration that answers the newest assemble block with these seats and the list
-    /// that was fixed by it, as the block at `height`.
-    pub(super) fn reconfiguration(
+    /// The reconfiguration that answers the newest assemble block with these seats, the list that
+    /// was fixed by it, and the threshold key that was made, if enough of the seats hold it.
+    fn reconfiguration(
         &self,
-        height: Height,
         seats: Vec<NextSeat>,
         register: &Register,
+        made: Option<&ThresholdKey>,
     ) -> Option<Reconfiguration> {
         let announced = self.announced.as_ref()?;
-        let threshold = register.generated(height);
+        let threshold = made.filter(|key| key.is_held(&seats));
         Some(Reconfiguration {
             next: self.present.next(),
             assemble: (announced.at.height, announced.at.digest),
@@ -171,15 +194,11 @@ impl Views {
         })
     }
 
-    /// Whether `body`, at `height`, answers the newest assemble block with the list and the
-    /// committee that it named.
-    fn answers(&self, height: Height, body: &Reconfiguration, register: &Register) -> bool {
-        let seats = body.seats.iter().map(|seat| &seat.member);
+    /// Whether `seats` are those of the committee that was named.
+    fn is_named(&self, seats: &[NextSeat]) -> bool {
+        let seats = seats.iter().map(|seat| &seat.member);
         let announced = self.announced.as_ref();
-        let is_named = announced.is_some_and(|announced| seats.eq(&announced.committee));
-        let answer = || self.reconfiguration(height, body.seats.clone(), register);
-        // A list that is fixed anew is answered by nobody before its committee is named.
-        self.frozen.is_none() && is_named && answer().as_ref() == Some(body)
+        announced.is_some_and(|announced| seats.eq(&announced.committee))
     }
 
     /// Takes the control body of the block at `link`, which has an effect if it is there.
@@ -235,7 +254,9 @@ impl Ledger {
                 drawn.as_ref() == Some(assemble)
             }
             (Body::Assemble(_), due) => *due == Some(Due::Body(body.clone())),
-            (Body::Reconfiguration(body), _) => views.answers(self.height().next(), body, register),
+            (Body::Reconfiguration(body), _) => {
+                self.reconfiguration(body.seats.clone()).as_ref() == Some(body)
+            }
             (Body::Genesis(_) | Body::Checkpoint(_) | Body::Transactions(_), _) => true,
         };
         match has_effect {
@@ -248,17 +269,30 @@ impl Ledger {
     pub(super) fn look_ahead(&mut self) {
         let next = self.height().next();
         self.due = self.parts.views.due(next, &self.register);
+        let generation = self.register.generation();
+        match generation.filter(|generation| generation.stage(next) == Stage::Over) {
+            // Nothing changes it any more.
+            Some(_) if self.made.is_some() => {}
+            Some(generation) => self.made = generation.key(next).map(Arc::new),
+            None => self.made = None,
+        }
     }
 
-    /// The reconfiguration body that ends the view with these seats; none while no committee is
-    /// announced, or its threshold key is still under way.
+    /// Whether the next block may end the view: a committee is named, the list was not fixed anew
+    /// since then, and its threshold key is not under way any more.
+    pub fn may_reconfigure(&self) -> bool {
+        let views = &self.parts.views;
+        let is_open = views.announced.is_some() && views.frozen.is_none();
+        is_open && !self.register.is_generating(self.height().next())
+    }
+
+    /// The reconfiguration body that ends the view with these seats, if it may end now.
     pub fn reconfiguration(&self, seats: Vec<NextSeat>) -> Option<Reconfiguration> {
-        let next = self.height().next();
-        let body = self
-            .parts
-            .views
-            .reconfiguration(next, seats, &self.register);
-        body.filter(|_| !self.register.is_generating(next))
+        let (views, made) = (&self.parts.views, self.made.as_deref());
+        if !self.may_reconfigure() || !views.is_named(&seats) {
+            return None;
+        }
+        views.reconfiguration(seats, &self.register, made)
     }
 
     /// Which view orders, and what is announced of the next.

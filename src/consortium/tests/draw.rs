@@ -12,7 +12,7 @@ fn sampled() -> Bench {
     MEMBERS.set(8);
     RULES.set(ViewRules {
         rotation_blocks: 8,
-        assemble_blocks: 32,
+        assemble_blocks: 2,
         risk: Risk {
             byzantine_ppm: 100_000,
             crashed_ppm: 0,

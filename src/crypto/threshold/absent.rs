@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{Party, Receiver, Terms};
+use super::{Digest, Parts, Party, Terms};
 
 /// A share, which nobody has here.
 #[derive(Debug)]
@@ -18,11 +18,33 @@ impl Share {
     }
 }
 
-pub(super) fn is_commitment(_points: &[u8]) -> bool {
+pub(super) fn key(party: &Party<'_>, _seat: u16) -> Option<Bytes> {
+    let Party { .. } = party;
+    None
+}
+
+pub(super) fn is_key(_: &Digest, _seat: u16, _key: &[u8], _proof: &[u8]) -> bool {
     false
 }
 
-pub(super) fn convicts(_: &[u8], _: &[u8], _: &Receiver, _: &[u8]) -> bool {
+pub(super) fn deal(_: &Party<'_>, _: &Terms<'_>, _seat: u16) -> Option<Bytes> {
+    None
+}
+
+pub(super) fn is_dealing(_: &Digest, _dealer: u16, _: &Parts<'_>) -> bool {
+    false
+}
+
+pub(super) fn complaint(
+    _: &Party<'_>,
+    _: &Terms<'_>,
+    _: (u16, &Parts<'_>),
+    _place: usize,
+) -> Option<Bytes> {
+    None
+}
+
+pub(super) fn convicts(_: &Terms<'_>, _: (u16, &Parts<'_>), _: usize, _opening: &[u8]) -> bool {
     false
 }
 
@@ -30,24 +52,11 @@ pub(super) fn sum(_commitments: &[&[u8]]) -> Option<Bytes> {
     None
 }
 
-pub(super) fn key(party: &Party<'_>) -> Option<Bytes> {
-    let _nobody_asks = (party.secret, party.context);
-    None
-}
-
-pub(super) fn deal(_: &Party<'_>, _: &Terms<'_>) -> Option<Bytes> {
-    None
-}
-
-pub(super) fn open(_: &Party<'_>, _: &Terms<'_>, _: &[u8], _: usize) -> Result<(), Bytes> {
-    Ok(())
-}
-
 pub(super) fn share<'d>(
     _: &Party<'_>,
     _: &Terms<'_>,
-    _: impl IntoIterator<Item = &'d [u8]>,
-    _: usize,
+    _: impl Iterator<Item = (u16, Parts<'d>)>,
+    _place: usize,
 ) -> Option<Share> {
     None
 }

@@ -13,6 +13,8 @@
 //! receiver, its value at the receiver's seat, encrypted. The committee's secret is the sum of the
 //! polynomials of all dealers that count, and nobody ever has it. A receiver that finds its value
 //! wrong publishes an *opening*, by which everybody can read that one value and see for themselves.
+//! Keys and dealings carry proofs bound to their seat: a copy of somebody else's is worth nothing,
+//! and a dealer cannot make a receiver open what another one dealt.
 
 #[cfg(feature = "threshold")]
 #[path = "pairing.rs"]
@@ -32,19 +34,21 @@ use super::{Digest, SecretKey};
 
 /// Whether this build can make and check threshold keys.
 pub const IS_BUILT: bool = cfg!(feature = "threshold");
-/// Bytes of a key to encrypt to, of one coefficient of a commitment, and of an opening.
+/// Bytes of a point to encrypt to, of one coefficient of a commitment, and of an opening.
 pub const POINT_BYTES: usize = 48;
-/// Bytes of a signature and of a share of one.
+/// Bytes of a signature, of a share of one, and of a proof.
 pub const SIGNATURE_BYTES: usize = 96;
-/// Bytes of one receiver's part of a dealing: a point, its value, a point of the other group.
-const SEALED_BYTES: usize = POINT_BYTES + 32 + SIGNATURE_BYTES;
+/// Bytes of a key as it is published: the point, and the proof that its secret is held.
+pub const KEY_BYTES: usize = POINT_BYTES + SIGNATURE_BYTES;
+/// Bytes of a value.
+const VALUE_BYTES: usize = 32;
 
-/// Who receives a value, and the key that it is encrypted to.
+/// Who receives a value, and the point that it is encrypted to.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Receiver {
     /// Its seat, at which polynomials are evaluated.
     pub seat: u16,
-    /// Its key, of [`POINT_BYTES`].
+    /// Its point, of [`POINT_BYTES`].
     pub key: Bytes,
 }
 
@@ -59,57 +63,75 @@ pub struct Terms<'a> {
     pub receivers: &'a [Receiver],
 }
 
+/// A dealing: the commitment, a point that all values are encrypted with, the proof that binds all
+/// of it to the dealer, a hidden value for each receiver.
+#[derive(Clone, Copy, Debug)]
+struct Parts<'d> {
+    commitment: &'d [u8],
+    point: &'d [u8],
+    proof: &'d [u8],
+    values: &'d [u8],
+}
+
+impl Parts<'_> {
+    /// The value for the receiver at `place`, which is one of the receivers.
+    fn value(&self, place: usize) -> &[u8] {
+        &self.values[place * VALUE_BYTES..][..VALUE_BYTES]
+    }
+}
+
 impl Terms<'_> {
     /// Bytes of a dealing.
     pub fn dealing_bytes(&self) -> usize {
-        self.commitment_bytes() + self.receivers.len() * SEALED_BYTES
+        self.commitment_bytes() + KEY_BYTES + self.receivers.len() * VALUE_BYTES
     }
 
     /// Bytes of a commitment, and of the public key.
-    pub fn commitment_bytes(&self) -> usize {
+    fn commitment_bytes(&self) -> usize {
         (self.degree + 1) * POINT_BYTES
     }
 
-    /// The commitment of a dealing.
-    fn commitment<'d>(&self, dealing: &'d [u8]) -> Option<&'d [u8]> {
-        (dealing.len() == self.dealing_bytes()).then(|| &dealing[..self.commitment_bytes()])
+    fn parts<'d>(&self, dealing: &'d [u8]) -> Option<Parts<'d>> {
+        if dealing.len() != self.dealing_bytes() {
+            return None;
+        }
+        let (commitment, rest) = dealing.split_at(self.commitment_bytes());
+        let (point, rest) = rest.split_at(POINT_BYTES);
+        let (proof, values) = rest.split_at(SIGNATURE_BYTES);
+        Some(Parts {
+            commitment,
+            point,
+            proof,
+            values,
+        })
     }
 
-    /// The part of a dealing that is for the receiver at `place`.
-    fn sealed<'d>(&self, dealing: &'d [u8], place: usize) -> Option<&'d [u8]> {
-        let parts = dealing.get(self.commitment_bytes()..)?;
-        parts.chunks_exact(SEALED_BYTES).nth(place)
+    /// Whether `key` is one of `seat`'s own, with [`KEY_BYTES`]; the point of it.
+    pub fn key_of(&self, seat: u16, key: &Bytes) -> Option<Bytes> {
+        let (point, proof) = key.split_at_checked(POINT_BYTES)?;
+        scheme::is_key(self.context, seat, point, proof).then(|| key.slice(..POINT_BYTES))
     }
 
-    /// Whether a dealing has its length and commits to a polynomial; nothing is said of the values.
-    pub fn is_dealing(&self, dealing: &[u8]) -> bool {
-        let commitment = self.commitment(dealing);
-        commitment.is_some_and(scheme::is_commitment)
+    /// Whether `dealing` is one of `dealer`'s own; nothing is said of the values in it. Costs two
+    /// pairings and f + 1 points.
+    pub fn is_dealing(&self, dealer: u16, dealing: &[u8]) -> bool {
+        let parts = self.parts(dealing);
+        parts.is_some_and(|parts| scheme::is_dealing(self.context, dealer, &parts))
     }
 
-    /// Whether `opening`, by the receiver at `place`, shows that its value in `dealing` is wrong.
-    pub fn convicts(&self, dealing: &[u8], place: usize, opening: &[u8]) -> bool {
-        let parts = (self.commitment(dealing), self.sealed(dealing, place));
-        let (Some(commitment), Some(sealed)) = parts else {
-            return false;
-        };
-        let receiver = self.receivers.get(place);
-        receiver.is_some_and(|to| scheme::convicts(commitment, sealed, to, opening))
+    /// Whether `opening`, by the receiver at `place`, shows that its value in `dealing` is wrong;
+    /// the dealing is `dealer`'s own. Costs two pairings and f + 1 points.
+    pub fn convicts(&self, dealer: u16, dealing: &[u8], place: usize, opening: &[u8]) -> bool {
+        let parts = self.parts(dealing).filter(|_| place < self.receivers.len());
+        parts.is_some_and(|parts| scheme::convicts(self, (dealer, &parts), place, opening))
     }
 
     /// The public key of the dealings that count.
     pub fn public<'d>(&self, dealings: impl IntoIterator<Item = &'d [u8]>) -> Option<Bytes> {
-        let commitments: Option<Vec<&[u8]>> = dealings
-            .into_iter()
-            .map(|dealing| self.commitment(dealing))
-            .collect();
-        scheme::sum(&commitments?).filter(|sum| sum.len() == self.commitment_bytes())
+        let commitment = |dealing| Some(self.parts(dealing)?.commitment);
+        let commitments: Option<Vec<&[u8]>> = dealings.into_iter().map(commitment).collect();
+        scheme::sum(&commitments?)
     }
-}
-
-/// Whether `key` can be encrypted to.
-pub fn is_key(key: &[u8]) -> bool {
-    scheme::is_commitment(key) && key.len() == POINT_BYTES
 }
 
 /// The party of one key generation that holds this secret.
@@ -125,30 +147,44 @@ impl<'a> Party<'a> {
         Self { secret, context }
     }
 
-    /// The key that values are encrypted to for it; nothing where [`IS_BUILT`] is false.
-    pub fn key(&self) -> Option<Bytes> {
-        scheme::key(self)
+    /// The key that values are encrypted to for it at `seat`, of [`KEY_BYTES`]; nothing where
+    /// [`IS_BUILT`] is false.
+    pub fn key(&self, seat: u16) -> Option<Bytes> {
+        scheme::key(self, seat)
     }
 
-    /// What it deals.
-    pub fn deal(&self, terms: &Terms<'_>) -> Option<Bytes> {
-        scheme::deal(self, terms).filter(|dealing| dealing.len() == terms.dealing_bytes())
+    /// What it deals from `seat`.
+    pub fn deal(&self, terms: &Terms<'_>, seat: u16) -> Option<Bytes> {
+        scheme::deal(self, terms, seat)
     }
 
-    /// Looks into its part of a dealing, at `place` among the receivers; the opening where that is
-    /// wrong.
-    pub fn complaint(&self, terms: &Terms<'_>, dealing: &[u8], place: usize) -> Option<Bytes> {
-        scheme::open(self, terms, dealing, place).err()
+    /// Looks into its part, at `place` among the receivers, of a dealing that is `dealer`'s own;
+    /// the opening where its value is wrong.
+    pub fn complaint(
+        &self,
+        terms: &Terms<'_>,
+        dealer: u16,
+        dealing: &[u8],
+        place: usize,
+    ) -> Option<Bytes> {
+        let parts = terms
+            .parts(dealing)
+            .filter(|_| place < terms.receivers.len())?;
+        scheme::complaint(self, terms, (dealer, &parts), place)
     }
 
-    /// Its share of the secret that the dealings make, at `place` among the receivers.
+    /// Its share of the secret that the dealings make, at `place` among the receivers. It has seen
+    /// before that its values in them are right.
     pub fn share<'d>(
         &self,
         terms: &Terms<'_>,
-        dealings: impl IntoIterator<Item = &'d [u8]>,
+        dealings: impl IntoIterator<Item = (u16, &'d [u8])>,
         place: usize,
     ) -> Option<Share> {
-        scheme::share(self, terms, dealings, place)
+        let parts = |(dealer, dealing)| Some((dealer, terms.parts(dealing)?));
+        let dealings: Option<Vec<_>> = dealings.into_iter().map(parts).collect();
+        let dealings = dealings.filter(|_| place < terms.receivers.len())?;
+        scheme::share(self, terms, dealings.into_iter(), place)
     }
 }
 

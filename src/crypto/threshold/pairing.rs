@@ -1,24 +1,26 @@
-//! The scheme over BLS12-381, by threshold_crypto.
+//! The scheme over BLS12-381, by threshold_crypto and the groups that it brings.
 //!
-//! Source: Boldyreva's threshold BLS; Feldman's verifiable shares; hashed ElGamal with a proof that
-//! a ciphertext is well-formed (Baek and Zheng). In and out: bytes, points compressed, field
+//! Source: Boldyreva's threshold BLS; Feldman's verifiable shares; hashed ElGamal whose proof of
+//! form is bound to all that is dealt (Baek and Zheng). In and out: bytes, points compressed, field
 //! elements as 32 bytes little-endian.
-//! Holds: points are on their curve and in their group; the crate's types do not leave this file.
+//! Holds: points are on their curve, in their group and not its identity; what one dealing encrypts
+//! is no part of another, so an opening opens nothing else; the crate's types do not leave this
+//! file.
 //! Elsewhere: lengths and places (`threshold`).
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use threshold_crypto as tc;
 use threshold_crypto::ff::{PrimeField, PrimeFieldRepr};
-use threshold_crypto::pairing::bls12_381::{Fr, FrRepr};
+use threshold_crypto::group::{CurveAffine, CurveProjective, EncodedPoint};
+use threshold_crypto::pairing::Engine;
+use threshold_crypto::pairing::bls12_381::{Bls12, Fr, FrRepr, G1, G1Affine, G2, G2Affine};
 use threshold_crypto::poly::{Commitment, Poly};
 use zeroize::Zeroize;
 
 use super::super::keys::wipe_stack;
-use super::super::{Domain, Hasher};
-use super::{POINT_BYTES, Party, Receiver, SIGNATURE_BYTES, Terms};
+use super::super::{Digest, Domain, Hasher};
+use super::{POINT_BYTES, Parts, Party, Receiver, SIGNATURE_BYTES, Terms, VALUE_BYTES};
 
 /// A seat's share of its committee's secret.
 pub struct Share(tc::SecretKeyShare);
@@ -38,33 +40,39 @@ impl Share {
     }
 }
 
-/// What the party's secrets are for; the last byte of what they are derived from.
+/// What the secrets of a party are for, and what is hashed.
 #[derive(Clone, Copy)]
 enum Purpose {
     /// Values are encrypted to it.
     Decrypt,
     /// Coefficients of the polynomial.
     Deal,
-    /// The randomness of an encryption.
+    /// The randomness of a dealing.
     Encrypt,
+    /// What hides a value.
+    Pad,
+    /// What shows that the secret of a key is held.
+    Possession,
+    /// What binds a dealing's parts to each other.
+    Bind,
+}
+
+fn hasher(purpose: Purpose, context: &Digest) -> Hasher {
+    let mut hasher = Hasher::new(Domain::Threshold);
+    hasher.update(&[purpose as u8]);
+    hasher.update(context.as_bytes());
+    hasher
 }
 
 impl Party<'_> {
-    /// A secret of this party: of one purpose, number and try each another.
-    fn derive(&self, purpose: Purpose, number: usize, attempt: u64) -> [u8; 32] {
-        let mut hasher = Hasher::new(Domain::Threshold);
-        hasher.update(self.secret.seed());
-        hasher.update(self.context.as_bytes());
-        hasher.update(&[purpose as u8]);
-        hasher.update(&(number as u64).to_le_bytes());
-        hasher.update(&attempt.to_le_bytes());
-        hasher.finish().0
-    }
-
     /// A field element, uniform: of 255 drawn bits the first that are below the order.
     fn element(&self, purpose: Purpose, number: usize) -> Fr {
-        let mut tries = (0..).map(|attempt| {
-            let mut bytes = self.derive(purpose, number, attempt);
+        let mut tries = (0_u64..).map(|attempt| {
+            let mut hasher = hasher(purpose, self.context);
+            hasher.update(self.secret.seed());
+            hasher.update(&(number as u64).to_le_bytes());
+            hasher.update(&attempt.to_le_bytes());
+            let mut bytes = hasher.finish().0;
             bytes[31] &= 0x7f;
             let element = element(&bytes);
             bytes.zeroize();
@@ -73,165 +81,256 @@ impl Party<'_> {
         // Nine in ten tries are below it.
         tries.find_map(|drawn| drawn).expect("tries go on")
     }
-
-    fn decryption_key(&self) -> tc::SecretKeyShare {
-        let key = tc::SecretKeyShare::from_mut(&mut self.element(Purpose::Decrypt, 0));
-        wipe_stack();
-        key
-    }
 }
 
-fn element(bytes: &[u8; 32]) -> Option<Fr> {
+fn element(bytes: &[u8; VALUE_BYTES]) -> Option<Fr> {
     let mut repr = FrRepr::default();
     repr.read_le(&bytes[..]).ok()?;
     Fr::from_repr(repr).ok()
 }
 
-fn element_bytes(element: &Fr) -> [u8; 32] {
-    let mut bytes = [0; 32];
+fn element_bytes(element: &Fr) -> [u8; VALUE_BYTES] {
+    let mut bytes = [0; VALUE_BYTES];
     let written = element.into_repr().write_le(&mut bytes[..]);
     written.expect("an element has 32 bytes");
     bytes
 }
 
-/// Reads a type of the crate by its only public form, that of serde.
-fn read<T: DeserializeOwned>(value: Value) -> Option<T> {
-    serde_json::from_value(value).ok()
-}
-
-/// The bytes in what serde gives of a type of the crate, in order.
-fn written(value: &impl Serialize) -> Vec<u8> {
-    fn collect(value: &Value, out: &mut Vec<u8>) {
-        match value {
-            Value::Number(byte) => out.extend(byte.as_u64().and_then(|b| u8::try_from(b).ok())),
-            Value::Array(parts) => parts.iter().for_each(|part| collect(part, out)),
-            Value::Object(parts) => parts.values().for_each(|part| collect(part, out)),
-            Value::Null | Value::Bool(_) | Value::String(_) => {}
-        }
+/// A point in its group, and not the identity.
+fn point<A: CurveAffine>(bytes: &[u8]) -> Option<A> {
+    let mut encoded = A::Compressed::empty();
+    if bytes.len() != A::Compressed::size() {
+        return None;
     }
-    let mut out = Vec::new();
-    collect(&serde_json::to_value(value).unwrap_or_default(), &mut out);
-    out
+    encoded.as_mut().copy_from_slice(bytes);
+    encoded
+        .into_affine()
+        .ok()
+        .filter(|point: &A| !point.is_zero())
 }
 
-fn commitment(points: &[u8]) -> Option<Commitment> {
-    let coefficients: Vec<&[u8]> = points.chunks(POINT_BYTES).collect();
-    (!coefficients.is_empty()).then(|| read(json!({ "coeff": coefficients })))?
+fn point_bytes<P: CurveProjective>(point: &P) -> Vec<u8> {
+    point.into_affine().into_compressed().as_ref().to_vec()
 }
 
-fn ciphertext(sealed: &[u8]) -> Option<tc::Ciphertext> {
-    let (point, rest) = sealed.split_at_checked(POINT_BYTES)?;
-    let (hidden, other) = rest.split_at_checked(32)?;
-    read(json!([point, hidden, other]))
+/// Whether e(a, b) = e(c, d).
+fn is_paired(a: impl Into<G1Affine>, b: G2, c: impl Into<G1Affine>, d: G2) -> bool {
+    Bls12::pairing(a, b) == Bls12::pairing(c, d)
 }
 
-fn public_key(bytes: &[u8]) -> Option<tc::PublicKey> {
-    tc::PublicKey::from_bytes(<[u8; POINT_BYTES]>::try_from(bytes).ok()?).ok()
+fn points(commitment: &[u8]) -> Option<Vec<G1Affine>> {
+    commitment.chunks(POINT_BYTES).map(point).collect()
 }
 
-pub(super) fn is_commitment(points: &[u8]) -> bool {
-    commitment(points).is_some()
+/// The committed polynomial at the place of `seat`, in the group.
+fn evaluate(commitment: &[u8], seat: u16) -> Option<G1> {
+    let points = points(commitment)?;
+    let mut sum = G1::zero();
+    for coefficient in points.iter().rev() {
+        sum.mul_assign(u64::from(seat) + 1);
+        sum.add_assign_mixed(coefficient);
+    }
+    Some(sum)
 }
 
 pub(super) fn sum(commitments: &[&[u8]]) -> Option<Bytes> {
     let (first, rest) = commitments.split_first()?;
-    let mut sum = commitment(first)?;
+    let mut sums: Vec<G1> = points(first)?
+        .iter()
+        .map(G1Affine::into_projective)
+        .collect();
     for other in rest {
-        sum += commitment(other)?;
+        for (sum, point) in sums.iter_mut().zip(points(other)?) {
+            sum.add_assign_mixed(&point);
+        }
     }
-    Some(written(&sum).into())
+    Some(
+        sums.iter()
+            .flat_map(point_bytes)
+            .collect::<Vec<u8>>()
+            .into(),
+    )
 }
 
-pub(super) fn key(party: &Party<'_>) -> Option<Bytes> {
-    let key = party.decryption_key().public_key_share().to_bytes();
-    Some(Bytes::copy_from_slice(&key))
+/// The point that shows, multiplied by the secret of `key`, that it is held at this seat.
+fn possession(context: &Digest, seat: u16, key: &[u8]) -> G2 {
+    let mut hasher = hasher(Purpose::Possession, context);
+    hasher.update(&seat.to_le_bytes());
+    hasher.update(key);
+    tc::hash_g2(hasher.finish().0)
 }
 
-pub(super) fn deal(party: &Party<'_>, terms: &Terms<'_>) -> Option<Bytes> {
+pub(super) fn key(party: &Party<'_>, seat: u16) -> Option<Bytes> {
+    let secret = party.element(Purpose::Decrypt, 0);
+    let mut bytes = point_bytes(&G1Affine::one().mul(secret));
+    let mut proof = possession(party.context, seat, &bytes);
+    proof.mul_assign(secret);
+    wipe_stack();
+    bytes.extend(point_bytes(&proof));
+    Some(bytes.into())
+}
+
+pub(super) fn is_key(context: &Digest, seat: u16, key: &[u8], proof: &[u8]) -> bool {
+    let (Some(at), Some(proof)) = (point::<G1Affine>(key), point::<G2Affine>(proof)) else {
+        return false;
+    };
+    let held = possession(context, seat, key);
+    is_paired(G1Affine::one(), proof.into_projective(), at, held)
+}
+
+/// The point that binds the parts of one dealing to its dealer and to each other.
+fn bound(context: &Digest, dealer: u16, parts: &Parts<'_>) -> G2 {
+    let mut hasher = hasher(Purpose::Bind, context);
+    hasher.update(&dealer.to_le_bytes());
+    for part in [parts.commitment, parts.point, parts.values] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    tc::hash_g2(hasher.finish().0)
+}
+
+/// What hides the value for `receiver`: known to who made `point` and to the receiver.
+fn pad(context: &Digest, dealer: u16, receiver: &Receiver, shared: &[u8]) -> Digest {
+    let mut hasher = hasher(Purpose::Pad, context);
+    hasher.update(&dealer.to_le_bytes());
+    hasher.update(&receiver.seat.to_le_bytes());
+    hasher.update(shared);
+    hasher.finish()
+}
+
+/// Hides a value under a pad, or shows it again.
+fn masked(value: &[u8], pad: &Digest) -> [u8; VALUE_BYTES] {
+    let mut bytes = pad.0;
+    for (byte, other) in bytes.iter_mut().zip(value) {
+        *byte ^= other;
+    }
+    bytes
+}
+
+pub(super) fn deal(party: &Party<'_>, terms: &Terms<'_>, dealer: u16) -> Option<Bytes> {
     let numbers = 0..=terms.degree;
     let coefficients: Vec<Fr> = numbers.map(|n| party.element(Purpose::Deal, n)).collect();
-    let polynomial = Poly::from(coefficients);
-    let mut dealing = written(&polynomial.commitment());
+    let in_group = |coefficient: &Fr| point_bytes(&G1Affine::one().mul(*coefficient));
+    let commitment: Vec<u8> = coefficients.iter().flat_map(in_group).collect();
+    let polynomial = Poly::from(coefficients); // wiped when dropped
+    let drawn = party.element(Purpose::Encrypt, 0);
+    let mut values = Vec::new();
     for receiver in terms.receivers {
+        let shared = point_bytes(&point::<G1Affine>(&receiver.key)?.mul(drawn));
         let mut bytes = element_bytes(&polynomial.evaluate(u64::from(receiver.seat) + 1));
-        let mut rng = Drawn::new(party, receiver);
-        let sealed = public_key(&receiver.key)?.encrypt_with_rng(&mut rng, bytes);
+        values.extend(masked(
+            &bytes,
+            &pad(terms.context, dealer, receiver, &shared),
+        ));
         bytes.zeroize();
-        dealing.extend(written(&sealed));
     }
+    let at = point_bytes(&G1Affine::one().mul(drawn));
+    let parts = Parts {
+        commitment: &commitment,
+        point: &at,
+        proof: &[],
+        values: &values,
+    };
+    let mut proof = bound(terms.context, dealer, &parts);
+    proof.mul_assign(drawn);
     wipe_stack();
-    Some(dealing.into())
+    Some(
+        [commitment, at, point_bytes(&proof), values]
+            .concat()
+            .into(),
+    )
 }
 
-/// The value for `receiver`, if it is what the commitment says.
-fn value(bytes: &[u8], commitment: &[u8], receiver: &Receiver) -> Option<Fr> {
-    let value = element(bytes.try_into().ok()?)?;
-    let keys = tc::PublicKeySet::from(self::commitment(commitment)?);
-    let want = keys.public_key_share(u64::from(receiver.seat));
-    let share = tc::SecretKeyShare::from_mut(&mut { value });
-    (share.public_key_share() == want).then_some(value)
+pub(super) fn is_dealing(context: &Digest, dealer: u16, parts: &Parts<'_>) -> bool {
+    let at = point::<G1Affine>(parts.point);
+    let (Some(at), Some(proof)) = (at, point::<G2Affine>(parts.proof)) else {
+        return false;
+    };
+    points(parts.commitment).is_some()
+        && is_paired(
+            G1Affine::one(),
+            proof.into_projective(),
+            at,
+            bound(context, dealer, parts),
+        )
 }
 
-pub(super) fn open(
+/// What the receiver and the dealer share, as an opening shows it.
+fn shared(party: &Party<'_>, parts: &Parts<'_>) -> Option<Vec<u8>> {
+    let at = point::<G1Affine>(parts.point)?;
+    Some(point_bytes(&at.mul(party.element(Purpose::Decrypt, 0))))
+}
+
+/// Whether the value that `shared` shows is not the committed one.
+fn is_wrong(
+    terms: &Terms<'_>,
+    dealer: u16,
+    parts: &Parts<'_>,
+    place: usize,
+    shared: &[u8],
+) -> bool {
+    let (receiver, hidden) = (&terms.receivers[place], parts.value(place));
+    let mut bytes = masked(hidden, &pad(terms.context, dealer, receiver, shared));
+    let in_group = element(&bytes).map(|value| G1Affine::one().mul(value));
+    bytes.zeroize();
+    in_group.is_none() || in_group != evaluate(parts.commitment, receiver.seat)
+}
+
+pub(super) fn complaint(
     party: &Party<'_>,
     terms: &Terms<'_>,
-    dealing: &[u8],
+    (dealer, parts): (u16, &Parts<'_>),
     place: usize,
-) -> Result<Fr, Bytes> {
-    let parts = (terms.commitment(dealing), terms.sealed(dealing, place));
-    let (Some(commitment), Some(sealed)) = parts else {
-        return Err(Bytes::new());
-    };
-    let ciphertext = ciphertext(sealed).ok_or_else(Bytes::new)?;
-    let key = party.decryption_key();
-    let opening = key.decrypt_share(&ciphertext).ok_or_else(Bytes::new)?;
-    let mut bytes = decrypted(&opening, &ciphertext).unwrap_or_default();
-    let value = value(&bytes, commitment, &terms.receivers[place]);
-    bytes.zeroize();
+) -> Option<Bytes> {
+    let shared = shared(party, parts)?;
+    let wrong = is_wrong(terms, dealer, parts, place, &shared);
     wipe_stack();
-    value.ok_or_else(|| written(&opening).into())
-}
-
-fn decrypted(opening: &tc::DecryptionShare, ciphertext: &tc::Ciphertext) -> Option<Vec<u8>> {
-    // One holder is enough to decrypt with a key of degree 0; which key it is plays no part.
-    let anyone = tc::PublicKeySet::from(Poly::one().commitment());
-    anyone.decrypt([(0_u64, opening)], ciphertext).ok()
+    wrong.then(|| shared.into())
 }
 
 pub(super) fn convicts(
-    commitment: &[u8],
-    sealed: &[u8],
-    receiver: &Receiver,
+    terms: &Terms<'_>,
+    (dealer, parts): (u16, &Parts<'_>),
+    place: usize,
     opening: &[u8],
 ) -> bool {
-    // What nobody could decrypt needs no opening.
-    let Some(ciphertext) = ciphertext(sealed).filter(tc::Ciphertext::verify) else {
-        return true;
-    };
-    let key = <[u8; POINT_BYTES]>::try_from(&receiver.key[..]).ok();
-    let key = key.and_then(|key| tc::PublicKeyShare::from_bytes(key).ok());
-    let opening = read::<tc::DecryptionShare>(json!(opening));
-    let (Some(key), Some(opening)) = (key, opening) else {
+    let key = point::<G1Affine>(&terms.receivers[place].key);
+    let proof = point::<G2Affine>(parts.proof);
+    let (Some(key), Some(proof), Some(shown)) = (key, proof, point::<G1Affine>(opening)) else {
         return false;
     };
-    key.verify_decryption_share(&opening, &ciphertext)
-        && decrypted(&opening, &ciphertext)
-            .is_none_or(|bytes| value(&bytes, commitment, receiver).is_none())
+    let bound = bound(terms.context, dealer, parts);
+    is_paired(shown, bound, key, proof.into_projective())
+        && is_wrong(terms, dealer, parts, place, opening)
 }
 
 pub(super) fn share<'d>(
     party: &Party<'_>,
     terms: &Terms<'_>,
-    dealings: impl IntoIterator<Item = &'d [u8]>,
+    dealings: impl Iterator<Item = (u16, Parts<'d>)>,
     place: usize,
 ) -> Option<Share> {
-    let mut sum = Poly::zero();
-    for dealing in dealings {
-        sum += Poly::constant(open(party, terms, dealing, place).ok()?);
+    let mut sum = Poly::zero(); // wiped when dropped
+    for (dealer, parts) in dealings {
+        let mut shared = shared(party, &parts)?;
+        let pad = pad(terms.context, dealer, &terms.receivers[place], &shared);
+        let mut bytes = masked(parts.value(place), &pad);
+        sum += Poly::constant(element(&bytes)?);
+        bytes.zeroize();
+        shared.zeroize();
     }
     let share = tc::SecretKeyShare::from_mut(&mut sum.evaluate(0_u64));
     wipe_stack();
     Some(Share(share))
+}
+
+/// The crate's form of a public key, whose only way in is that of serde.
+fn public_keys(public: &[u8]) -> Option<tc::PublicKeySet> {
+    let coefficients: Vec<&[u8]> = public.chunks(POINT_BYTES).collect();
+    let commitment: Result<Commitment, _> =
+        serde_json::from_value(json!({ "coeff": coefficients }));
+    let commitment = commitment.ok().filter(|_| !public.is_empty())?;
+    Some(tc::PublicKeySet::from(commitment))
 }
 
 pub(super) fn combine(
@@ -239,7 +338,7 @@ pub(super) fn combine(
     shares: &[(u16, Bytes)],
     message: &[u8],
 ) -> Result<Bytes, Vec<u16>> {
-    let keys = tc::PublicKeySet::from(commitment(public).ok_or_else(Vec::new)?);
+    let keys = public_keys(public).ok_or_else(Vec::new)?;
     let need = keys.threshold() + 1;
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for (seat, bytes) in shares {
@@ -282,70 +381,10 @@ fn joined(
 }
 
 pub(super) fn is_signed(public: &[u8], signature: &[u8], message: &[u8]) -> bool {
-    let first = public.get(..POINT_BYTES).and_then(public_key);
+    let first = public.get(..POINT_BYTES);
+    let first = first.and_then(|first| <[u8; POINT_BYTES]>::try_from(first).ok());
+    let key = first.and_then(|bytes| tc::PublicKey::from_bytes(bytes).ok());
     let signature = <[u8; SIGNATURE_BYTES]>::try_from(signature).ok();
     let signature = signature.and_then(|bytes| tc::Signature::from_bytes(bytes).ok());
-    matches!((first, signature), (Some(key), Some(signature)) if key.verify(&signature, message))
-}
-
-/// Randomness of one encryption, derived so that dealing again gives the same bytes.
-struct Drawn<'a> {
-    party: &'a Party<'a>,
-    receiver: u64,
-    blocks: u64,
-    block: [u8; 32],
-    used: usize,
-}
-
-impl<'a> Drawn<'a> {
-    fn new(party: &'a Party<'a>, receiver: &Receiver) -> Self {
-        let mut hasher = Hasher::new(Domain::Threshold);
-        hasher.update(&receiver.key);
-        let [a, b, c, d, e, f, g, h, ..] = hasher.finish().0;
-        Self {
-            party,
-            receiver: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-            blocks: 0,
-            block: [0; 32],
-            used: 32,
-        }
-    }
-}
-
-impl rand_core_05::RngCore for Drawn<'_> {
-    fn next_u32(&mut self) -> u32 {
-        let mut bytes = [0; 4];
-        self.fill_bytes(&mut bytes);
-        u32::from_le_bytes(bytes)
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        let mut bytes = [0; 8];
-        self.fill_bytes(&mut bytes);
-        u64::from_le_bytes(bytes)
-    }
-
-    fn fill_bytes(&mut self, out: &mut [u8]) {
-        for byte in out {
-            if self.used == self.block.len() {
-                let (number, attempt) = (self.receiver as usize, self.blocks);
-                self.block = self.party.derive(Purpose::Encrypt, number, attempt);
-                self.blocks += 1;
-                self.used = 0;
-            }
-            *byte = self.block[self.used];
-            self.used += 1;
-        }
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), rand_core_05::Error> {
-        self.fill_bytes(out);
-        Ok(())
-    }
-}
-
-impl Drop for Drawn<'_> {
-    fn drop(&mut self) {
-        self.block.zeroize();
-    }
+    matches!((key, signature), (Some(key), Some(signature)) if key.verify(&signature, message))
 }

@@ -4,8 +4,9 @@
 //! (`crypto::threshold`). In: what named members say in transactions, heights. Out: what each owes
 //! now, the key.
 //! Holds: each step ends by a count or by a height, so it follows from the prefix alone; a key
-//! counts only if n − f of its committee hold good shares, of whom f + 1 are correct; only dealings
-//! that nobody could convict are in it, of f + 1 dealers, of whom one is correct.
+//! counts only if n − f of its committee say that they hold good shares and have the seats for
+//! them, of whom f + 1 are correct; only dealings that nobody could convict are in it, of f + 1
+//! dealers, of whom one is correct.
 //! Elsewhere: the arithmetic (`crypto::threshold`), when a committee is named (`next`), what is
 //! signed with the key (`consortium::views`).
 //!
@@ -20,15 +21,20 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::operation::{Complaint, Step};
-use super::{Done, Operation, Place, Refusal, Register};
+use super::{Done, Footing, Operation, Place, Refusal, Register};
+use crate::blocks::body::NextSeat;
 use crate::blocks::{Call, Link};
 use crate::committee::{Height, MemberId, Sizes, ViewId, Voter};
-use crate::crypto::threshold::{Party, Receiver, Terms, is_key};
+use crate::crypto::threshold::{Party, Receiver, Terms};
 use crate::crypto::{Digest, Domain, Hasher, PublicKey, SecretKey, SignBytes};
 
-/// Bytes of all dealings of one generation, at most; a committee that needs more makes no key, and
-/// the one after it keeps its seats.
+/// Bytes of all dealings of one generation, at most; the largest committee has less.
 pub const DEALINGS_BYTES_MAX: usize = 3 << 20;
+
+/// A committee that makes a threshold key has so many times as many blocks to answer as one that
+/// does not: each of three steps takes a transaction of every member. Where all answer, all is over
+/// in a few blocks.
+pub(super) const STEPS_TIMES: u32 = 16;
 
 /// Which step is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,17 +55,20 @@ pub struct Generation {
     call: Call,
     /// The assemble block, and how many blocks its committee has.
     from: Height,
-    wait: u32,
+    wait: u64,
     committee: Vec<MemberId>,
     context: Digest,
-    /// Keys by seat.
-    keys: BTreeMap<u16, Bytes>,
+    /// Points that values are encrypted to, by seat.
+    pub(super) keys: BTreeMap<u16, Bytes>,
     /// Dealings by the dealer's seat.
     dealings: BTreeMap<u16, Bytes>,
     /// Who judged, and whether its complaints held.
     judged: BTreeMap<u16, bool>,
     /// Dealers that were convicted.
     guilty: BTreeSet<u16>,
+    /// Who gave a key or a dealing that is not its own: checking one costs everybody pairings, so
+    /// no other is taken.
+    spoilt: BTreeSet<u16>,
 }
 
 /// A committee's threshold key, with what its holders find their shares in.
@@ -68,25 +77,28 @@ pub struct ThresholdKey {
     context: Digest,
     degree: usize,
     receivers: Vec<Receiver>,
+    /// Seats that found every value right.
+    pub(super) holders: BTreeSet<u16>,
     public: Bytes,
-    dealings: Vec<Bytes>,
+    /// Dealings that count, by the dealer's seat.
+    pub(super) dealings: Vec<(u16, Bytes)>,
 }
 
 impl Generation {
     /// The generation for the committee that the assemble block at `from` names, which has `wait`
-    /// blocks; nothing for a committee whose dealings have no room.
+    /// blocks.
     pub(super) fn new(
         chain: &Digest,
         call: Call,
         from: Height,
-        wait: u32,
+        wait: u64,
         committee: &[MemberId],
-    ) -> Option<Self> {
+    ) -> Self {
         let mut hasher = Hasher::new(Domain::Threshold);
         hasher.update(chain.as_bytes());
         hasher.update(&call.next.0.to_le_bytes());
         hasher.update(call.assemble.as_bytes());
-        let generation = Self {
+        Self {
             call,
             from,
             wait,
@@ -96,15 +108,8 @@ impl Generation {
             dealings: BTreeMap::new(),
             judged: BTreeMap::new(),
             guilty: BTreeSet::new(),
-        };
-        let n = committee.len();
-        let terms = Terms {
-            context: &generation.context,
-            degree: generation.sizes().f,
-            receivers: &vec![receiver(0, &Bytes::new()); n],
-        };
-        let least = (generation.sizes().f + 1) * terms.dealing_bytes();
-        (least <= DEALINGS_BYTES_MAX).then_some(generation)
+            spoilt: BTreeSet::new(),
+        }
     }
 
     fn sizes(&self) -> Sizes {
@@ -116,12 +121,9 @@ impl Generation {
         self.sizes().n - self.sizes().f
     }
 
-    /// Dealings that are taken: 2f + 1, so that f + 1 are left of them whatever f do, where they
-    /// have room.
+    /// Dealings that are taken: 2f + 1, so that f + 1 are left of them whatever f do.
     fn dealings_max(&self) -> usize {
-        let receivers = self.receivers();
-        let room = DEALINGS_BYTES_MAX / self.terms(&receivers).dealing_bytes();
-        (2 * self.sizes().f + 1).min(room).min(self.keys.len())
+        (2 * self.sizes().f + 1).min(self.keys.len())
     }
 
     /// What it is for.
@@ -131,7 +133,7 @@ impl Generation {
 
     /// The step that operations of the block at `height` belong to.
     pub fn stage(&self, height: Height) -> Stage {
-        let until = |quarters: u64| self.from.plus(u64::from(self.wait) * quarters / 4);
+        let until = |quarters: u64| self.from.plus(self.wait * quarters / 4);
         if self.keys.len() < self.committee.len() && height <= until(1) {
             Stage::Keys
         } else if self.keys.len() < self.need() {
@@ -165,120 +167,118 @@ impl Generation {
         u16::try_from(seat).ok()
     }
 
-    fn has_key(&self, seat: u16) -> bool {
-        self.keys.contains_key(&seat)
-    }
-
     /// What `member`, whose fresh key for this call has `secret`, should say in the block at
     /// `height`.
     pub fn owed(&self, member: &MemberId, secret: &SecretKey, height: Height) -> Option<Operation> {
         let seat = self.seat_of(member)?;
+        if !self.takes(seat, self.stage(height)) {
+            return None;
+        }
         let party = Party::new(secret, &self.context);
         let receivers = self.receivers();
         let terms = self.terms(&receivers);
-        let stage = self.stage(height);
-        let key = party.key()?;
-        let is_ours = self.keys.get(&seat) == Some(&key);
-        let step = match stage {
-            Stage::Keys if !self.has_key(seat) => Step::Key(key),
-            Stage::Dealing if is_ours && !self.dealings.contains_key(&seat) => {
-                Step::Deal(party.deal(&terms)?)
-            }
-            Stage::Judging if is_ours && !self.judged.contains_key(&seat) => {
+        let key = party.key(seat)?;
+        let is_ours = self.keys.get(&seat) == terms.key_of(seat, &key).as_ref();
+        let step = match self.stage(height) {
+            Stage::Keys => Step::Key(key),
+            Stage::Dealing if is_ours => Step::Deal(party.deal(&terms, seat)?),
+            Stage::Judging if is_ours => {
                 let place = receivers
                     .iter()
                     .position(|receiver| receiver.seat == seat)?;
                 let wrong = self.dealings.iter().filter_map(|(dealer, dealing)| {
-                    let opening = party.complaint(&terms, dealing, place)?;
+                    let opening = party.complaint(&terms, *dealer, dealing, place)?;
                     let dealer = *dealer;
                     Some(Complaint { dealer, opening })
                 });
                 Step::Judge(wrong.collect())
             }
-            Stage::Keys | Stage::Dealing | Stage::Judging | Stage::Over => return None,
+            Stage::Dealing | Stage::Judging | Stage::Over => return None,
         };
         Some(Operation::Threshold(self.call, step))
     }
 
-    fn take(&mut self, height: Height, seat: u16, step: Step) -> Result<Done, Refusal> {
-        let receivers = self.receivers();
-        let stage = self.stage(height);
-        match step {
-            Step::Key(key) if stage == Stage::Keys && !self.has_key(seat) => {
-                let is_new = !self.keys.values().any(|held| *held == key);
-                if !is_new || !is_key(&key) {
-                    return Err(Refusal::BadDealing);
-                }
-                self.keys.insert(seat, key);
-            }
-            Step::Deal(dealing) if stage == Stage::Dealing && self.may_deal(seat) => {
-                if !self.terms(&receivers).is_dealing(&dealing) {
-                    return Err(Refusal::BadDealing);
-                }
-                self.dealings.insert(seat, dealing);
-            }
-            Step::Judge(complaints) if stage == Stage::Judging && self.may_judge(seat) => {
-                return Ok(self.judge(&receivers, seat, &complaints));
-            }
-            Step::Key(_) | Step::Deal(_) | Step::Judge(_) => return Err(Refusal::NotAsked),
+    /// Whether a part of `seat` is waited for in this stage.
+    fn takes(&self, seat: u16, stage: Stage) -> bool {
+        let is_in = self.keys.contains_key(&seat) && !self.spoilt.contains(&seat);
+        match stage {
+            Stage::Keys => !self.keys.contains_key(&seat) && !self.spoilt.contains(&seat),
+            Stage::Dealing => is_in && !self.dealings.contains_key(&seat),
+            Stage::Judging => is_in && !self.judged.contains_key(&seat),
+            Stage::Over => false,
         }
-        Ok(Done::Effective)
     }
 
-    fn may_deal(&self, seat: u16) -> bool {
-        self.has_key(seat) && !self.dealings.contains_key(&seat)
+    fn take(&mut self, height: Height, seat: u16, step: Step) -> Result<Done, Refusal> {
+        let stage = self.stage(height);
+        if step.stage() != stage || !self.takes(seat, stage) {
+            return Err(Refusal::NotAsked);
+        }
+        let receivers = self.receivers();
+        let terms = self.terms(&receivers);
+        let is_good = match step {
+            Step::Key(key) => match terms.key_of(seat, &key) {
+                Some(point) => self.keys.insert(seat, point).is_none(),
+                None => false,
+            },
+            Step::Deal(dealing) => {
+                terms.is_dealing(seat, &dealing) && self.dealings.insert(seat, dealing).is_none()
+            }
+            Step::Judge(complaints) => return Ok(self.judge(&receivers, seat, &complaints)),
+        };
+        match is_good {
+            true => Ok(Done::Effective),
+            false => {
+                self.spoilt.insert(seat);
+                Ok(Done::Fell)
+            }
+        }
     }
 
-    fn may_judge(&self, seat: u16) -> bool {
-        self.has_key(seat) && !self.judged.contains_key(&seat)
-    }
-
-    /// Takes the complaints of one receiver, once. One that does not hold voids its verdict: each
-    /// costs everybody two pairings.
+    /// Takes the complaints of one receiver, once. The first that does not hold voids its verdict
+    /// and ends the reading of it; what was shown before stays shown.
     fn judge(&mut self, receivers: &[Receiver], seat: u16, complaints: &[Complaint]) -> Done {
         let place = receivers.iter().position(|receiver| receiver.seat == seat);
-        let terms = self.terms(receivers);
-        let mut guilty = BTreeSet::new();
-        let mut holds = |complaint: &Complaint| {
-            let dealing = self.dealings.get(&complaint.dealer);
-            let (Some(place), Some(dealing)) = (place, dealing) else {
-                return false;
-            };
-            guilty.insert(complaint.dealer);
-            self.guilty.contains(&complaint.dealer)
-                || terms.convicts(dealing, place, &complaint.opening)
-        };
-        let all_hold = complaints.iter().all(&mut holds);
+        let place = place.expect("who judges has given a key");
+        let mut all_hold = true;
+        for Complaint { dealer, opening } in complaints {
+            let terms = self.terms(receivers);
+            let convicts = |dealing: &Bytes| terms.convicts(*dealer, dealing, place, opening);
+            let is_known = self.guilty.contains(dealer);
+            if !is_known && !self.dealings.get(dealer).is_some_and(convicts) {
+                all_hold = false;
+                break;
+            }
+            self.guilty.insert(*dealer);
+        }
         self.judged.insert(seat, all_hold);
         match all_hold {
-            true => {
-                self.guilty.append(&mut guilty);
-                Done::Effective
-            }
+            true => Done::Effective,
             false => Done::Fell,
         }
     }
 
     /// The key, once nothing more is taken in the block at `height`; nothing where it came to none.
+    /// Costs (f + 1)² points.
     pub fn key(&self, height: Height) -> Option<ThresholdKey> {
-        let is_over = self.stage(height) == Stage::Over;
-        let good = self.judged.values().filter(|holds| **holds).count();
         let (f, receivers) = (self.sizes().f, self.receivers());
-        let standing = self
-            .dealings
-            .iter()
-            .filter(|(dealer, _)| !self.guilty.contains(dealer));
-        let dealings: Vec<Bytes> = standing.map(|(_, d)| d.clone()).take(f + 1).collect();
-        if !is_over || good < self.need() || dealings.len() <= f {
+        let good = self.judged.iter().filter(|(_, holds)| **holds);
+        let holders: BTreeSet<u16> = good.map(|(seat, _)| *seat).collect();
+        let is_over = self.stage(height) == Stage::Over;
+        let standing = self.dealings.iter();
+        let standing = standing.filter(|(dealer, _)| !self.guilty.contains(dealer));
+        let dealings = standing.map(|(dealer, dealing)| (*dealer, dealing.clone()));
+        let dealings: Vec<(u16, Bytes)> = dealings.take(f + 1).collect();
+        if !is_over || holders.len() < self.need() || dealings.len() <= f {
             return None;
         }
-        let public = self
-            .terms(&receivers)
-            .public(dealings.iter().map(|d| &d[..]))?;
+        let dealt = dealings.iter().map(|(_, dealing)| &dealing[..]);
+        let public = self.terms(&receivers).public(dealt)?;
         Some(ThresholdKey {
             context: self.context,
             degree: f,
             receivers,
+            holders,
             public,
             dealings,
         })
@@ -287,6 +287,8 @@ impl Generation {
     /// Adds what it holds to a digest by which members compare their states.
     pub(super) fn hash_into(&self, hasher: &mut Hasher) {
         hasher.update(self.context.as_bytes());
+        hasher.update(&self.from.0.to_le_bytes());
+        hasher.update(&self.wait.to_le_bytes());
         for parts in [&self.keys, &self.dealings] {
             hasher.update(&(parts.len() as u64).to_le_bytes());
             for (seat, bytes) in parts {
@@ -300,8 +302,11 @@ impl Generation {
             hasher.update(&seat.to_le_bytes());
             hasher.update(&[(*holds).into()]);
         }
-        for seat in &self.guilty {
-            hasher.update(&seat.to_le_bytes());
+        for seats in [&self.guilty, &self.spoilt] {
+            hasher.update(&(seats.len() as u64).to_le_bytes());
+            for seat in seats {
+                hasher.update(&seat.to_le_bytes());
+            }
         }
     }
 }
@@ -322,6 +327,15 @@ impl ThresholdKey {
         self.degree + 1
     }
 
+    /// Whether enough of its holders have the seats for which they made their shares: who carries
+    /// an older key over has forgotten the secret that its share follows from.
+    pub fn is_held(&self, seats: &[NextSeat]) -> bool {
+        let sizes = Sizes::of(seats.len());
+        let is_holder = |(seat, _): &(u16, &NextSeat)| self.holders.contains(seat);
+        let holders = (0..).zip(seats).filter(is_holder);
+        holders.filter(|(_, seat)| seat.fresh.is_some()).count() >= sizes.n - sizes.f
+    }
+
     /// What `voter`'s seat signs of the committee's statement; nothing where it has no share.
     pub fn share(&self, voter: &Voter, statement: &SignBytes) -> Option<Bytes> {
         let of_seat = |receiver: &Receiver| receiver.seat == voter.seat().0;
@@ -331,8 +345,40 @@ impl ThresholdKey {
             degree: self.degree,
             receivers: &self.receivers,
         };
-        let dealings = self.dealings.iter().map(|dealing| &dealing[..]);
+        if !self.holders.contains(&voter.seat().0) {
+            return None;
+        }
+        let dealings = self
+            .dealings
+            .iter()
+            .map(|(dealer, dealing)| (*dealer, &dealing[..]));
         voter.share(&terms, dealings, place, statement)
+    }
+}
+
+impl Step {
+    /// The stage that it belongs to.
+    fn stage(&self) -> Stage {
+        match self {
+            Step::Key(_) => Stage::Keys,
+            Step::Deal(_) => Stage::Dealing,
+            Step::Judge(_) => Stage::Judging,
+        }
+    }
+}
+
+impl ThresholdKey {
+    /// Adds what it holds to a digest by which members compare their states.
+    pub(super) fn hash_into(&self, hasher: &mut Hasher) {
+        hasher.update(self.context.as_bytes());
+        hasher.update(&self.public);
+        for seat in &self.holders {
+            hasher.update(&seat.to_le_bytes());
+        }
+        for (dealer, dealing) in &self.dealings {
+            hasher.update(&dealer.to_le_bytes());
+            hasher.update(dealing);
+        }
     }
 }
 
@@ -347,15 +393,34 @@ impl Register {
         self.threshold.as_ref()
     }
 
+    /// Whether committees are samples, now or since the last freeze: then threshold keys decide.
+    pub fn needs_threshold(&self) -> bool {
+        let is_sample = |footing: &Footing| footing.is_everyone() == Ok(false);
+        let frozen = self.frozen.as_ref();
+        self.generation.is_some()
+            || self.threshold.is_some()
+            || is_sample(&self.footing())
+            || frozen.is_some_and(|slate| is_sample(&slate.footing))
+    }
+
     /// Whether a threshold key is under way that the block at `height` may still change.
     pub fn is_generating(&self, height: Height) -> bool {
         let generation = self.generation.as_ref();
         generation.is_some_and(|generation| generation.stage(height) != Stage::Over)
     }
 
-    /// The key of the committee that is named, as the block at `height` finds it.
-    pub fn generated(&self, height: Height) -> Option<ThresholdKey> {
-        self.generation.as_ref()?.key(height)
+    /// How many blocks the committee that is named has to answer.
+    pub fn answer_blocks(&self) -> u64 {
+        let blocks = u64::from(self.base.rules.assemble_blocks);
+        match self.generation {
+            Some(_) => blocks * u64::from(STEPS_TIMES),
+            None => blocks,
+        }
+    }
+
+    /// How many blocks a beacon may take.
+    pub fn beacon_blocks(&self) -> u64 {
+        u64::from(self.base.rules.assemble_blocks) * u64::from(STEPS_TIMES)
     }
 
     /// The assemble block at `at` named a committee. One that was drawn from more makes a threshold
@@ -367,9 +432,9 @@ impl Register {
             next,
             assemble: at.digest,
         };
-        let wait = self.base.rules.assemble_blocks;
-        let generation = Generation::new(&self.chain, call, at.height, wait, committee);
-        self.generation = generation.filter(|_| is_drawn);
+        let wait = self.beacon_blocks();
+        let generation = || Generation::new(&self.chain, call, at.height, wait, committee);
+        self.generation = is_drawn.then(generation);
     }
 
     pub(super) fn generate(

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::member::{Certified, Member, Status};
-use super::{CommitteeError, Deed, Footing, Register, Slate, Stake};
+use super::{CommitteeError, Deed, Footing, Register, Slate, Stake, ThresholdKey};
 use crate::blocks::body::{Listed, NextSeat, Reconfiguration};
 use crate::committee::{Candidate, Height, MemberId, SeatKey};
 use crate::crypto::Digest;
@@ -93,7 +93,15 @@ impl Register {
     /// A reconfiguration block made the next view: who sits, with which keys, who is gone.
     ///
     /// The block was judged before; seats of members that the register lacks stay without effect.
-    pub fn reconfigured(&mut self, height: Height, block: &Reconfiguration) {
+    ///
+    /// `made` is what the generation of its threshold key came to; the block says whether it
+    /// counts.
+    pub fn reconfigured(
+        &mut self,
+        height: Height,
+        block: &Reconfiguration,
+        made: Option<ThresholdKey>,
+    ) {
         let listed: BTreeMap<MemberId, &Listed> = block
             .members
             .iter()
@@ -109,8 +117,7 @@ impl Register {
             key: seat_key(seat),
         });
         self.seats = seats.collect();
-        // The block names the key that the generation came to just before it.
-        self.threshold = self.generated(height);
+        self.threshold = made.filter(|_| block.threshold.is_some());
         self.generation = None;
         let frozen = self.frozen.take();
         let footing = frozen.map_or_else(|| self.footing(), |slate| slate.footing);

@@ -13,7 +13,7 @@ use super::generation::DEALINGS_BYTES_MAX;
 use super::text::{TAGS_MAX, is_tags};
 use crate::blocks::{ADDRESS_BYTES_MAX, Call, NAME_BYTES_MAX, ViewRules, is_address, is_name};
 use crate::committee::{EVERYONE_BELOW, Height, KeyProof, MemberId, Risk, ViewId};
-use crate::crypto::threshold::POINT_BYTES;
+use crate::crypto::threshold::{KEY_BYTES, POINT_BYTES};
 use crate::crypto::{Digest, PublicKey, Signature};
 
 /// The first byte of every operation of the ledger itself; applications never see it.
@@ -102,7 +102,7 @@ pub enum Step {
 pub struct Complaint {
     /// Its seat.
     pub dealer: u16,
-    /// What shows it; empty where the dealing shows it by itself.
+    /// What shows it.
     pub opening: Bytes,
 }
 
@@ -399,7 +399,7 @@ impl<'a> Reader<'a> {
     fn step(&mut self) -> Option<Step> {
         let copied = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
         match self.u8()? {
-            0 => Some(Step::Key(copied(self.bytes(POINT_BYTES)?))),
+            0 => Some(Step::Key(copied(self.bytes(KEY_BYTES)?))),
             1 => Some(Step::Deal(copied(self.bytes(DEALINGS_BYTES_MAX)?))),
             2 => {
                 let count = self.u16()?;

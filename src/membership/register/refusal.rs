@@ -74,8 +74,6 @@ refusals! {
     UnderBallot = 277, "a ballot to exclude or replace this member is open";
     /// No part of it is taken now, or it gave that part before.
     NotAsked = 280, "no key generation waits for this part of this member";
-    /// It is no key of its own and no dealing of this generation.
-    BadDealing = 281, "this is no key of its own and no dealing of this key generation";
 }
 
 impl Refusal {

@@ -1,6 +1,6 @@
 //! The register as it is stored, and the digest that members compare.
 //!
-//! Source: `ARCHITECTURE.md`, tables. In: the register. Out: four rows, and back.
+//! Source: `ARCHITECTURE.md`, tables. In: the register. Out: five rows, and back.
 //! Holds: each row fits the codec however full the register is; what is read back belongs to the
 //! chain. Elsewhere: where rows are kept and when (`node`).
 
@@ -15,10 +15,11 @@ use crate::committee::{KeyProof, MemberId, SeatKey, ViewId};
 use crate::crypto::{Digest, Hasher, PublicKey};
 
 /// The names of the rows, ascending.
-pub const ROW_KEYS: [&[u8]; 4] = [
+pub const ROW_KEYS: [&[u8]; 5] = [
     b"register",
     b"register-clients",
     b"register-frozen",
+    b"register-generation",
     b"register-threshold",
 ];
 
@@ -55,7 +56,7 @@ pub enum RowsError {
 
 impl Register {
     /// The rows of [`ROW_KEYS`], in order.
-    pub fn to_rows(&self) -> [Vec<u8>; 4] {
+    pub fn to_rows(&self) -> [Vec<u8>; 5] {
         let core = Core {
             chain: self.chain,
             view: self.view,
@@ -72,21 +73,21 @@ impl Register {
             codec::encode(&core),
             codec::encode(&self.clients),
             codec::encode(&self.frozen),
-            codec::encode(&(&self.generation, &self.threshold)),
+            codec::encode(&self.generation),
+            codec::encode(&self.threshold),
         ]
     }
 
     /// The register that [`Register::to_rows`] wrote, of `chain`.
     ///
     /// Errors: [`RowsError`].
-    pub fn from_rows(chain: &Digest, rows: [&[u8]; 4]) -> Result<Self, RowsError> {
-        let [core, clients, frozen, threshold] = rows;
+    pub fn from_rows(chain: &Digest, rows: [&[u8]; 5]) -> Result<Self, RowsError> {
+        let [core, clients, frozen, generation, threshold] = rows;
         let core: Core = codec::decode(core, ENCODED_BYTES_MAX)?;
         let clients: Option<BTreeSet<PublicKey>> = codec::decode(clients, ENCODED_BYTES_MAX)?;
         let frozen: Option<Slate> = codec::decode(frozen, ENCODED_BYTES_MAX)?;
-        let threshold: (Option<Generation>, Option<ThresholdKey>) =
-            codec::decode(threshold, ENCODED_BYTES_MAX)?;
-        let (generation, threshold) = threshold;
+        let generation: Option<Generation> = codec::decode(generation, ENCODED_BYTES_MAX)?;
+        let threshold: Option<ThresholdKey> = codec::decode(threshold, ENCODED_BYTES_MAX)?;
         let (got, want) = (core.chain, *chain);
         if got != want {
             return Err(RowsError::OtherChain { got, want });
@@ -158,7 +159,7 @@ impl Register {
         }
         out.number(self.threshold.is_some().into());
         if let Some(threshold) = &self.threshold {
-            out.raw(threshold.public());
+            threshold.hash_into(out.0);
         }
     }
 }

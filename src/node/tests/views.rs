@@ -129,13 +129,13 @@ async fn a_sample_of_the_members_is_drawn_by_a_beacon_for_each_view() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let views = ViewRules {
         rotation_blocks: 8,
-        assemble_blocks: 64,
         everyone_below: 5,
         risk: Risk {
             byzantine_ppm: 100_000,
             crashed_ppm: 0,
             ..ViewRules::default().risk
         },
+        ..ViewRules::default()
     };
     let parameters = Parameters {
         views,

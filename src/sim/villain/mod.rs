@@ -251,7 +251,7 @@ fn as_message(heard: &Heard) -> Message {
         Heard::Overlay(bytes) => Message::Overlay(bytes),
         Heard::Engine(bytes) => Message::Engine(bytes),
         Heard::Key(key) => Message::Key(Box::new(key.into_inner())),
-        Heard::Beacon(freeze, share) => Message::Beacon(freeze, share),
+        Heard::Beacon(freeze, part) => Message::Beacon(freeze, part),
     }
 }
 

@@ -241,7 +241,7 @@ impl Land {
         };
         assert_eq!(Body::Reconfiguration(body.clone()).check(), Ok(()));
         self.height = self.height.next();
-        self.register.reconfigured(self.height, &body);
+        self.register.reconfigured(self.height, &body, None);
         body
     }
 }
