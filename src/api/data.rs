@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::problem::Problem;
 use crate::blocks::evidence::FaultKind;
 use crate::blocks::proof::Proof;
-use crate::blocks::{Bounds, Header, Step};
+use crate::blocks::{Bounds, Header, Step, ViewRules};
 use crate::committee::{Certificate, Height, MemberId, Regency, ViewId};
 use crate::crypto::{Digest, PublicKey, SignBytes, Signature, Tag};
 
@@ -450,6 +450,10 @@ pub struct Membership {
     pub votes_needed: u32,
     /// Whether another view is due.
     pub changed: bool,
+    /// The rules of views from the next one on.
+    pub parameters: ViewRules,
+    /// Listed clients; none where any client may submit.
+    pub clients_count: Option<u32>,
     /// The members, by ascending id.
     pub members: Vec<MemberEntry>,
     /// What waits for votes.
@@ -491,6 +495,8 @@ pub struct BallotEntry {
     pub id: Digest,
     /// What would be done: `invite`, `exclude`, `replace`, `weight`, `client`, `parameters`.
     pub kind: String,
+    /// The same with what it would be changed to.
+    pub what: String,
     /// The member that it is about; who is to be admitted where somebody is.
     pub member: Option<MemberId>,
     /// The name that a newcomer gave itself.

@@ -138,8 +138,11 @@ pub(crate) enum MemberVerb {
         after_help = "Example:  consortium rejoin --dir ledger/member-3 --api http://host:7200"
     )]
     Rejoin(RejoinArgs),
-    /// Makes or shows a member's keys.
-    #[command(after_help = "Example:  consortium key generate --dir alpha > alpha.json")]
+    /// Makes or shows a member's keys, or asks for a fresh consensus key.
+    #[command(
+        after_help = "Examples:\n  consortium key generate --dir alpha > alpha.json\n  \
+        consortium key rotate --dir ledger/member-0"
+    )]
     Key(KeyArgs),
     /// Joins founders' public files into a genesis document, or makes a test ledger's folders.
     #[command(
@@ -346,7 +349,7 @@ pub(crate) enum KeyAction {
     Generate,
     /// Prints the public founder file of keys that are there.
     Show,
-    /// Not in this release: every view brings a fresh key by itself.
+    /// Asks for another view, at which every seat brings a fresh key; once in each view.
     Rotate,
 }
 

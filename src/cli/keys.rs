@@ -23,14 +23,14 @@ use crate::committee::MemberId;
 use crate::crypto::{Digest, PublicKey};
 
 pub(crate) fn key(common: &Common, args: &KeyArgs) -> Result<ExitCode, Failure> {
-    if args.action == KeyAction::Rotate {
-        let instead =
-            "every view brings a fresh key: init --rotation-blocks N; after a loss: rejoin";
-        return Err(Failure::not_yet("key rotate by hand", instead));
-    }
     let Some(dir) = &common.dir else {
         let what = "whose keys? a member's folder is missing";
-        return Err(Failure::usage(what, "consortium key generate --dir alpha"));
+        let next = match args.action {
+            KeyAction::Generate => "consortium key generate --dir alpha",
+            KeyAction::Show => "consortium key show --dir alpha",
+            KeyAction::Rotate => "consortium key rotate --dir ledger/member-0",
+        };
+        return Err(Failure::usage(what, next));
     };
     let folder = dir
         .file_name()
@@ -42,7 +42,8 @@ pub(crate) fn key(common: &Common, args: &KeyArgs) -> Result<ExitCode, Failure> 
         .unwrap_or_else(|| "member".into());
     let founder = match args.action {
         KeyAction::Generate => generate(dir, &name, &args.address)?,
-        KeyAction::Show | KeyAction::Rotate => {
+        KeyAction::Rotate => return super::on_runtime(super::member::renew(common)),
+        KeyAction::Show => {
             let address = match args.address.as_str() {
                 "" => seam::p2p_address(dir)?,
                 given => given.to_owned(),

@@ -4,7 +4,7 @@
 //! Holds: a part that is not built in answers plainly. Elsewhere: members (`node`).
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -154,6 +154,11 @@ pub(crate) fn make_newcomer(dir: &Path, genesis: Option<&Path>) -> Result<(), Fa
         keys::rotate(dir, store).map_err(NodeError::from)?;
     }
     Ok(())
+}
+
+/// Where the genesis document of the member in `dir` stands.
+pub(crate) fn genesis_file(dir: &Path) -> Result<PathBuf, Failure> {
+    Ok(dir.join(load(dir)?.genesis))
 }
 
 /// Writes a file that is there whole or not at all.
@@ -477,12 +482,12 @@ fn next_of_store(error: &StoreError) -> &'static str {
 }
 
 /// The folder of member `number` below `dir`.
-pub(crate) fn member_dir(dir: &Path, number: usize) -> std::path::PathBuf {
+pub(crate) fn member_dir(dir: &Path, number: usize) -> PathBuf {
     node::init::member_dir(dir, number)
 }
 
 /// The folder of observer `number` below `dir`.
-pub(crate) fn observer_dir(dir: &Path, number: usize) -> std::path::PathBuf {
+pub(crate) fn observer_dir(dir: &Path, number: usize) -> PathBuf {
     node::init::observer_dir(dir, number)
 }
 

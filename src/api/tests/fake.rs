@@ -375,6 +375,8 @@ impl Host for Fake {
             voters: 1,
             votes_needed: 1,
             changed: false,
+            parameters: crate::blocks::ViewRules::default(),
+            clients_count: None,
             members: vec![MemberEntry {
                 id: MemberId::default(),
                 name: "member-0".into(),
@@ -390,6 +392,7 @@ impl Host for Fake {
             ballots: vec![BallotEntry {
                 id: Digest::ZERO,
                 kind: "invite".into(),
+                what: "invite 00".into(),
                 member: Some(MemberId::default()),
                 name: None,
                 opened: Height(8),

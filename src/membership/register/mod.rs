@@ -149,6 +149,8 @@ pub struct Register {
     base: Footing,
     /// What the next view will be made of, once that is fixed.
     frozen: Option<Slate>,
+    /// Seated members that asked for a fresh key since the present view began.
+    renewals: BTreeSet<MemberId>,
     audit: Audit,
 }
 
@@ -186,6 +188,7 @@ impl Register {
             rules: genesis.parameters.views,
             base: Footing::default(),
             frozen: None,
+            renewals: BTreeSet::new(),
             audit: Audit::default(),
         };
         register.base = register.footing();

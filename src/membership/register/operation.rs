@@ -5,6 +5,7 @@
 //! encoding; what decodes is within every bound.
 //! Elsewhere: what operations do (`act`), who signs them (`consortium::ledger`).
 
+use std::fmt;
 use std::num::NonZeroU64;
 
 use super::text::{TAGS_MAX, is_tags};
@@ -78,6 +79,8 @@ pub enum Operation {
     CaughtUp(Height, Digest),
     /// The signer, listed already, has a fresh consensus key.
     Rejoin(KeyProof),
+    /// The signer, who has a seat, wants a fresh key for it: another view is due.
+    Renew,
 }
 
 /// The bytes are no operation of the ledger. Whoever wrote them is at fault.
@@ -133,6 +136,33 @@ impl Motion {
     }
 }
 
+/// What would be done, for those who vote.
+impl fmt::Display for Motion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Motion::Invite(identity) => write!(f, "invite {identity}"),
+            Motion::Exclude(member) => write!(f, "exclude {member}"),
+            Motion::Replace(old, new) => write!(f, "replace {old} {new}"),
+            Motion::Weight(_, weight) => write!(f, "weight {weight}"),
+            Motion::Client(key, true) => write!(f, "client_listed {key}"),
+            Motion::Client(key, false) => write!(f, "client_struck {key}"),
+            Motion::Rules(rules) => {
+                let Risk {
+                    byzantine_ppm,
+                    crashed_ppm,
+                    one_in,
+                } = rules.risk;
+                let (rotation, assemble) = (rules.rotation_blocks, rules.assemble_blocks);
+                write!(f, "rotation_blocks {rotation} assemble_blocks {assemble} ")?;
+                write!(
+                    f,
+                    "byzantine_ppm {byzantine_ppm} crashed_ppm {crashed_ppm} one_in {one_in}"
+                )
+            }
+        }
+    }
+}
+
 impl Operation {
     /// Its name in output, in snake case.
     pub const fn name(&self) -> &'static str {
@@ -147,6 +177,7 @@ impl Operation {
             Operation::Identity(..) => "identity",
             Operation::CaughtUp(..) => "caught_up",
             Operation::Rejoin(_) => "rejoin",
+            Operation::Renew => "rotate",
         }
     }
 
@@ -174,6 +205,7 @@ impl Operation {
             Operation::Identity(identity, key) => drop(out.u8(11).digest(&identity.0).key(key)),
             Operation::CaughtUp(height, digest) => drop(out.u8(12).u64(height.0).digest(digest)),
             Operation::Rejoin(key) => drop(out.u8(13).key(key)),
+            Operation::Renew => drop(out.u8(16)),
         }
         out.0
     }
@@ -206,6 +238,7 @@ impl Operation {
             13 => Self::Rejoin(reader.key()?),
             14 => Self::Move(Motion::Client(reader.public()?, reader.bool()?)),
             15 => Self::Move(Motion::Rules(reader.rules()?)),
+            16 => Self::Renew,
             _ => return None,
         };
         reader.0.is_empty().then_some(operation)

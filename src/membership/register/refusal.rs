@@ -72,6 +72,8 @@ refusals! {
     ClientsOpen = 276, "any client may submit on this ledger: there is no list to change";
     /// Who is about to be excluded or replaced may not slip away.
     UnderBallot = 277, "a ballot to exclude or replace this member is open";
+    /// Fresh keys come with seats.
+    NoSeat = 278, "the member has no seat in the present view";
 }
 
 impl Refusal {

@@ -29,6 +29,7 @@ struct Core {
     ballots: BTreeMap<Digest, Ballot>,
     rules: ViewRules,
     base: Footing,
+    renewals: BTreeSet<MemberId>,
     audit: Audit,
 }
 
@@ -61,6 +62,7 @@ impl Register {
             ballots: self.ballots.clone(),
             rules: self.rules,
             base: self.base.clone(),
+            renewals: self.renewals.clone(),
             audit: self.audit.clone(),
         };
         [
@@ -93,6 +95,7 @@ impl Register {
             clients,
             rules: core.rules,
             base: core.base,
+            renewals: core.renewals,
             frozen,
             audit: core.audit,
         })
@@ -139,6 +142,10 @@ impl Register {
         if let Some(slate) = &self.frozen {
             out.number(slate.height.0).raw(slate.digest().as_bytes());
             out.footing(&slate.footing);
+        }
+        out.number(self.renewals.len() as u64);
+        for member in &self.renewals {
+            out.raw(member.0.as_bytes());
         }
         out.number(self.audit.count());
     }
