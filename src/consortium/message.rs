@@ -68,6 +68,8 @@ pub enum Message {
     Engine(Bytes),
     /// A fresh key for the next view, from the member that the assemble block names.
     Key(Box<NextKey>),
+    /// The sender's seat in this view has no key any more: nobody votes for it.
+    Vacant(ViewId),
 }
 
 /// Which queue and connection a message takes.
@@ -87,7 +89,7 @@ impl Message {
             Message::Order(_) | Message::Persist(_) | Message::Held(_) => Lane::Votes,
             Message::Fetch(_) | Message::Request(_) => Lane::Votes,
             Message::Certificate(_) | Message::Overlay(_) | Message::Engine(_) => Lane::Votes,
-            Message::Key(_) => Lane::Votes,
+            Message::Key(_) | Message::Vacant(_) => Lane::Votes,
         }
     }
 
@@ -122,6 +124,8 @@ pub enum Heard {
     Engine(Bytes),
     /// See [`Message::Key`].
     Key(Verified<NextKey>),
+    /// See [`Message::Vacant`].
+    Vacant(ViewId),
 }
 
 impl Heard {
@@ -133,6 +137,7 @@ impl Heard {
             Heard::Extent(extent) => Some(extent.certificate.ballot.view),
             Heard::Certificate(certificate) => Some(certificate.ballot.view),
             Heard::Batch(_) | Heard::Held(_) | Heard::Fetch(_) | Heard::Request(_) => None,
+            Heard::Vacant(view) => Some(*view),
             Heard::Overlay(_) | Heard::Engine(_) | Heard::Key(_) => None,
         }
     }
@@ -367,6 +372,11 @@ impl Ears {
                 let checks = key.checks(self.view.chain()).to_vec();
                 let heard = Heard::Key(Verified::vouch(*key));
                 Ok(Opened { heard, checks })
+            }
+            Message::Vacant(view) => {
+                self.is_ours(view)?;
+                seat.ok_or(HearError::NoSeat)?;
+                Ok(plain(Heard::Vacant(view)))
             }
         }
     }

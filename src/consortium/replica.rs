@@ -13,6 +13,7 @@ use super::catchup::CatchUp;
 use super::contract::{Change, Command, Event, Fault, Record, Timer};
 use super::faults::Faults;
 use super::gate::{PlugError, Plugs};
+use super::losses::Vacancies;
 use super::message::{Ears, Heard, Message};
 use super::pool::{self, Pool};
 use super::seal::Seals;
@@ -118,6 +119,7 @@ pub struct Consortium {
     pub(super) roster: Roster,
     pub(super) faults: Faults,
     pub(super) handover: Handover,
+    pub(super) vacancies: Vacancies,
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
     untold: BTreeSet<Digest>,
     /// What ordering was told last.
@@ -178,6 +180,7 @@ impl Consortium {
             options,
             faults: Faults::restore(&restored.faults),
             handover: Handover::new(restored.opened, restored.ending),
+            vacancies: Vacancies::default(),
             untold: BTreeSet::new(),
             told: fsm::Work::default(),
             ordered: 0,
@@ -236,7 +239,10 @@ impl Consortium {
         }
         match heard {
             Heard::Order(message) => self.on_order(now, from, message, out),
-            Heard::Persist(vote) => self.on_persist(now, vote, out),
+            Heard::Persist(vote) => {
+                self.on_alive(&from);
+                self.on_persist(now, vote, out);
+            }
             Heard::Batch(batch) => self.on_batch(now, from, batch, out),
             Heard::Held(digests) => {
                 if let Some(seat) = self.view.seat_of(&from) {
@@ -256,6 +262,7 @@ impl Consortium {
             }
             Heard::Engine(bytes) => self.gate(now, EngineInput::Message { from, bytes }, out),
             Heard::Key(key) => self.on_key(now, &key, out),
+            Heard::Vacant(view) => self.on_vacant(from, view),
         }
     }
 
@@ -265,6 +272,9 @@ impl Consortium {
         };
         if let fsm::Message::Status(status) = &*message {
             self.help(from, status, out);
+        }
+        if matches!(&*message, fsm::Message::Vote(_)) {
+            self.on_alive(&from);
         }
         self.order(
             now,
@@ -329,6 +339,8 @@ impl Consortium {
             fsm::Event::Lapsed(lapse) => {
                 let holder = self.view.member(lapse.holder).unwrap_or(self.options.me);
                 out.emit(Event::Changed(Change::Lapsed(holder, lapse.promise)));
+                self.count_losses();
+                self.tell_vacancy(To::Members, out);
             }
         }
     }
@@ -485,6 +497,7 @@ impl Consortium {
             Command::Start => {
                 self.start_plugs(now, out);
                 self.begin_view(now, out);
+                self.count_losses();
                 self.resume(out);
                 self.arm_spread(out);
             }

@@ -1,5 +1,6 @@
 //! Four replicas in a row of instants: what the simulator found, each as a test of its own.
 
+mod losses;
 mod views;
 
 use std::cell::Cell;

@@ -251,6 +251,7 @@ fn as_message(heard: &Heard) -> Message {
         Heard::Overlay(bytes) => Message::Overlay(bytes),
         Heard::Engine(bytes) => Message::Engine(bytes),
         Heard::Key(key) => Message::Key(Box::new(key.into_inner())),
+        Heard::Vacant(view) => Message::Vacant(view),
     }
 }
 
