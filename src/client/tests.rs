@@ -241,6 +241,7 @@ impl Transport for World {
                 quorum: 3,
                 faults_tolerated: 1,
             },
+            views: crate::api::ViewStatus::default(),
             last_checkpoint: Height(0),
             faults_seen: 0,
             note: None,

@@ -2,9 +2,9 @@
 //!
 //! Source: design of views, 'a dead view'. In: the view, what the chain certifies of its members,
 //! what members say of their own seats. Out: seats that are lost and those that are reachable.
-//! Holds: a member speaks for its own seat alone; a vote of a seat takes back what was said of it;
-//! what is known is of one view.
-//! Elsewhere: what follows for operators (`node`), how a member comes back (`membership::register`).
+//! Holds: a member speaks for its own seat alone; its vote takes back what it said; what is known
+//! is of one view.
+//! Elsewhere: what follows for operators (`node`), how members come back (`membership::register`).
 //!
 //! Nobody can prove that a key is gone, so this decides nothing: it is told to people. A seat is
 //! lost where the view has no key for it, where its member rejoined since with another one, or

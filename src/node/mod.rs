@@ -37,6 +37,7 @@ mod tiles;
 mod timers;
 pub(crate) mod verify;
 mod views;
+mod vitals;
 mod watch;
 
 pub use self::config::{Config, Neighbours, Observer, Resources, Timing};

@@ -224,6 +224,15 @@ fn status() -> Status {
             quorum: 3,
             faults_tolerated: 1,
         },
+        views: ViewStatus {
+            state: "serving".into(),
+            committee: vec![SeatEntry {
+                id: MemberId::default(),
+                name: "member-0".into(),
+                lost: false,
+            }],
+            ..ViewStatus::default()
+        },
         last_checkpoint: Height(0),
         faults_seen: 0,
         note: None,
