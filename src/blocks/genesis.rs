@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::Body;
 use super::header::{Header, Link, ReceiptRoot};
+use super::predecessor::Predecessor;
 use super::proposal::FORMAT_VERSION;
 use super::transaction::{GROUP_OVERHEAD_BYTES, GROUP_TRANSACTIONS_MAX};
 use super::view_rules::{ViewRules, ViewRulesError};
@@ -174,6 +175,9 @@ pub struct Genesis {
     pub parameters: Parameters,
     /// The members of view 0, in seat order.
     pub founders: Vec<Founder>,
+    /// The ledger whose state this one goes on from, where its view is dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor_of: Option<Predecessor>,
 }
 
 /// Why a genesis document is refused. Its author is at fault.
@@ -282,22 +286,27 @@ impl Genesis {
                     b.digest(&key.0)
                 }),
         };
-        self.founders
-            .iter()
-            .fold(bytes.u32(count(self.founders.len())), |bytes, founder| {
-                let bytes = bytes
-                    .bytes(founder.name.as_bytes())
-                    .digest(&founder.identity.0)
-                    .bytes(founder.address.as_bytes())
-                    .u8(founder.consensus.is_some().into());
-                match &founder.consensus {
-                    None => bytes,
-                    Some(proof) => bytes
-                        .digest(&proof.key.0)
-                        .bytes(&proof.possession.0)
-                        .bytes(&proof.certified.0),
-                }
-            })
+        bytes =
+            self.founders
+                .iter()
+                .fold(bytes.u32(count(self.founders.len())), |bytes, founder| {
+                    let bytes = bytes
+                        .bytes(founder.name.as_bytes())
+                        .digest(&founder.identity.0)
+                        .bytes(founder.address.as_bytes())
+                        .u8(founder.consensus.is_some().into());
+                    match &founder.consensus {
+                        None => bytes,
+                        Some(proof) => bytes
+                            .digest(&proof.key.0)
+                            .bytes(&proof.possession.0)
+                            .bytes(&proof.certified.0),
+                    }
+                });
+        match &self.successor_of {
+            Some(predecessor) => predecessor.write(bytes),
+            None => bytes,
+        }
     }
 
     /// Whether names, parameters, founders and their proofs hold.

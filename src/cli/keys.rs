@@ -129,10 +129,21 @@ struct Made {
 }
 
 #[derive(Serialize)]
-struct MadeMember {
+pub(crate) struct MadeMember {
     id: MemberId,
-    name: String,
+    pub(crate) name: String,
     address: String,
+}
+
+/// The members of view 0.
+pub(crate) fn made_members(genesis: &Genesis) -> Vec<MadeMember> {
+    let founders = genesis.founders.iter();
+    let made = founders.map(|founder| MadeMember {
+        id: MemberId::of(&founder.identity),
+        name: founder.name.clone(),
+        address: founder.address.clone(),
+    });
+    made.collect()
 }
 
 pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure> {
@@ -174,15 +185,10 @@ pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure
             (args.out.clone(), genesis)
         }
     };
-    let members = genesis.founders.iter().map(|founder| MadeMember {
-        id: MemberId::of(&founder.identity),
-        name: founder.name.clone(),
-        address: founder.address.clone(),
-    });
     let made = Made {
         chain: genesis.chain(),
         name: genesis.name.clone(),
-        members: members.collect(),
+        members: made_members(&genesis),
         genesis: path,
     };
     Output::new(common).document(&made, |made| {
@@ -198,7 +204,12 @@ pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-fn join(files: &[PathBuf], name: &str, parameters: Parameters) -> Result<Genesis, Failure> {
+/// The founders' public files as one document.
+pub(crate) fn join(
+    files: &[PathBuf],
+    name: &str,
+    parameters: Parameters,
+) -> Result<Genesis, Failure> {
     let mut founders = Vec::new();
     for path in files {
         let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
@@ -220,6 +231,7 @@ fn join(files: &[PathBuf], name: &str, parameters: Parameters) -> Result<Genesis
         founded_us: u64::try_from(founded.as_micros()).unwrap_or_default(),
         parameters,
         founders,
+        successor_of: None,
     };
     let checked = genesis.check();
     let next = "ask the founder that is named for a new file, or leave it out";
@@ -238,7 +250,8 @@ fn clients(keys: &[String]) -> Result<Clients, Failure> {
     Ok(Clients::Listed(keys.collect::<Result<_, _>>()?))
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+/// Writes a file that must not be there.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let write = || {
         let mut file = fs::File::create_new(path)?;
         file.write_all(bytes)?;

@@ -78,6 +78,7 @@ impl World {
             founded_us: 1,
             parameters: Parameters::default(),
             founders: founders.collect(),
+            successor_of: None,
         };
         genesis.check().expect("four founders make a document");
         Arc::new(Self {

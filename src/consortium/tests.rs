@@ -57,6 +57,7 @@ fn genesis() -> Genesis {
             ..Parameters::default()
         },
         founders: founders.collect(),
+        successor_of: None,
     }
 }
 

@@ -71,11 +71,13 @@ pub enum Domain {
     Audit,
     /// A membership list.
     List,
+    /// What a successor ledger starts from.
+    Carried,
 }
 
 impl Domain {
     /// Every domain, for tests that cross them.
-    pub const ALL: [Domain; 17] = [
+    pub const ALL: [Domain; 18] = [
         Domain::Member,
         Domain::Chain,
         Domain::Proposal,
@@ -93,6 +95,7 @@ impl Domain {
         Domain::Snapshot,
         Domain::Audit,
         Domain::List,
+        Domain::Carried,
     ];
 
     /// The context string; frozen by golden vectors.
@@ -115,6 +118,7 @@ impl Domain {
             Domain::Snapshot => "consortium 1 snapshot",
             Domain::Audit => "consortium 1 audit",
             Domain::List => "consortium 1 list",
+            Domain::Carried => "consortium 1 carried",
         }
     }
 }

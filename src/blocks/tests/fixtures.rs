@@ -50,6 +50,7 @@ pub(super) fn genesis() -> Genesis {
             ..Parameters::default()
         },
         founders: founders.collect(),
+        successor_of: None,
     }
 }
 

@@ -18,6 +18,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -131,6 +132,8 @@ pub struct Ledger {
     under_way: Option<UnderWay>,
     /// The assemble body that the next block should have.
     due: Option<Assemble>,
+    /// Names that a predecessor remembered; up to these heights they execute nothing.
+    inherited: Arc<BTreeMap<Name, Height>>,
 }
 
 impl Ledger {
@@ -150,6 +153,7 @@ impl Ledger {
             memory: Memory::default(),
             under_way: None,
             due: None,
+            inherited: Arc::default(),
         };
         ledger.look_ahead();
         ledger
