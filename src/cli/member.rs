@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use futures_util::future::join_all;
 
 use self::carry::{Told, submit};
 use self::show::{Log, shown};
 use super::args::{Common, RejoinArgs};
 use super::failure::Failure;
 use super::output::{Output, say};
-use super::target::{Cluster, Targets};
+use super::target::{Cluster, QUICK, Targets};
 use super::{faults, keys, seam};
 use crate::api::{HistoryEntry, Membership};
 use crate::blocks::{ViewRules, is_address};
@@ -426,9 +427,20 @@ async fn log(
     Ok(ExitCode::SUCCESS)
 }
 
+/// The list as the member has it that stands highest: one that was just started is behind, and does
+/// not know the newest ballots.
 async fn membership(targets: &Targets, history: bool) -> Result<Membership, Failure> {
-    let ask = async |api: Api, limit| api.membership(history, limit).await;
-    targets.first(ask).await
+    let limit = targets.limit.min(QUICK);
+    let asks = targets.members.iter();
+    let asks = asks.map(|member| member.api.membership(history, limit));
+    let answers = join_all(asks).await.into_iter();
+    match answers.flatten().max_by_key(|found| found.height) {
+        Some(found) => Ok(found),
+        None => {
+            let ask = async |api: Api, limit| api.membership(history, limit).await;
+            targets.first(ask).await
+        }
+    }
 }
 
 /// The folder of the one member that acts.

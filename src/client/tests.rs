@@ -367,6 +367,23 @@ async fn at_most_one_more_than_the_faulty_are_asked_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_refused_connections_do_not_say_that_nobody_answers_while_others_are_asked() {
+    let mut acts = [Acts::Silent; 4];
+    let first = first_asked(&World::new(acts));
+    (acts[first], acts[(first + 1) % 4]) = (Acts::Gone, Acts::Gone);
+    let options = Options {
+        limit: Duration::from_secs(2),
+        ..Options::default()
+    };
+    let world = World::new(acts);
+    let told = world.client(options).submit(OPERATION, Wait::Durable).await;
+    assert!(
+        matches!(told, Err(ClientError::TimedOut { .. })),
+        "{told:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_busy_member_is_left_alone_for_as_long_as_it_said() {
     let mut acts = [Acts::Gone; 4];
     let first = first_asked(&World::new(acts));
