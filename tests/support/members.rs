@@ -375,8 +375,8 @@ impl Members {
         })
     }
 
-    /// Everything of the application that a member executed, up to `sequence` transactions, from its
-    /// own stream; the ledger's own operations are nobody's puts.
+    /// Everything that a member executed for clients, up to `sequence` transactions, from its own
+    /// stream; the ledger's own operations are nobody's puts.
     pub(crate) fn order(&self, number: usize, sequence: u64) -> Vec<Executed> {
         let events = self.runtime.block_on(async {
             let mut events = Vec::new();
