@@ -99,7 +99,7 @@ fn what_is_not_there_is_1() {
         &["start", "--dir", "nowhere"],
         &["verify", "--genesis", "nothing.json", "--proof", "x"],
         &["bench", "--mode", "U"],
-        &["key", "rotate", "--dir", "nowhere"],
+        &["restore", "--archive", "http://127.0.0.1:1"],
     ];
     for words in cases {
         let output = run(home.path(), words);

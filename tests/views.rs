@@ -10,143 +10,14 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use serde_json::Value;
+use rotating::{Ledger, is_seated};
 use sha2::{Digest as _, Sha512};
-use support::{Place, Running, code, err};
+use support::{code, err};
 
+#[path = "support/rotating.rs"]
+mod rotating;
 #[expect(dead_code, reason = "each test file uses a part")]
 mod support;
-
-/// Members of one ledger, by the names of their folders.
-struct Ledger {
-    place: Place,
-    running: Vec<(String, Running)>,
-    /// Values that were acknowledged: `k0` to here.
-    written: u32,
-}
-
-impl Ledger {
-    /// Four founders whose committees rotate fast.
-    fn start() -> Self {
-        let place = Place::new();
-        let words = [
-            "init",
-            "--members",
-            "4",
-            "--dir",
-            "ledger",
-            "--rotation-blocks",
-            "16",
-        ];
-        place.done(&words);
-        let names = (0..4).map(|number| format!("ledger/member-{number}"));
-        let running = names
-            .map(|name| (name.clone(), place.start(&name)))
-            .collect();
-        Self {
-            place,
-            running,
-            written: 0,
-        }
-    }
-
-    /// The doors of those that run.
-    fn doors(&self) -> String {
-        let doors: Vec<String> = self
-            .running
-            .iter()
-            .map(|(name, _)| self.door(name))
-            .collect();
-        doors.join(",")
-    }
-
-    fn door(&self, name: &str) -> String {
-        let config = self.place.json(&["config", "print", "--dir", name]);
-        format!(
-            "http://{}",
-            config["listen_api"].as_str().expect("an address")
-        )
-    }
-
-    fn done(&self, words: &[&str]) -> Value {
-        self.place
-            .json(&[words, &["--api", &self.doors()]].concat())
-    }
-
-    fn write(&mut self, count: u32) {
-        let doors = self.doors();
-        for _ in 0..count {
-            let key = format!("k{}", self.written);
-            self.place
-                .done(&["submit", "--api", &doors, "put", &key, "value"]);
-            self.written += 1;
-        }
-    }
-
-    /// Writes until `look` sees it in the list of members: countdowns are blocks.
-    fn write_until(&mut self, what: &str, look: impl Fn(&[Value]) -> bool) {
-        for _ in 0..200 {
-            if look(&self.members()) {
-                return;
-            }
-            self.write(1);
-        }
-        panic!("not seen in 200 blocks: {what}: {:#?}", self.members());
-    }
-
-    fn members(&self) -> Vec<Value> {
-        let list = self.done(&["member", "list"]);
-        list["members"].as_array().expect("a list").clone()
-    }
-
-    fn id(&self, name: &str) -> String {
-        let members = self.members();
-        let found = members.iter().find(|member| member["name"] == name);
-        found.expect("it is listed")["id"]
-            .as_str()
-            .expect("an id")
-            .into()
-    }
-
-    /// `verb` of as many members as it needs.
-    fn vote(&self, verb: &str, id: &str) {
-        for (name, _) in &self.running {
-            let told = self.done(&["member", verb, id, "--dir", name]);
-            if told["result"] == "done" {
-                return;
-            }
-        }
-        panic!("{verb} {id} needs more votes than there are");
-    }
-
-    fn stop(&mut self, name: &str) -> Running {
-        let at = self.running.iter().position(|(other, _)| other == name);
-        self.running.remove(at.expect("it runs")).1
-    }
-
-    /// Everybody has everything that was acknowledged.
-    fn settle(&self) {
-        let last = format!("k{}", self.written - 1);
-        for (name, _) in &self.running {
-            self.place.until("a member that has everything", || {
-                let got = self.place.run(&["get", &last, "--dir", name]);
-                (got.stdout == b"value\n").then_some(())
-            });
-            for number in 0..self.written {
-                let got = self
-                    .place
-                    .done(&["get", &format!("k{number}"), "--dir", name]);
-                assert_eq!(got, "value\n", "k{number} at {name}");
-            }
-        }
-    }
-}
-
-fn is_seated(members: &[Value], name: &str) -> bool {
-    members
-        .iter()
-        .any(|member| member["name"] == name && member["seated"] == true)
-}
 
 /// The secret in the key file of a member; none while a hand-over changes the file.
 fn secret_now(path: &Path) -> Option<String> {
@@ -209,7 +80,7 @@ fn remembers(process: u32, secret: &str) -> Option<bool> {
 
 #[test]
 fn an_old_secret_is_in_no_memory_of_a_member_that_runs() {
-    let mut ledger = Ledger::start();
+    let mut ledger = Ledger::start(16);
     let name = "ledger/member-0";
     let path = ledger.place.path(&format!("{name}/consensus.key"));
     let process = ledger.running[0].1.0.id();
@@ -239,7 +110,7 @@ fn an_old_secret_is_in_no_memory_of_a_member_that_runs() {
 
 #[test]
 fn a_ledger_rotates_grows_shrinks_and_takes_a_wiped_member_back() {
-    let mut ledger = Ledger::start();
+    let mut ledger = Ledger::start(16);
     let key = |name: &str| format!("{name}/consensus.key");
     let founder = secret(&ledger.place.path(&key("ledger/member-0")));
     assert!(holds(&ledger.place.path("ledger/member-0"), &founder));

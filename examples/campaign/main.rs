@@ -12,6 +12,7 @@
 //! cargo run --release --example campaign -- power --cycles 20          # root, loop device, ext4
 //! cargo run --release --example campaign -- syncs --last 60            # strace
 //! cargo run --release --example campaign -- syncs --last 20 --error EIO
+//! cargo run --release --example campaign -- views --most 10
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ mod full;
 mod kills;
 mod power;
 mod syncs;
+mod views;
 
 #[path = "../../tests/support/history.rs"]
 mod history;
@@ -74,6 +76,8 @@ enum Campaign {
     Power(power::Words),
     /// Kills a member at its n-th sync, or has that sync fail.
     Syncs(syncs::Words),
+    /// Grows a ledger to ten members and shrinks it again while its views rotate.
+    Views(views::Words),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
     let plan = Plan {
         program: words.program.unwrap_or_else(built),
         members: words.members,
+        init: Vec::new(),
         size: Size {
             clients: words.clients,
             under_way: words.under_way,
@@ -92,6 +97,7 @@ fn main() -> ExitCode {
         Campaign::Full(words) => full::run(&plan, &words),
         Campaign::Power(words) => power::run(&plan, &words),
         Campaign::Syncs(words) => syncs::run(&plan, &words),
+        Campaign::Views(words) => views::run(&plan, &words),
     };
     match report {
         Ok(report) => {
@@ -121,6 +127,8 @@ fn built() -> PathBuf {
 struct Plan {
     program: PathBuf,
     members: usize,
+    /// More words for `init`.
+    init: Vec<String>,
     size: Size,
 }
 
@@ -141,7 +149,8 @@ impl Plan {
         let folder = folder.expect("a folder");
         eprintln!("{name}: in {}", folder.path().display());
         let dir = folder.path().join("ledger");
-        let mut members = Members::make(&self.program, &dir, self.members, LOG_FILE_MIB);
+        let (program, count) = (&self.program, self.members);
+        let mut members = Members::make_with(program, &dir, count, LOG_FILE_MIB, &self.init);
         furnish(&mut members, folder.path());
         let stopped = (0..self.members).filter(|number| !members.is_running(*number));
         let stopped: Vec<usize> = stopped.collect();

@@ -61,6 +61,7 @@ fn genesis(identities: &[SecretKey]) -> Genesis {
         founded_us: 1,
         parameters: Parameters::default(),
         founders: founders.collect(),
+        successor_of: None,
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::problem::Problem;
 use crate::blocks::evidence::FaultKind;
 use crate::blocks::proof::Proof;
-use crate::blocks::{Bounds, Header, Step};
+use crate::blocks::{Bounds, Header, Step, ViewRules};
 use crate::committee::{Certificate, Height, MemberId, Regency, ViewId};
 use crate::crypto::{Digest, PublicKey, SignBytes, Signature, Tag};
 
@@ -203,6 +203,8 @@ pub struct Status {
     /// Who leads.
     #[serde(flatten)]
     pub order: Order,
+    /// Where the present view and the next one stand.
+    pub views: ViewStatus,
     /// Height of the last checkpoint.
     pub last_checkpoint: Height,
     /// Faults of others that it has seen since it started.
@@ -257,6 +259,58 @@ pub struct Order {
     pub quorum: u64,
     /// Faulty members that the view bears.
     pub faults_tolerated: u64,
+}
+
+/// Where the present view stands, and the one that is being made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewStatus {
+    /// `forming`, `serving`, `assembling`, `ready`, `ending` or `over`.
+    pub state: String,
+    /// Blocks until the view gives way by count; none for never by count alone.
+    pub rotation_in: Option<u64>,
+    /// Whether another view is due, by count or since the list of members changed.
+    pub due: bool,
+    /// Fresh keys for the next view that are here.
+    pub keys: u32,
+    /// How many are asked for.
+    pub keys_named: u32,
+    /// Whether this member has a seat.
+    pub seated: bool,
+    /// Whether it has the key of its seat.
+    pub has_key: bool,
+    /// Seats with a key that it can reach, its own counted.
+    pub reachable: u32,
+    /// Who sits, by seat.
+    pub committee: Vec<SeatEntry>,
+    /// Whether the view can order, as far as this member knows.
+    pub condition: Condition,
+    /// Why it is no better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A seat of the present view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeatEntry {
+    /// Whose.
+    pub id: MemberId,
+    /// Its name, for people.
+    pub name: String,
+    /// Whether it is known that nobody has its key any more.
+    pub lost: bool,
+}
+
+/// Whether a view can order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Nothing is known against it.
+    #[default]
+    Live,
+    /// Too few seats are reachable, for a while now; they may come back.
+    Stalled,
+    /// No quorum of keys is left, or more seats than it bears are proved faulty.
+    Dead,
 }
 
 /// A member's part in ordering.
@@ -450,6 +504,10 @@ pub struct Membership {
     pub votes_needed: u32,
     /// Whether another view is due.
     pub changed: bool,
+    /// The rules of views from the next one on.
+    pub parameters: ViewRules,
+    /// Listed clients; none where any client may submit.
+    pub clients_count: Option<u32>,
     /// The members, by ascending id.
     pub members: Vec<MemberEntry>,
     /// What waits for votes.
@@ -491,6 +549,8 @@ pub struct BallotEntry {
     pub id: Digest,
     /// What would be done: `invite`, `exclude`, `replace`, `weight`, `client`, `parameters`.
     pub kind: String,
+    /// The same with what it would be changed to.
+    pub what: String,
     /// The member that it is about; who is to be admitted where somebody is.
     pub member: Option<MemberId>,
     /// The name that a newcomer gave itself.

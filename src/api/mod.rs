@@ -21,6 +21,7 @@ pub use data::{
     PAGE_TRANSACTIONS_MAX, PAGE_VIEWS_MAX, Page, ReadyCheck, Refused, Reply, Role, Settled, Status,
     Submitted, Tip, Transaction, Value, ViewEntry, Views, Wait, reply_statement,
 };
+pub use data::{Condition, SeatEntry, ViewStatus};
 pub use host::{Answer, Events, Host};
 pub use problem::{Problem, Refusal};
 pub use routes::Limits;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::Body;
 use super::header::{Header, Link, ReceiptRoot};
+use super::predecessor::Predecessor;
 use super::proposal::FORMAT_VERSION;
 use super::transaction::{GROUP_OVERHEAD_BYTES, GROUP_TRANSACTIONS_MAX};
 use super::view_rules::{ViewRules, ViewRulesError};
@@ -176,6 +177,9 @@ pub struct Genesis {
     pub parameters: Parameters,
     /// The members of view 0, in seat order.
     pub founders: Vec<Founder>,
+    /// The ledger whose state this one goes on from, where its view is dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor_of: Option<Predecessor>,
 }
 
 /// Why a genesis document is refused. Its author is at fault.
@@ -284,7 +288,7 @@ impl Genesis {
                     b.digest(&key.0)
                 }),
         };
-        let bytes =
+        bytes =
             self.founders
                 .iter()
                 .fold(bytes.u32(count(self.founders.len())), |bytes, founder| {
@@ -302,9 +306,12 @@ impl Genesis {
                     }
                 });
         // Sections that only some documents have, each behind its number.
+        if let Some(predecessor) = &self.successor_of {
+            bytes = predecessor.write(bytes);
+        }
         match p.views.everyone_below {
             EVERYONE_BELOW => bytes,
-            other => bytes.u8(1).u32(other),
+            other => bytes.u8(2).u32(other),
         }
     }
 

@@ -12,6 +12,7 @@ pub mod evidence;
 mod genesis;
 mod header;
 mod outcome;
+mod predecessor;
 pub mod proof;
 mod proposal;
 pub mod receipts;
@@ -34,6 +35,7 @@ pub use genesis::{
 };
 pub use header::{Header, Link, LinkError, ReceiptRoot};
 pub use outcome::Outcome;
+pub use predecessor::Predecessor;
 pub use proposal::{FORMAT_VERSION, INLINE_BYTES_MAX, PROPOSAL_BYTES_MAX, Proposal, ProposalError};
 pub use reconfiguration::{Call, NextKey, ReconfigurationError};
 pub use transaction::{

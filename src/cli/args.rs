@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::lab::LabVerb;
 use super::member::MembersVerb;
+use super::restore::RestoreArgs;
 
 /// The program's arguments.
 #[derive(Debug, Parser)]
@@ -138,8 +139,14 @@ pub(crate) enum MemberVerb {
         after_help = "Example:  consortium rejoin --dir ledger/member-3 --api http://host:7200"
     )]
     Rejoin(RejoinArgs),
-    /// Makes or shows a member's keys.
-    #[command(after_help = "Example:  consortium key generate --dir alpha > alpha.json")]
+    /// Makes the successor of a ledger whose view is dead, from a surviving member's folder.
+    #[command(after_help = RESTORE_HELP)]
+    Restore(RestoreArgs),
+    /// Makes or shows a member's keys, or asks for a fresh consensus key.
+    #[command(
+        after_help = "Examples:\n  consortium key generate --dir alpha > alpha.json\n  \
+        consortium key rotate --dir ledger/member-0"
+    )]
     Key(KeyArgs),
     /// Joins founders' public files into a genesis document, or makes a test ledger's folders.
     #[command(
@@ -157,6 +164,14 @@ pub(crate) enum MemberVerb {
     #[command(after_help = "Example:  consortium config check --dir ledger/member-0")]
     Config(ConfigArgs),
 }
+
+const RESTORE_HELP: &str = "\
+Only where `status` says that the view is dead, or more than f members are gone for good: a new
+chain begins, which names the old one's last block and starts from its state.
+Example:
+  consortium key generate --dir new-0 > new-0.json     # each founder, a new folder
+  consortium restore --dir ledger/member-0 --founder new-0.json new-1.json --out genesis.json
+  cp genesis.json genesis.state new-0/ && consortium start --dir new-0";
 
 const MEMBER_HELP: &str = "\
 With --dir of one member its identity key signs; with --dir of `dev` whoever may vote there does.
@@ -356,7 +371,7 @@ pub(crate) enum KeyAction {
     Generate,
     /// Prints the public founder file of keys that are there.
     Show,
-    /// Not in this release: every view brings a fresh key by itself.
+    /// Asks for another view, at which every seat brings a fresh key; once in each view.
     Rotate,
 }
 
@@ -425,6 +440,12 @@ pub(crate) struct VerifyArgs {
     /// The view chain, fetched from members.
     #[arg(long)]
     pub(crate) views: bool,
+    /// The genesis document of the ledger that this one succeeds: it must be the one it names.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) predecessor: Option<PathBuf>,
+    /// A member's folder of that ledger: read whole, it must lead to where this one goes on.
+    #[arg(long, value_name = "DIR", requires = "predecessor")]
+    pub(crate) predecessor_dir: Option<PathBuf>,
 }
 
 /// `bench`.

@@ -6,6 +6,7 @@
 //! who kept it is not believed.
 //! Elsewhere: what proves a fault (`blocks::evidence`).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -170,24 +171,7 @@ struct Proved {
 
 /// Checks a file of evidence: hex digits, or what `faults -o json` prints.
 pub(crate) fn verify(common: &Common, path: &Path, genesis: &Genesis) -> Result<ExitCode, Failure> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| {
-        let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-        text = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(())
-    });
-    read.map_err(|error| Failure::file(path, &error))?;
-    let (mut pieces, mut lists) = (Vec::new(), Vec::new());
-    match serde_json::from_str::<Value>(&text) {
-        Ok(document @ (Value::Object(_) | Value::Array(_))) => {
-            collect(&document, "evidence", &mut |found| {
-                pieces.extend(found.as_str().map(str::to_owned));
-            });
-            collect(&document, "views", &mut |found| lists.push(found.clone()));
-        }
-        Ok(_) | Err(_) => pieces.push(text.trim().to_owned()),
-    }
+    let (pieces, lists) = read(path)?;
     let (chain, broken) = proved(genesis, lists);
     let mut verdict = Verdict::default();
     for piece in pieces {
@@ -216,6 +200,44 @@ pub(crate) fn verify(common: &Common, path: &Path, genesis: &Genesis) -> Result<
         format!("{}: {what}", path.display()),
         next,
     ))
+}
+
+/// What a file of evidence holds: pieces as hex, and lists of steps of the view chain.
+fn read(path: &Path) -> Result<(Vec<String>, Vec<Value>), Failure> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
+    read.map_err(|error| Failure::file(path, &error))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (mut pieces, mut lists) = (Vec::new(), Vec::new());
+    match serde_json::from_str::<Value>(&text) {
+        Ok(document @ (Value::Object(_) | Value::Array(_))) => {
+            collect(&document, "evidence", &mut |found| {
+                pieces.extend(found.as_str().map(str::to_owned));
+            });
+            collect(&document, "views", &mut |found| lists.push(found.clone()));
+        }
+        Ok(_) | Err(_) => pieces.push(text.trim().to_owned()),
+    }
+    Ok((pieces, lists))
+}
+
+/// The first piece against each seat that a file accuses, as bytes; what it proves is judged by
+/// the ledger.
+pub(crate) fn accusations(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let next = "ask a member for it: consortium faults -o json > FILE";
+    let wrong = |what: String| Failure::refused(format!("{}: {what}", path.display()), next);
+    let (pieces, _) = read(path)?;
+    let mut found = BTreeMap::new();
+    for piece in pieces {
+        let bytes = hex::decode(&piece).map_err(|error| wrong(format!("not hex: {error}")))?;
+        let evidence = Evidence::from_bytes(&bytes).map_err(|error| wrong(error.to_string()))?;
+        let accused = (evidence.view(), evidence.accused());
+        found.entry(accused).or_insert(bytes);
+    }
+    match found.is_empty() {
+        true => Err(wrong("no evidence in it".to_owned())),
+        false => Ok(found.into_values().collect()),
+    }
 }
 
 /// Gives everything called `wanted` to `take`, at any depth that JSON allows.

@@ -23,14 +23,14 @@ use crate::committee::MemberId;
 use crate::crypto::{Digest, PublicKey};
 
 pub(crate) fn key(common: &Common, args: &KeyArgs) -> Result<ExitCode, Failure> {
-    if args.action == KeyAction::Rotate {
-        let instead =
-            "every view brings a fresh key: init --rotation-blocks N; after a loss: rejoin";
-        return Err(Failure::not_yet("key rotate by hand", instead));
-    }
     let Some(dir) = &common.dir else {
         let what = "whose keys? a member's folder is missing";
-        return Err(Failure::usage(what, "consortium key generate --dir alpha"));
+        let next = match args.action {
+            KeyAction::Generate => "consortium key generate --dir alpha",
+            KeyAction::Show => "consortium key show --dir alpha",
+            KeyAction::Rotate => "consortium key rotate --dir ledger/member-0",
+        };
+        return Err(Failure::usage(what, next));
     };
     let folder = dir
         .file_name()
@@ -42,7 +42,8 @@ pub(crate) fn key(common: &Common, args: &KeyArgs) -> Result<ExitCode, Failure> 
         .unwrap_or_else(|| "member".into());
     let founder = match args.action {
         KeyAction::Generate => generate(dir, &name, &args.address)?,
-        KeyAction::Show | KeyAction::Rotate => {
+        KeyAction::Rotate => return super::on_runtime(super::member::renew(common)),
+        KeyAction::Show => {
             let address = match args.address.as_str() {
                 "" => seam::p2p_address(dir)?,
                 given => given.to_owned(),
@@ -128,10 +129,21 @@ struct Made {
 }
 
 #[derive(Serialize)]
-struct MadeMember {
+pub(crate) struct MadeMember {
     id: MemberId,
-    name: String,
+    pub(crate) name: String,
     address: String,
+}
+
+/// The members of view 0.
+pub(crate) fn made_members(genesis: &Genesis) -> Vec<MadeMember> {
+    let founders = genesis.founders.iter();
+    let made = founders.map(|founder| MadeMember {
+        id: MemberId::of(&founder.identity),
+        name: founder.name.clone(),
+        address: founder.address.clone(),
+    });
+    made.collect()
 }
 
 pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure> {
@@ -173,15 +185,10 @@ pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure
             (args.out.clone(), genesis)
         }
     };
-    let members = genesis.founders.iter().map(|founder| MadeMember {
-        id: MemberId::of(&founder.identity),
-        name: founder.name.clone(),
-        address: founder.address.clone(),
-    });
     let made = Made {
         chain: genesis.chain(),
         name: genesis.name.clone(),
-        members: members.collect(),
+        members: made_members(&genesis),
         genesis: path,
     };
     Output::new(common).document(&made, |made| {
@@ -197,7 +204,12 @@ pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-fn join(files: &[PathBuf], name: &str, parameters: Parameters) -> Result<Genesis, Failure> {
+/// The founders' public files as one document.
+pub(crate) fn join(
+    files: &[PathBuf],
+    name: &str,
+    parameters: Parameters,
+) -> Result<Genesis, Failure> {
     let mut founders = Vec::new();
     for path in files {
         let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
@@ -219,6 +231,7 @@ fn join(files: &[PathBuf], name: &str, parameters: Parameters) -> Result<Genesis
         founded_us: u64::try_from(founded.as_micros()).unwrap_or_default(),
         parameters,
         founders,
+        successor_of: None,
     };
     let checked = genesis.check();
     let next = "ask the founder that is named for a new file, or leave it out";
@@ -237,7 +250,8 @@ fn clients(keys: &[String]) -> Result<Clients, Failure> {
     Ok(Clients::Listed(keys.collect::<Result<_, _>>()?))
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+/// Writes a file that must not be there.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let write = || {
         let mut file = fs::File::create_new(path)?;
         file.write_all(bytes)?;

@@ -2,27 +2,32 @@
 //!
 //! Source: `docs/cli.md`, `docs/formats.md`. In: members' folders, ids. Out: the list, or what
 //! became of a change.
-//! Holds: an identity key signs what its own member does and no vote of the ordering protocol; a
-//! change that waits for others' votes says how many.
-//! Elsewhere: what operations do (`membership::register`).
+//! Holds: an identity key signs what its own member does and no vote of the ordering protocol.
+//! Elsewhere: what operations do (`membership::register`), how they are carried out (`carry`).
 
+mod carry;
+mod show;
+
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bytes::Bytes;
-use clap::Subcommand;
-use serde::Serialize;
+use clap::{Args, Subcommand};
+use futures_util::future::join_all;
 
+use self::carry::{Told, submit};
+use self::show::{Log, shown};
 use super::args::{Common, RejoinArgs};
 use super::failure::Failure;
-use super::output::{Output, pairs, say, short, table};
+use super::output::{Output, say};
 use super::target::{Cluster, QUICK, Targets};
-use super::{keys, seam};
-use crate::api::{Encoding, Membership, Outcome, Submitted, Wait};
-use crate::client::Options;
-use crate::committee::{Height, MemberId};
-use crate::crypto::{Digest, PublicKey, SecretKey};
-use crate::membership::register::{Done, Marks, Motion, Operation, Refusal, Request};
+use super::{faults, keys, seam};
+use crate::api::{HistoryEntry, Membership};
+use crate::blocks::{ViewRules, is_address};
+use crate::client::Api;
+use crate::committee::MemberId;
+use crate::crypto::{Digest, PublicKey};
+use crate::membership::register::{Marks, Motion, Operation, Request};
 
 /// `member`.
 #[derive(Debug, Subcommand)]
@@ -98,24 +103,162 @@ pub(crate) enum MembersVerb {
     /// Leaves with the next view.
     #[command(after_help = "Example:  consortium member leave --dir ledger/member-3")]
     Leave,
+    /// Says where other members reach this one from now on.
+    #[command(
+        after_help = "Example:  consortium member address ledger.example.org:7100 --dir alpha\n\
+        Its own settings are its own: listen_p2p in member.toml, and a start."
+    )]
+    Address {
+        /// `host:port`.
+        #[arg(value_name = "HOST:PORT")]
+        address: String,
+    },
+    /// Puts a fresh identity key in the place of this member's, which leaves with the next view.
+    #[command(
+        after_help = "Example:  consortium member identity alpha-2 --dir alpha\n\
+        NEW_DIR gets keys and settings where it has none. Then start it, and stop the old one\n\
+        once consortium member list shows the new one with a seat."
+    )]
+    Identity {
+        /// The folder of the new identity.
+        #[arg(value_name = "NEW_DIR")]
+        heir: PathBuf,
+        /// Where members reach it, `host:port`; without it a free port of this machine.
+        #[arg(long, default_value = "")]
+        address: String,
+    },
+    /// Lists a client that may submit, or strikes it off, by vote.
+    #[command(subcommand)]
+    Client(ClientVerb),
+    /// Changes the rules of views by vote, from the next view on; what is not named stays.
+    #[command(
+        after_help = "Example:  consortium member parameters --rotation-blocks 600 --dir ledger"
+    )]
+    Parameters(ParametersArgs),
+    /// Excludes at once whom evidence convicts in the present view.
+    #[command(
+        after_help = "Example:  consortium faults -o json > evidence.json\n          \
+        consortium member convict --evidence evidence.json --dir ledger/member-0"
+    )]
+    Convict {
+        /// What `faults -o json` prints, or hex digits.
+        #[arg(long, value_name = "FILE")]
+        evidence: PathBuf,
+    },
+    /// Prints the audit trail: who changed what, and when; the newest 1,024 entries.
+    #[command(after_help = "Example:  consortium member log --member ID -o json")]
+    Log {
+        /// Only what this member did, or what was done about it.
+        #[arg(long, value_name = "ID")]
+        member: Option<MemberId>,
+    },
 }
 
-/// What became of a change.
-#[derive(Serialize)]
-struct Told {
-    operation: &'static str,
-    /// `done`, `open` or `fell`.
-    result: &'static str,
-    height: Height,
-    ballot: Option<Digest>,
-    approvals: Option<u32>,
-    votes_needed: Option<u32>,
+/// `member client`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientVerb {
+    /// Lists it: it may submit.
+    #[command(after_help = "Example:  consortium member client admit KEY --dir ledger")]
+    Admit {
+        /// The client's key.
+        key: PublicKey,
+    },
+    /// Strikes it off: it may submit no more.
+    #[command(after_help = "Example:  consortium member client revoke KEY --dir ledger")]
+    Revoke {
+        /// The client's key.
+        key: PublicKey,
+    },
+}
+
+/// `member parameters`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct ParametersArgs {
+    /// Blocks after which a view gives way to the next, at least 8; 0 for none by count alone.
+    #[arg(long, value_name = "N")]
+    rotation_blocks: Option<u32>,
+    /// Blocks within which the next committee must answer.
+    #[arg(long, value_name = "N")]
+    assemble_blocks: Option<u32>,
+    /// Byzantine members that a draw bears, of a million.
+    #[arg(long, value_name = "PPM")]
+    byzantine_ppm: Option<u32>,
+    /// Crashed members that a draw bears, of a million.
+    #[arg(long, value_name = "PPM")]
+    crashed_ppm: Option<u32>,
+    /// One draw of so many may be bad.
+    #[arg(long, value_name = "N")]
+    one_in: Option<NonZeroU64>,
+}
+
+impl ParametersArgs {
+    /// The rules `present` with what is named changed.
+    fn rules(&self, present: &ViewRules) -> Result<ViewRules, Failure> {
+        let mut rules = *present;
+        let set = |field: &mut u32, given: Option<u32>| *field = given.unwrap_or(*field);
+        set(&mut rules.rotation_blocks, self.rotation_blocks);
+        set(&mut rules.assemble_blocks, self.assemble_blocks);
+        set(&mut rules.risk.byzantine_ppm, self.byzantine_ppm);
+        set(&mut rules.risk.crashed_ppm, self.crashed_ppm);
+        rules.risk.one_in = self.one_in.unwrap_or(rules.risk.one_in);
+        let next = "consortium member parameters --help";
+        rules.check().map_err(|error| Failure::usage(error, next))?;
+        Ok(rules)
+    }
 }
 
 pub(crate) async fn run(common: &Common, verb: &MembersVerb) -> Result<ExitCode, Failure> {
     let targets = Targets::find(common)?;
-    let operation = match verb {
+    match verb {
         MembersVerb::List { history } => return list(common, &targets, *history).await,
+        MembersVerb::Log { member } => return log(common, &targets, *member).await,
+        MembersVerb::Identity { heir, address } => {
+            return identity(common, &targets, heir, address).await;
+        }
+        MembersVerb::Convict { evidence } => return convict(common, &targets, evidence).await,
+        MembersVerb::Invite { .. }
+        | MembersVerb::Join { .. }
+        | MembersVerb::CaughtUp
+        | MembersVerb::Approve { .. }
+        | MembersVerb::Reject { .. }
+        | MembersVerb::Remove { .. }
+        | MembersVerb::Replace { .. }
+        | MembersVerb::Weight { .. }
+        | MembersVerb::Leave
+        | MembersVerb::Address { .. }
+        | MembersVerb::Client(_)
+        | MembersVerb::Parameters(_) => {}
+    }
+    let operation = operation(common, &targets, verb).await?;
+    let folders = match operation {
+        Operation::Move(_) | Operation::Approve(_) | Operation::Reject(_) => folders(common)?,
+        Operation::Join(_)
+        | Operation::Leave
+        | Operation::Convict(_)
+        | Operation::Address(_)
+        | Operation::Identity(..)
+        | Operation::CaughtUp(..)
+        | Operation::Rejoin(_)
+        | Operation::Renew
+        | Operation::Threshold(..) => vec![own_folder(common)?],
+    };
+    carry(common, &targets, &folders, &operation).await
+}
+
+/// The operation that a verb means.
+async fn operation(
+    common: &Common,
+    targets: &Targets,
+    verb: &MembersVerb,
+) -> Result<Operation, Failure> {
+    Ok(match verb {
+        MembersVerb::List { .. }
+        | MembersVerb::Log { .. }
+        | MembersVerb::Identity { .. }
+        | MembersVerb::Convict { .. } => {
+            unreachable!("these submit nothing, or more than one operation")
+        }
         MembersVerb::Invite { identity } => Operation::Move(Motion::Invite(*identity)),
         MembersVerb::Join {
             name,
@@ -127,31 +270,128 @@ pub(crate) async fn run(common: &Common, verb: &MembersVerb) -> Result<ExitCode,
             let name = name.clone().unwrap_or(last);
             let place = address.as_deref().unwrap_or_default();
             keys::furnish(&folder, &name, place, common.genesis.as_deref())?;
-            let request = request(&targets, &folder, name, address.clone(), tags).await?;
+            let request = request(targets, &folder, name, address.clone(), tags).await?;
             Operation::Join(request)
         }
-        MembersVerb::CaughtUp => caught_up(&targets).await?,
-        MembersVerb::Approve { id } => Operation::Approve(ballot(&targets, id).await?),
-        MembersVerb::Reject { id } => Operation::Reject(ballot(&targets, id).await?),
+        MembersVerb::CaughtUp => caught_up(targets).await?,
+        MembersVerb::Approve { id } => Operation::Approve(ballot(targets, id).await?),
+        MembersVerb::Reject { id } => Operation::Reject(ballot(targets, id).await?),
         MembersVerb::Remove { id } => Operation::Move(Motion::Exclude(*id)),
         MembersVerb::Replace { old, new } => Operation::Move(Motion::Replace(*old, *new)),
         MembersVerb::Weight { id, weight } => Operation::Move(Motion::Weight(*id, *weight)),
         MembersVerb::Leave => Operation::Leave,
-    };
-    let folders = match operation {
-        Operation::Move(_) | Operation::Approve(_) | Operation::Reject(_) => folders(common)?,
-        Operation::Join(_)
-        | Operation::Leave
-        | Operation::Convict(_)
-        | Operation::Address(_)
-        | Operation::Identity(..)
-        | Operation::CaughtUp(..)
-        | Operation::Rejoin(_)
-        | Operation::Threshold(..) => vec![own_folder(common)?],
-    };
-    let told = submit(&targets, &folders, &operation).await?;
+        MembersVerb::Address { address } => Operation::Address(reachable(address)?),
+        MembersVerb::Client(ClientVerb::Admit { key }) => {
+            Operation::Move(Motion::Client(*key, true))
+        }
+        MembersVerb::Client(ClientVerb::Revoke { key }) => {
+            Operation::Move(Motion::Client(*key, false))
+        }
+        MembersVerb::Parameters(args) => {
+            let found = membership(targets, false).await?;
+            Operation::Move(Motion::Rules(args.rules(&found.parameters)?))
+        }
+    })
+}
+
+/// Submits the operation and prints what became of it.
+async fn carry(
+    common: &Common,
+    targets: &Targets,
+    folders: &[PathBuf],
+    operation: &Operation,
+) -> Result<ExitCode, Failure> {
+    let told = submit(targets, folders, operation).await?;
     Output::new(common).document(&told, Told::table)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `key rotate`: every seat brings a fresh key at the next view, which is due from now on.
+pub(crate) async fn renew(common: &Common) -> Result<ExitCode, Failure> {
+    let targets = Targets::find(common)?;
+    carry(common, &targets, &[own_folder(common)?], &Operation::Renew).await
+}
+
+/// An address that others can dial.
+fn reachable(address: &str) -> Result<String, Failure> {
+    let port = address.rsplit_once(':');
+    let is_good = port.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    match is_good && is_address(address) {
+        true => Ok(address.to_owned()),
+        false => Err(Failure::usage(
+            format!("'{address}' is no address of a member"),
+            "consortium member address ledger.example.org:7100 --dir MEMBER_DIR",
+        )),
+    }
+}
+
+/// The key in the folder `heir` takes the place of this member's identity, and says where it is
+/// reached: two members at one address would not be told apart.
+async fn identity(
+    common: &Common,
+    targets: &Targets,
+    heir: &Path,
+    address: &str,
+) -> Result<ExitCode, Failure> {
+    let own = own_folder(common)?;
+    let document = seam::genesis_file(&own)?;
+    keys::furnish(heir, &folder_name(heir), address, Some(&document))?;
+    let rules = targets.rules().await?;
+    let proof = seam::admission(heir, rules.chain())?;
+    let identity = seam::identity(heir)?.public();
+    let operation = Operation::Identity(identity, proof);
+    let told = submit(targets, &[own], &operation).await?;
+    let place = match address {
+        "" => seam::p2p_address(heir)?,
+        given => given.to_owned(),
+    };
+    let moved = submit(
+        targets,
+        &[heir.to_owned()],
+        &Operation::Address(place.clone()),
+    )
+    .await;
+    if let Err(failure) = moved {
+        let heir = heir.display();
+        say(format!(
+            "its address is not in the list yet: consortium member address {place} --dir {heir}"
+        ));
+        return Err(failure);
+    }
+    Output::new(common).document(&told, Told::table)?;
+    let heir = heir.display();
+    say(format!(
+        "next: consortium start --dir {heir}; it takes the seat with the next view, then stop this"
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each seat that the file accuses is convicted by the first piece against it.
+async fn convict(common: &Common, targets: &Targets, path: &Path) -> Result<ExitCode, Failure> {
+    let folder = own_folder(common)?;
+    let output = Output::new(common);
+    let (mut refused, mut is_any) = (None, false);
+    for evidence in faults::accusations(path)? {
+        let operation = Operation::Convict(evidence);
+        match submit(targets, std::slice::from_ref(&folder), &operation).await {
+            Ok(told) => {
+                is_any = true;
+                output.line(&told, Told::table)?;
+            }
+            // A file may hold evidence of earlier views too, where it convicts nobody any more.
+            Err(failure) => {
+                let former = refused.replace(failure);
+                former.iter().for_each(say);
+            }
+        }
+    }
+    match refused {
+        Some(failure) if !is_any => Err(failure),
+        refused => {
+            refused.iter().for_each(say);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 /// `rejoin`: a fresh key where the old one must not vote any more, and the transaction that asks
@@ -161,18 +401,47 @@ pub(crate) async fn rejoin(common: &Common, args: &RejoinArgs) -> Result<ExitCod
     let folder = own_folder(common)?;
     let rules = targets.rules().await?;
     let key = seam::fresh_admission(&folder, rules.chain(), args.replace_key)?;
-    let operation = Operation::Rejoin(key);
-    let told = submit(&targets, &[folder], &operation).await?;
-    Output::new(common).document(&told, Told::table)?;
-    Ok(ExitCode::SUCCESS)
+    carry(common, &targets, &[folder], &Operation::Rejoin(key)).await
 }
 
 async fn list(common: &Common, targets: &Targets, history: bool) -> Result<ExitCode, Failure> {
-    let found = targets
-        .first(async |api, limit| api.membership(history, limit).await)
-        .await?;
+    let found = membership(targets, history).await?;
     Output::new(common).document(&found, shown)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn log(
+    common: &Common,
+    targets: &Targets,
+    member: Option<MemberId>,
+) -> Result<ExitCode, Failure> {
+    let found = membership(targets, true).await?;
+    let mut history = found.history;
+    let is_about =
+        |id: MemberId, entry: &HistoryEntry| entry.by == Some(id) || entry.member == Some(id);
+    history.retain(|entry| member.is_none_or(|id| is_about(id, entry)));
+    let log = Log {
+        height: found.height,
+        history,
+    };
+    Output::new(common).document(&log, Log::table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The list as the member has it that stands highest: one that was just started is behind, and does
+/// not know the newest ballots.
+async fn membership(targets: &Targets, history: bool) -> Result<Membership, Failure> {
+    let limit = targets.limit.min(QUICK);
+    let asks = targets.members.iter();
+    let asks = asks.map(|member| member.api.membership(history, limit));
+    let answers = join_all(asks).await.into_iter();
+    match answers.flatten().max_by_key(|found| found.height) {
+        Some(found) => Ok(found),
+        None => {
+            let ask = async |api: Api, limit| api.membership(history, limit).await;
+            targets.first(ask).await
+        }
+    }
 }
 
 /// The folder of the one member that acts.
@@ -237,9 +506,7 @@ async fn caught_up(targets: &Targets) -> Result<Operation, Failure> {
 
 /// The ballot of that id, or the only one about the member of that id.
 async fn ballot(targets: &Targets, id: &Digest) -> Result<Digest, Failure> {
-    let found = targets
-        .first(async |api, _| api.membership(false, QUICK).await)
-        .await?;
+    let found = membership(targets, false).await?;
     if found.ballots.iter().any(|ballot| ballot.id == *id) {
         return Ok(*id);
     }
@@ -256,204 +523,4 @@ async fn ballot(targets: &Targets, id: &Digest) -> Result<Digest, Failure> {
             "name the ballot: consortium member list",
         )),
     }
-}
-
-/// Each key in turn submits the operation, until it holds or everybody has said it.
-async fn submit(
-    targets: &Targets,
-    folders: &[PathBuf],
-    operation: &Operation,
-) -> Result<Told, Failure> {
-    let mut told = None;
-    let mut refused = None;
-    for folder in folders {
-        let secret = seam::identity(folder)?;
-        let submitted = submit_one(targets, secret, operation).await?;
-        match outcome(&submitted)? {
-            Ok(done) => {
-                let is_over = !matches!(done, Done::Open { .. });
-                told = Some(Told::of(operation, submitted.height, &done));
-                if is_over {
-                    break;
-                }
-            }
-            Err(refusal) => {
-                // One of several may have voted before, or have no vote.
-                if folders.len() > 1 {
-                    say(format!("{}: {refusal}", folder.display()));
-                }
-                refused = Some(refusal);
-            }
-        }
-    }
-    match (told, refused) {
-        (Some(told), _) => Ok(told),
-        (None, Some(refusal)) => Err(Failure::refused(refusal, next_of(refusal))),
-        (None, None) => Err(Failure::usage("nobody could sign", "give --dir MEMBER_DIR")),
-    }
-}
-
-async fn submit_one(
-    targets: &Targets,
-    secret: SecretKey,
-    operation: &Operation,
-) -> Result<Submitted, Failure> {
-    let options = Options {
-        limit: targets.limit,
-        ..Options::default()
-    };
-    let client = targets.client_of(secret, options).await?;
-    let bytes = Bytes::from(operation.to_bytes());
-    Ok(client.submit(bytes, Wait::Durable).await?)
-}
-
-/// What a submission did, or why it was refused.
-fn outcome(submitted: &Submitted) -> Result<Result<Done, Refusal>, Failure> {
-    let unreadable = || {
-        Failure::refused(
-            "the ledger's answer is not one of this program's",
-            "is the member of the same version? consortium status",
-        )
-    };
-    let Outcome {
-        code,
-        value,
-        encoding,
-    } = submitted.result.as_ref().ok_or_else(unreadable)?;
-    if *code != 0 {
-        return Refusal::of(*code).map(Err).ok_or_else(unreadable);
-    }
-    let bytes = match encoding {
-        Encoding::Hex => hex::decode(value).ok(),
-        Encoding::Utf8 => Some(value.as_bytes().to_vec()),
-    };
-    let done = bytes.and_then(|bytes| Done::from_bytes(&bytes));
-    done.map(Ok).ok_or_else(unreadable)
-}
-
-fn next_of(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::NotListed => "sign with a listed member's folder: --dir MEMBER_DIR",
-        Refusal::NoBallot | Refusal::NoMember | Refusal::AlreadyVoted | Refusal::NoChange => {
-            "consortium member list shows how things stand"
-        }
-        Refusal::BadMark => "wait until the member has caught up, and try again",
-        Refusal::BadProof | Refusal::KeyUsed => {
-            "are --dir and the ledger those that were meant? consortium key show --dir DIR"
-        }
-        Refusal::Malformed => {
-            "a name has 1 to 64 bytes, an address no spaces, tags are lower-case words"
-        }
-        Refusal::Leaving
-        | Refusal::Excluded
-        | Refusal::AlreadyListed
-        | Refusal::AlreadyInvited
-        | Refusal::Full
-        | Refusal::TooManyBallots
-        | Refusal::LastMember
-        | Refusal::BadWeight
-        | Refusal::BadEvidence
-        | Refusal::NoKey
-        | Refusal::BadRules
-        | Refusal::ClientsOpen
-        | Refusal::UnderBallot
-        | Refusal::NotAsked => "consortium member list --history shows what led here",
-    }
-}
-
-impl Told {
-    fn of(operation: &Operation, height: Height, done: &Done) -> Self {
-        let (result, open) = match *done {
-            Done::Effective => ("done", None),
-            Done::Fell => ("fell", None),
-            Done::Open {
-                ballot,
-                approvals,
-                needed,
-            } => ("open", Some((ballot, approvals, needed))),
-        };
-        Self {
-            operation: operation.name(),
-            result,
-            height,
-            ballot: open.map(|(ballot, ..)| ballot),
-            approvals: open.map(|(_, approvals, _)| approvals),
-            votes_needed: open.map(|(.., needed)| needed),
-        }
-    }
-
-    fn table(&self) -> String {
-        let number = |value: Option<u32>| value.map_or_else(|| "-".into(), |n| n.to_string());
-        let mut rows = vec![
-            ("operation", self.operation.to_owned()),
-            ("result", self.result.to_owned()),
-            ("height", self.height.to_string()),
-        ];
-        if let Some(ballot) = self.ballot {
-            rows.push(("ballot", ballot.to_string()));
-            rows.push(("approvals", number(self.approvals)));
-            rows.push(("needed", number(self.votes_needed)));
-        }
-        pairs(&rows)
-    }
-}
-
-fn shown(found: &Membership) -> String {
-    let heads = [
-        "id",
-        "name",
-        "status",
-        "weight",
-        "seated",
-        "addresses",
-        "tags",
-    ];
-    let rows = found.members.iter().map(|member| {
-        vec![
-            member.id.to_string(),
-            member.name.clone(),
-            member.status.clone(),
-            member.weight.to_string(),
-            if member.seated { "yes" } else { "no" }.to_owned(),
-            member.addresses.join(" "),
-            member.tags.join(" "),
-        ]
-    });
-    let mut text = table(&heads, &rows.collect::<Vec<_>>());
-    if !found.ballots.is_empty() {
-        let heads = [
-            "ballot",
-            "kind",
-            "member",
-            "name",
-            "approvals",
-            "rejections",
-        ];
-        let rows = found.ballots.iter().map(|ballot| {
-            let member = ballot.member.map(|id| id.to_string());
-            vec![
-                ballot.id.to_string(),
-                ballot.kind.clone(),
-                member.unwrap_or_default(),
-                ballot.name.clone().unwrap_or_default(),
-                format!("{} of {}", ballot.approvals.len(), found.votes_needed),
-                ballot.rejections.len().to_string(),
-            ]
-        });
-        text = format!("{text}\n\n{}", table(&heads, &rows.collect::<Vec<_>>()));
-    }
-    if !found.history.is_empty() {
-        let heads = ["height", "by", "member", "what"];
-        let id = |id: Option<MemberId>| id.map_or_else(|| "-".into(), short);
-        let rows = found.history.iter().map(|entry| {
-            vec![
-                entry.height.to_string(),
-                id(entry.by),
-                id(entry.member),
-                entry.what.clone(),
-            ]
-        });
-        text = format!("{text}\n\n{}", table(&heads, &rows.collect::<Vec<_>>()));
-    }
-    text
 }

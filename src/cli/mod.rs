@@ -17,6 +17,7 @@ mod output;
 mod ports;
 mod processes;
 mod reads;
+mod restore;
 mod seam;
 mod simulate;
 mod start;
@@ -79,6 +80,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             MemberVerb::Init(args) => keys::init(&common, &args),
             MemberVerb::Start(args) => start::run(&common, &args),
             MemberVerb::Config(args) => keys::config(&common, &args),
+            MemberVerb::Restore(args) => restore::run(&common, &args),
             MemberVerb::Rejoin(args) => on_runtime(member::rejoin(&common, &args)),
             MemberVerb::Member(verb) => on_runtime(member::run(&common, &verb)),
         },

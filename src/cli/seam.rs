@@ -4,7 +4,7 @@
 //! Holds: a part that is not built in answers plainly. Elsewhere: members (`node`).
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -133,6 +133,10 @@ pub(crate) fn make_newcomer(dir: &Path, genesis: Option<&Path>) -> Result<(), Fa
     let document = dir.join(&config.genesis);
     if let Some(genesis) = genesis.filter(|_| !document.exists()) {
         let text = std::fs::read(genesis).map_err(|error| Failure::file(genesis, &error))?;
+        // A successor's state first: where the document is, all that it needs is.
+        if let Ok(state) = std::fs::read(state_file(genesis)) {
+            write_whole(&state_file(&document), &state)?;
+        }
         write_whole(&document, &text)?;
     }
     let me = keys::member(dir).map_err(NodeError::from)?;
@@ -154,6 +158,11 @@ pub(crate) fn make_newcomer(dir: &Path, genesis: Option<&Path>) -> Result<(), Fa
         keys::rotate(dir, store).map_err(NodeError::from)?;
     }
     Ok(())
+}
+
+/// Where the genesis document of the member in `dir` stands.
+pub(crate) fn genesis_file(dir: &Path) -> Result<PathBuf, Failure> {
+    Ok(dir.join(load(dir)?.genesis))
 }
 
 /// Writes a file that is there whole or not at all.
@@ -378,12 +387,42 @@ pub(crate) fn door_of(folder: &Path) -> Result<Option<(String, Option<Genesis>)>
     Ok(Some((format!("http://{}", config.listen_api), genesis)))
 }
 
+/// Where the state of a successor's `document` stands.
+pub(crate) fn state_file(document: &Path) -> PathBuf {
+    node::Carried::path(document)
+}
+
+/// Writes what a successor starts from.
+pub(crate) fn write_state(carried: &node::Carried, path: &Path) -> Result<(), Failure> {
+    Ok(carried.write(path).map_err(NodeError::from)?)
+}
+
 /// Reads every file below the `data/` of the member in `dir` and checks it against `genesis`.
 pub(crate) fn verify_dir(
     common: &Common,
     dir: &Path,
     genesis: &Genesis,
 ) -> Result<Report, Failure> {
+    look(common, dir, genesis, node::verify_dir).map(report)
+}
+
+/// As [`verify_dir`], and what the ledger leaves to a successor.
+pub(crate) fn verify_legacy(
+    common: &Common,
+    dir: &Path,
+    genesis: &Genesis,
+) -> Result<(Report, node::Legacy), Failure> {
+    let (verdict, legacy) = look(common, dir, genesis, node::verify_legacy)?;
+    Ok((report(verdict), legacy))
+}
+
+/// Reads a folder with a bar that shows how far it is.
+fn look<T>(
+    common: &Common,
+    dir: &Path,
+    genesis: &Genesis,
+    verify: impl FnOnce(node::VerifyDir<'_>) -> Result<T, node::VerifyError>,
+) -> Result<T, Failure> {
     let mut meter: Option<Meter> = None;
     let mut progress = |done: u64, total: u64| {
         let meter = meter.get_or_insert_with(|| Meter::new(common, "bytes of the log", total));
@@ -394,23 +433,36 @@ pub(crate) fn verify_dir(
         genesis: genesis.clone(),
         progress: &mut progress,
     };
-    let verdict = node::verify_dir(options).map_err(|error| {
-        Failure::refused(
-            error,
-            "name a member's folder, the one that holds member.toml",
-        )
+    let looked = verify(options).map_err(|error| {
+        let next = match &error {
+            node::VerifyError::Carried(_) => "the .state file stands beside its genesis.json",
+            node::VerifyError::Config(_)
+            | node::VerifyError::NoData { .. }
+            | node::VerifyError::Genesis(_)
+            | node::VerifyError::Application(_)
+            | node::VerifyError::Running { .. }
+            | node::VerifyError::Log(_)
+            | node::VerifyError::Tables(_)
+            | node::VerifyError::Io { .. } => {
+                "name a member's folder, the one that holds member.toml"
+            }
+        };
+        Failure::refused(error, next)
     });
     if let Some(meter) = meter {
         meter.finish();
     }
-    let verdict = verdict?;
+    looked
+}
+
+fn report(verdict: node::Verdict) -> Report {
     verdict.notes.iter().for_each(say);
     let found = |fault: node::Fault| Found {
         file: fault.file,
         height: Some(Height(fault.height)),
         what: fault.what,
     };
-    Ok(Report {
+    Report {
         ok: verdict.ok,
         finality: verdict.finality.into(),
         height: verdict.height,
@@ -422,9 +474,8 @@ pub(crate) fn verify_dir(
         signatures: verdict.signatures,
         seconds: verdict.seconds,
         faults: verdict.faults.into_iter().map(found).collect(),
-        proof: None,
-        view: None,
-    })
+        ..Report::default()
+    }
 }
 
 impl From<NodeError> for Failure {
@@ -432,6 +483,9 @@ impl From<NodeError> for Failure {
         let next = match &error {
             NodeError::Config(_) => "consortium config print shows every setting and its default",
             NodeError::Key(error) => next_of_key(error),
+            NodeError::Carried(_) => {
+                "copy the .state file that restore wrote beside genesis.json to where that stands"
+            }
             NodeError::Genesis(_) => "copy the ledger's genesis.json to where member.toml says",
             NodeError::Unusable(error) => next_of_unusable(error),
             NodeError::Plug(_) => "consortium engines and consortium overlays list the names",
@@ -498,12 +552,12 @@ fn next_of_store(error: &StoreError) -> &'static str {
 }
 
 /// The folder of member `number` below `dir`.
-pub(crate) fn member_dir(dir: &Path, number: usize) -> std::path::PathBuf {
+pub(crate) fn member_dir(dir: &Path, number: usize) -> PathBuf {
     node::init::member_dir(dir, number)
 }
 
 /// The folder of observer `number` below `dir`.
-pub(crate) fn observer_dir(dir: &Path, number: usize) -> std::path::PathBuf {
+pub(crate) fn observer_dir(dir: &Path, number: usize) -> PathBuf {
     node::init::observer_dir(dir, number)
 }
 

@@ -14,7 +14,7 @@ use super::args::Common;
 use super::failure::Failure;
 use super::output::{Output, short, table};
 use super::target::{Target, Targets};
-use crate::api::{Role, Status};
+use crate::api::{Condition, Role, SeatEntry, Status, ViewStatus};
 use crate::client::AskError;
 use crate::committee::{Height, MemberId, Regency, Sizes, ViewId};
 use crate::crypto::Digest;
@@ -27,6 +27,14 @@ struct Report {
     members: Vec<Row>,
     quorum: u64,
     faults_tolerated: u64,
+    /// The worst that a member knows.
+    condition: Option<Condition>,
+    /// Why it is no better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The newest view and its committee, by seat.
+    view: Option<ViewId>,
+    committee: Vec<SeatEntry>,
 }
 
 #[derive(Serialize)]
@@ -54,6 +62,39 @@ struct Place {
     last_checkpoint: Option<Height>,
 }
 
+/// What a member says of its view, without the committee, which is the same for all of that view.
+#[derive(Serialize)]
+struct Views {
+    state: String,
+    seated: bool,
+    has_key: bool,
+    rotation_in: Option<u64>,
+    due: bool,
+    keys: u32,
+    keys_named: u32,
+    reachable: u32,
+    condition: Condition,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl From<&ViewStatus> for Views {
+    fn from(views: &ViewStatus) -> Self {
+        Self {
+            state: views.state.clone(),
+            seated: views.seated,
+            has_key: views.has_key,
+            rotation_in: views.rotation_in,
+            due: views.due,
+            keys: views.keys,
+            keys_named: views.keys_named,
+            reachable: views.reachable,
+            condition: views.condition,
+            reason: views.reason.clone(),
+        }
+    }
+}
+
 #[derive(Default, Serialize)]
 struct Part {
     role: Option<Role>,
@@ -62,6 +103,8 @@ struct Part {
     regency: Option<Regency>,
     leader: Option<MemberId>,
     faults_seen: Option<u64>,
+    /// Where the view and the next one stand there.
+    views: Option<Views>,
     /// Why it takes no part, where it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -76,7 +119,15 @@ pub(crate) async fn run(common: &Common) -> Result<ExitCode, Failure> {
     let top = heights.max().unwrap_or_default();
     let orders: Vec<_> = answers.iter().flatten().map(|s| &s.order).collect();
     let sizes = Sizes::of(targets.members.len().max(1));
+    let newest = answers.iter().flatten();
+    let newest = newest.max_by_key(|status| (status.order.view, status.tip.height));
+    let worst = answers.iter().flatten();
+    let worst = worst.max_by_key(|status| (status.order.view, status.views.condition));
     let report = Report {
+        condition: worst.map(|status| status.views.condition),
+        reason: worst.and_then(|status| status.views.reason.clone()),
+        view: newest.map(|status| status.order.view),
+        committee: newest.map_or_else(Vec::new, |status| status.views.committee.clone()),
         quorum: orders
             .iter()
             .map(|o| o.quorum)
@@ -134,6 +185,7 @@ fn row(target: &Target, answer: &Result<Status, AskError>, top: Height) -> Row {
         regency: Some(status.order.regency),
         leader: status.order.leader,
         faults_seen: Some(status.faults_seen),
+        views: Some(Views::from(&status.views)),
         note: status.note.clone(),
         version: Some(status.version.clone()),
     };
@@ -143,18 +195,75 @@ fn row(target: &Target, answer: &Result<Status, AskError>, top: Height) -> Row {
 impl Report {
     fn table(&self) -> String {
         let heads = [
-            "name", "role", "state", "height", "lag", "view", "regency", "faults", "version",
-            "api", "id",
+            "name", "role", "state", "height", "lag", "view", "seat", "regency", "faults",
+            "version", "api", "id",
         ];
         let rows: Vec<Vec<String>> = self.members.iter().map(Row::cells).collect();
         let (q, f) = (self.quorum, self.faults_tolerated);
         let mut text = format!("{}\nquorum {q}, tolerates {f} faulty", table(&heads, &rows));
+        if let Some(view) = self.view {
+            text += &format!("\n{}", self.view_line(view));
+        }
+        if let Some(reason) = &self.reason {
+            text += &format!("\n{}: {reason}", self.condition.map_or("", word));
+        }
         for row in &self.members {
             if let Some(note) = &row.part.note {
                 text += &format!("\n{}: {note}", row.name);
             }
         }
         text
+    }
+}
+
+fn word(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Live => "live",
+        Condition::Stalled => "stalled",
+        Condition::Dead => "dead",
+    }
+}
+
+impl Report {
+    /// The newest view, who sits in it, and when the next one is due.
+    fn view_line(&self, view: ViewId) -> String {
+        let seat = |seat: &SeatEntry| match seat.lost {
+            true => format!("{} (lost)", seat.name),
+            false => seat.name.clone(),
+        };
+        let seats: Vec<String> = self.committee.iter().map(seat).collect();
+        let of_view = |row: &&Row| row.part.view == Some(view);
+        let rows = self.members.iter().filter(of_view);
+        let mut known = rows.filter_map(|row| row.part.views.as_ref());
+        let next = known.next().map_or_else(String::new, Views::next);
+        format!(
+            "view {view}: {} seats, {}; {next}",
+            seats.len(),
+            seats.join(" ")
+        )
+    }
+}
+
+impl Views {
+    fn seat(&self) -> &'static str {
+        match (self.seated, self.has_key) {
+            (true, true) => "yes",
+            (true, false) => "no key",
+            (false, _) => "no",
+        }
+    }
+
+    /// When the next view comes.
+    fn next(&self) -> String {
+        match (self.state.as_str(), self.rotation_in, self.due) {
+            ("assembling" | "ready", ..) => {
+                let (keys, named) = (self.keys, self.keys_named);
+                format!("the next one is {}, keys {keys} of {named}", self.state)
+            }
+            (_, _, true) => "the next one is due now".into(),
+            (_, Some(blocks), false) => format!("the next one is due in {blocks} blocks"),
+            (_, None, false) => "the next one is due when the list of members changes".into(),
+        }
     }
 }
 
@@ -179,6 +288,7 @@ impl Row {
             cell(self.place.height),
             cell(self.place.lag),
             cell(self.part.view),
+            cell(self.part.views.as_ref().map(Views::seat)),
             cell(self.part.regency),
             cell(self.part.faults_seen),
             cell(self.part.version.clone()),

@@ -20,7 +20,7 @@ use super::seam;
 use super::target::read_genesis;
 use crate::api::{Encoding, Outcome};
 use crate::blocks::proof::{PROOF_BYTES_MAX, Proof};
-use crate::blocks::{Genesis, Step};
+use crate::blocks::{Genesis, Predecessor, Step};
 use crate::client::{Shown, check_proof};
 use crate::committee::{Height, MemberId, ViewId};
 use crate::crypto::{Digest, PublicKey};
@@ -46,6 +46,19 @@ pub(crate) struct Report {
     /// Where the view chain leads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) view: Option<ViewReport>,
+    /// The ledger that this one goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) successor_of: Option<Link>,
+}
+
+/// Where a successor goes on from, and how far that was looked at.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Link {
+    #[serde(flatten)]
+    predecessor: Predecessor,
+    /// `named`, by the genesis document alone; `document`, that one was compared; `replayed`, a
+    /// folder of it was read whole and leads there.
+    followed: &'static str,
 }
 
 /// The newest view of a chain that was walked.
@@ -111,22 +124,107 @@ pub(crate) fn run(common: &Common, args: &VerifyArgs) -> Result<ExitCode, Failur
         return super::faults::verify(common, evidence, &genesis);
     }
     if args.views {
-        return super::on_runtime(super::views::verify(common, &genesis));
+        return super::on_runtime(super::views::verify(common, args, &genesis));
     }
     let start = Instant::now();
-    let mut report = match (&args.proof, &common.dir) {
-        (Some(proof), None) => of_proof(proof, &genesis)?,
-        (None, Some(dir)) => seam::verify_dir(common, dir, &genesis)?,
-        (None, None) | (Some(_), Some(_)) => {
+    let mut report = match (&args.proof, &common.dir, &args.predecessor) {
+        (Some(proof), None, _) => of_proof(proof, &genesis)?,
+        (None, Some(dir), _) => seam::verify_dir(common, dir, &genesis)?,
+        (None, None, Some(_)) => of_genesis(&genesis),
+        (None, None, None) | (Some(_), Some(_), _) => {
             return Err(Failure::usage(
                 "verify checks one thing: --proof FILE, --dir MEMBER_DIR or --views --api URL",
                 "name one of them",
             ));
         }
     };
+    follow(common, args, &genesis, &mut report)?;
     report.seconds = start.elapsed().as_secs_f64();
     Output::new(common).document(&report, Report::table)?;
     report.verdict("trust nothing in this file; ask a member for another, or repair the disk")
+}
+
+/// The document alone, for who follows its link.
+fn of_genesis(genesis: &Genesis) -> Report {
+    let header = genesis.header();
+    Report {
+        ok: true,
+        finality: "certificate".into(),
+        digest: header.digest(),
+        views: 1,
+        ..Report::default()
+    }
+}
+
+/// Follows the link of a successor as far as the flags say; what does not hold is a fault.
+pub(crate) fn follow(
+    common: &Common,
+    args: &VerifyArgs,
+    genesis: &Genesis,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let Some(predecessor) = genesis.successor_of else {
+        return match &args.predecessor {
+            None => Ok(()),
+            Some(_) => Err(Failure::usage(
+                "this genesis document names no predecessor",
+                "leave --predecessor out: the ledger was founded anew",
+            )),
+        };
+    };
+    let mut link = Link {
+        predecessor,
+        followed: "named",
+    };
+    if let Some(path) = &args.predecessor {
+        let old = read_genesis(path)?;
+        let mut wrong = |file: &Path, what: String| {
+            report.ok = false;
+            report.faults.push(Found {
+                file: file.display().to_string(),
+                height: None,
+                what,
+            });
+        };
+        let (got, want) = (old.chain(), predecessor.chain);
+        if got != want {
+            wrong(
+                path,
+                format!("it founds chain {got}, the successor names {want}"),
+            );
+        } else if let Some(dir) = &args.predecessor_dir {
+            let (looked, legacy) = seam::verify_legacy(common, dir, &old)?;
+            let found = looked.faults.into_iter().map(|found| found.what);
+            let what = found
+                .chain(differs(&legacy.predecessor, &predecessor))
+                .next();
+            match what {
+                Some(what) => wrong(dir, what),
+                None => link.followed = "replayed",
+            }
+        } else {
+            link.followed = "document";
+        }
+    }
+    report.successor_of = Some(link);
+    Ok(())
+}
+
+/// How a folder of the predecessor ends otherwise than its successor says.
+fn differs(got: &Predecessor, want: &Predecessor) -> Option<String> {
+    if got.height != want.height {
+        let (got, want) = (got.height, want.height);
+        return Some(format!(
+            "it ends at height {got}, the successor goes on from {want}: take the folder that \
+             restore read"
+        ));
+    }
+    let parts = [
+        ("header", got.digest, want.digest),
+        ("state", got.state_digest, want.state_digest),
+    ];
+    let other = parts.into_iter().find(|(_, got, want)| got != want);
+    other.map(|(what, got, want)| format!("its {what} is {got}, the successor names {want}"))
 }
 
 fn of_proof(path: &Path, genesis: &Genesis) -> Result<Report, Failure> {
@@ -250,6 +348,14 @@ impl Report {
                 rows.push(("value", value.clone().unwrap_or_else(|| "(absent)".into())));
             }
             None => {}
+        }
+        if let Some(Link {
+            predecessor,
+            followed,
+        }) = &self.successor_of
+        {
+            let (chain, height) = (predecessor.chain, predecessor.height);
+            rows.push(("successor_of", format!("{chain} at {height} ({followed})")));
         }
         for seat in self.view.iter().flat_map(|view| &view.committee) {
             let key = seat.key.map_or_else(|| "-".into(), short);

@@ -9,18 +9,23 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::args::Common;
+use super::args::{Common, VerifyArgs};
 use super::failure::Failure;
 use super::output::Output;
 use super::target::Targets;
-use super::verify::{Found, Report, SeatReport, ViewReport};
+use super::verify::{Found, Report, SeatReport, ViewReport, follow};
 use crate::blocks::{Genesis, ViewChain};
 use crate::client::{AskError, Doors, walk_views};
 use crate::committee::MemberId;
 
 /// Walks the chain that the members named by `common` show, and prints where it leads.
-pub(crate) async fn verify(common: &Common, genesis: &Genesis) -> Result<ExitCode, Failure> {
-    let report = walked(&Targets::find(common)?, genesis).await?;
+pub(crate) async fn verify(
+    common: &Common,
+    args: &VerifyArgs,
+    genesis: &Genesis,
+) -> Result<ExitCode, Failure> {
+    let mut report = walked(&Targets::find(common)?, genesis).await?;
+    follow(common, args, genesis, &mut report)?;
     Output::new(common).document(&report, Report::table)?;
     report.verdict("ask another member, and check that --genesis is of this ledger")
 }

@@ -233,6 +233,10 @@ impl Routing<'_> {
     fn otherwise(&self, limit: Duration) -> ClientError {
         match &self.last {
             Some(ClientError::TimedOut { last, .. }) => timed_out(limit, last.clone()),
+            // Others were reached, and their answers are still to come.
+            Some(ClientError::Unreachable { reason }) if !self.busy.is_empty() => {
+                timed_out(limit, reason.clone())
+            }
             Some(error) => error.clone(),
             None => timed_out(limit, "silence".into()),
         }

@@ -78,6 +78,7 @@ impl World {
             founded_us: 1,
             parameters: Parameters::default(),
             founders: founders.collect(),
+            successor_of: None,
         };
         genesis.check().expect("four founders make a document");
         Arc::new(Self {
@@ -241,6 +242,7 @@ impl Transport for World {
                 quorum: 3,
                 faults_tolerated: 1,
             },
+            views: crate::api::ViewStatus::default(),
             last_checkpoint: Height(0),
             faults_seen: 0,
             note: None,
@@ -362,6 +364,23 @@ async fn at_most_one_more_than_the_faulty_are_asked_at_once() {
         "{told:?}"
     );
     assert_eq!(world.sent().len(), 2, "f + 1 of four are two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_refused_connections_do_not_say_that_nobody_answers_while_others_are_asked() {
+    let mut acts = [Acts::Silent; 4];
+    let first = first_asked(&World::new(acts));
+    (acts[first], acts[(first + 1) % 4]) = (Acts::Gone, Acts::Gone);
+    let options = Options {
+        limit: Duration::from_secs(2),
+        ..Options::default()
+    };
+    let world = World::new(acts);
+    let told = world.client(options).submit(OPERATION, Wait::Durable).await;
+    assert!(
+        matches!(told, Err(ClientError::TimedOut { .. })),
+        "{told:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -102,8 +102,8 @@ impl CatchUp {
     }
 
     /// Members to whom links stand.
-    pub(super) fn connected(&self) -> BTreeSet<MemberId> {
-        self.connected.clone()
+    pub(super) fn connected(&self) -> &BTreeSet<MemberId> {
+        &self.connected
     }
 
     /// How many proposals wait.
@@ -159,6 +159,8 @@ impl Consortium {
         if self.view.seat_of(&member).is_none() {
             self.catchup.observers.insert(member);
         }
+        self.count_losses();
+        self.tell_vacancy(To::One(member), out);
         if let Some(certificate) = self.certificate().cloned() {
             out.send(To::One(member), Message::Certificate(certificate));
         }
@@ -205,6 +207,7 @@ impl Consortium {
     pub(super) fn on_disconnected(&mut self, now: Time, member: &MemberId, out: &mut Out) {
         self.catchup.connected.remove(member);
         self.catchup.observers.remove(member);
+        self.count_losses();
         if let Some(seat) = self.view.seat_of(member) {
             self.tell(now, fsm::Command::Connected(seat, false), out);
         }

@@ -138,6 +138,7 @@ impl Consortium {
         let list = List::of(register, height).expect("ids are digests of distinct keys");
         let followed = self.roster.replace(list);
         followed.expect("each block is higher than the one before");
+        self.count_losses();
         self.tell_members(now, out);
     }
 

@@ -71,6 +71,8 @@ pub enum Message {
     Key(Box<NextKey>),
     /// A part of the beacon over the freeze block of this digest.
     Beacon(Digest, BeaconPart),
+    /// The sender's seat in this view has no key any more: nobody votes for it.
+    Vacant(ViewId),
 }
 
 /// What a seat has of a beacon.
@@ -106,7 +108,7 @@ impl Message {
             Message::Order(_) | Message::Persist(_) | Message::Held(_) => Lane::Votes,
             Message::Fetch(_) | Message::Request(_) => Lane::Votes,
             Message::Certificate(_) | Message::Overlay(_) | Message::Engine(_) => Lane::Votes,
-            Message::Key(_) | Message::Beacon(..) => Lane::Votes,
+            Message::Key(_) | Message::Beacon(..) | Message::Vacant(_) => Lane::Votes,
         }
     }
 
@@ -143,6 +145,8 @@ pub enum Heard {
     Key(Verified<NextKey>),
     /// See [`Message::Beacon`]; whether it holds shows when parts are put together.
     Beacon(Digest, BeaconPart),
+    /// See [`Message::Vacant`].
+    Vacant(ViewId),
 }
 
 impl Heard {
@@ -154,6 +158,7 @@ impl Heard {
             Heard::Extent(extent) => Some(extent.certificate.ballot.view),
             Heard::Certificate(certificate) => Some(certificate.ballot.view),
             Heard::Batch(_) | Heard::Held(_) | Heard::Fetch(_) | Heard::Request(_) => None,
+            Heard::Vacant(view) => Some(*view),
             Heard::Overlay(_) | Heard::Engine(_) | Heard::Key(_) | Heard::Beacon(..) => None,
         }
     }
@@ -393,6 +398,11 @@ impl Ears {
                 Ok(plain(Heard::Beacon(freeze, part)))
             }
             Message::Beacon(..) => Err(HearError::Malformed { what: "beacon" }),
+            Message::Vacant(view) => {
+                self.is_ours(view)?;
+                seat.ok_or(HearError::NoSeat)?;
+                Ok(plain(Heard::Vacant(view)))
+            }
         }
     }
 

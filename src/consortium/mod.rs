@@ -14,6 +14,7 @@ mod faults;
 mod gate;
 pub mod ledger;
 mod lookup;
+mod losses;
 mod message;
 mod overview;
 pub mod pool;
@@ -37,6 +38,7 @@ pub use faults::{EVIDENCE_BYTES_MAX, FAULTS_MAX, FAULTS_PER_MEMBER_MAX};
 pub use gate::PlugError;
 pub use ledger::{Decided, Ledger};
 pub use lookup::Lookup;
+pub use losses::Losses;
 pub use message::{
     Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Ears, Extent, HearError, Heard, Lane, Message, Opened,
     VOTES_BYTES_MAX,

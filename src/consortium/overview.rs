@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Consortium, FaultKind};
+use super::{Consortium, FaultKind, Losses};
 use crate::committee::{Height, MemberId, Regency};
 
 /// Where a replica stands, for operators.
@@ -31,6 +31,10 @@ pub struct Overview {
     pub view_state: &'static str,
     /// Seats that are connected, this one counted.
     pub connected: usize,
+    /// Fresh keys for the next view that are here, and how many are asked for.
+    pub keys: (usize, usize),
+    /// Which seats are lost and which are reachable.
+    pub losses: Losses,
     /// Misbehaviour seen.
     pub faults: BTreeMap<FaultKind, u64>,
     /// What waits to be ordered.
@@ -68,6 +72,8 @@ impl Consortium {
             leader: self.view.member(leader),
             view_state: self.ordering.view_state().0,
             connected: self.ordering.view_state().1,
+            keys: self.ordering.next_keys(),
+            losses: self.vacancies.losses().clone(),
             faults: self.faults.counts().clone(),
             pool: self.pool.overview(),
         }

@@ -14,6 +14,7 @@ use super::contract::{Change, Command, Event, Fault, Record, Timer};
 use super::draw::Draw;
 use super::faults::Faults;
 use super::gate::{PlugError, Plugs};
+use super::losses::Vacancies;
 use super::message::{Ears, Heard, Message};
 use super::pool::{self, Pool};
 use super::seal::Seals;
@@ -121,6 +122,7 @@ pub struct Consortium {
     pub(super) handover: Handover,
     /// The beacon that the next committee waits for.
     pub(super) draw: Option<Draw>,
+    pub(super) vacancies: Vacancies,
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
     untold: BTreeSet<Digest>,
     /// What ordering was told last.
@@ -182,6 +184,7 @@ impl Consortium {
             faults: Faults::restore(&restored.faults),
             handover: Handover::new(restored.opened, restored.ending),
             draw: None,
+            vacancies: Vacancies::default(),
             untold: BTreeSet::new(),
             told: fsm::Work::default(),
             ordered: 0,
@@ -240,7 +243,10 @@ impl Consortium {
         }
         match heard {
             Heard::Order(message) => self.on_order(now, from, message, out),
-            Heard::Persist(vote) => self.on_persist(now, vote, out),
+            Heard::Persist(vote) => {
+                self.on_alive(&from);
+                self.on_persist(now, vote, out);
+            }
             Heard::Batch(batch) => self.on_batch(now, from, batch, out),
             Heard::Held(digests) => {
                 if let Some(seat) = self.view.seat_of(&from) {
@@ -261,6 +267,7 @@ impl Consortium {
             Heard::Engine(bytes) => self.gate(now, EngineInput::Message { from, bytes }, out),
             Heard::Key(key) => self.on_key(now, &key, out),
             Heard::Beacon(freeze, part) => self.on_beacon(&from, &freeze, part),
+            Heard::Vacant(view) => self.on_vacant(from, view),
         }
     }
 
@@ -270,6 +277,9 @@ impl Consortium {
         };
         if let fsm::Message::Status(status) = &*message {
             self.help(from, status, out);
+        }
+        if matches!(&*message, fsm::Message::Vote(_)) {
+            self.on_alive(&from);
         }
         self.order(
             now,
@@ -334,6 +344,8 @@ impl Consortium {
             fsm::Event::Lapsed(lapse) => {
                 let holder = self.view.member(lapse.holder).unwrap_or(self.options.me);
                 out.emit(Event::Changed(Change::Lapsed(holder, lapse.promise)));
+                self.count_losses();
+                self.tell_vacancy(To::Members, out);
             }
         }
     }
@@ -490,6 +502,7 @@ impl Consortium {
             Command::Start => {
                 self.start_plugs(now, out);
                 self.begin_view(now, out);
+                self.count_losses();
                 self.resume(out);
                 self.arm_spread(out);
             }

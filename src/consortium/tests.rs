@@ -2,6 +2,7 @@
 
 #[cfg(feature = "threshold")]
 mod draw;
+mod losses;
 mod views;
 
 use std::cell::Cell;
@@ -66,6 +67,7 @@ fn genesis() -> Genesis {
             ..Parameters::default()
         },
         founders: founders.collect(),
+        successor_of: None,
     }
 }
 

@@ -72,6 +72,11 @@ impl Handover {
         self.opened.as_ref()
     }
 
+    /// Whether one view is over and the next has not begun.
+    pub(super) fn is_between(&self) -> bool {
+        self.next.is_some()
+    }
+
     /// Whether the view has its last block, or we proposed it: nothing is proposed above.
     pub(super) fn is_ending(&self) -> bool {
         self.last.is_some() || self.proposed.is_some_and(|(_, ends)| ends)
@@ -305,9 +310,10 @@ impl Consortium {
         self.handover = Handover::new(self.handover.opened.take(), None);
         self.draw = None;
         self.seals = Seals::default();
-        let connected = self.catchup.connected();
+        let connected = self.catchup.connected().clone();
         self.catchup = CatchUp::new(&self.options.me, &self.view);
         self.pool.install(&self.view);
+        self.forget_vacancies();
         self.told = fsm::Work::default();
         out.emit(Event::Changed(Change::View(id)));
         self.tell(now, fsm::Command::Start, out);

@@ -73,11 +73,13 @@ pub enum Domain {
     List,
     /// Secrets, pads and proofs of a threshold key generation.
     Threshold,
+    /// What a successor ledger starts from.
+    Carried,
 }
 
 impl Domain {
     /// Every domain, for tests that cross them.
-    pub const ALL: [Domain; 18] = [
+    pub const ALL: [Domain; 19] = [
         Domain::Member,
         Domain::Chain,
         Domain::Proposal,
@@ -96,6 +98,7 @@ impl Domain {
         Domain::Audit,
         Domain::List,
         Domain::Threshold,
+        Domain::Carried,
     ];
 
     /// The context string; frozen by golden vectors.
@@ -119,6 +122,7 @@ impl Domain {
             Domain::Audit => "consortium 1 audit",
             Domain::List => "consortium 1 list",
             Domain::Threshold => "consortium 1 threshold",
+            Domain::Carried => "consortium 1 carried",
         }
     }
 }

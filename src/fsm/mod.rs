@@ -227,6 +227,16 @@ impl Ordering {
         self.generation.inner().assembly()
     }
 
+    /// Fresh keys for the next view that are here, and how many are asked for.
+    pub fn next_keys(&self) -> (usize, usize) {
+        self.generation.inner().keys()
+    }
+
+    /// Whether anything can be signed here in this view.
+    pub fn has_voter(&self) -> bool {
+        self.core.voter.is_some()
+    }
+
     /// The seats of the next view, once a leader may order them.
     pub fn next_seats(&self) -> Option<Vec<NextSeat>> {
         let is_ready = self.generation.state().is_ready();

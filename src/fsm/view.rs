@@ -107,6 +107,12 @@ impl ViewGeneration {
         self.assembly.as_ref()
     }
 
+    /// Keys that are here, and how many are asked for.
+    pub(super) fn keys(&self) -> (usize, usize) {
+        let named = self.assembly.as_ref().map_or(0, |a| a.committee.len());
+        (self.keys.len(), named)
+    }
+
     /// The seats of the next view as far as keys are here; a member without one carries its
     /// certified key over.
     pub(super) fn seats(&self) -> Vec<NextSeat> {
@@ -138,8 +144,8 @@ impl ViewGeneration {
     }
 
     fn has_all(&self) -> bool {
-        let named = self.assembly.as_ref().map_or(0, |a| a.committee.len());
-        self.keys.len() == named
+        let (here, named) = self.keys();
+        here == named
     }
 
     /// Whether the keys that are here make a view: n − f fresh ones, and no more carried over than

@@ -553,6 +553,7 @@ fn the_first_list_is_that_of_the_genesis_document() {
         founded_us: 1,
         parameters: Parameters::default(),
         founders: founders.collect(),
+        successor_of: None,
     };
     let list = List::genesis(&genesis).expect("founders differ");
     assert_eq!((list.height(), list.members().len()), (Height(0), 4));

@@ -7,6 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::carried::CarriedError;
 use super::config::ConfigError;
 use super::index::IndexError;
 use super::keys::KeyError;
@@ -36,6 +37,9 @@ pub enum NodeError {
     /// The genesis document is missing or wrong.
     #[error(transparent)]
     Genesis(#[from] GenesisFile),
+    /// The state that a successor ledger starts from is missing or another one.
+    #[error(transparent)]
+    Carried(#[from] CarriedError),
     /// The data directory belongs to another member, key or chain, or lost its log.
     #[error(transparent)]
     Unusable(#[from] Unusable),

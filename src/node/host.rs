@@ -13,7 +13,7 @@ use super::handle::{Handle, Parts};
 use super::herald::{Promise, Refused, Settled, Settlement};
 use super::proofs::{self, LookError};
 use super::reply::reply;
-use super::{keys, metrics, show};
+use super::{keys, metrics, show, vitals};
 use crate::api;
 use crate::api::{Answer, Answers, Refusal, Wait};
 use crate::blocks::proof::Proof;
@@ -363,6 +363,7 @@ fn status(parts: &Parts) -> api::Status {
     let (overview, _) = parts.watch.overview();
     let tip = parts.watch.tip();
     let view = parts.watch.view();
+    let (_, register) = parts.watch.register();
     let sizes = view.sizes();
     let state = match tip.header.state {
         Some(root) => Some(root),
@@ -399,7 +400,11 @@ fn status(parts: &Parts) -> api::Status {
         },
         last_checkpoint: tip.header.checkpoint.height,
         faults_seen: overview.faults.values().sum(),
-        note: parts.watch.lapsed(),
+        views: vitals::status(parts),
+        note: parts
+            .watch
+            .lapsed()
+            .or_else(|| vitals::vacancy(&overview, &register, &parts.who.me)),
         version: env!("CARGO_PKG_VERSION").into(),
     }
 }
@@ -418,7 +423,11 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
     let up = up.filter(|seat| connected.contains(&seat.member)).count();
     let (overview, held) = parts.watch.overview();
     let halted = parts.watch.halted();
-    let lapsed = parts.watch.lapsed();
+    let lapsed = parts
+        .watch
+        .lapsed()
+        .or_else(|| vitals::vacancy(&overview, &parts.watch.register().1, &parts.who.me));
+    let (condition, reason) = parts.watch.condition();
     let check = |name: &str, ok: bool, detail: String| api::ReadyCheck {
         name: name.into(),
         ok,
@@ -436,6 +445,11 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
             "connected",
             up >= sizes.q,
             format!("{up} of {} members, {} needed", sizes.n, sizes.q),
+        ),
+        check(
+            "view",
+            condition == api::Condition::Live,
+            reason.unwrap_or_else(|| format!("{} {}", view.id(), overview.view_state)),
         ),
         check(
             "ordering",

@@ -63,6 +63,7 @@ pub fn cluster(dir: &Path, cluster: &Cluster) -> Result<Genesis, NodeError> {
         founded_us: founded_us.unwrap_or_default(),
         parameters: cluster.parameters.clone(),
         founders,
+        successor_of: None,
     };
     let path = dir.join(GENESIS_FILE);
     genesis

@@ -162,7 +162,9 @@ impl Keeper {
             return Ok(None);
         };
         let ready = self.changes.iter().rev();
-        let Some(height) = ready.map(|(height, _)| *height).find(|h| *h <= top) else {
+        // What a successor starts from is there at height 0, and no block stands there.
+        let is_done = |height: &Height| *height > Height(0) && *height <= top;
+        let Some(height) = ready.map(|(height, _)| *height).find(is_done) else {
             return Ok(None);
         };
         let mut batch = Batch::new();

@@ -6,6 +6,7 @@
 
 mod barrier;
 mod bell;
+mod carried;
 mod clock;
 pub mod config;
 mod driver;
@@ -38,14 +39,18 @@ mod tiles;
 mod timers;
 pub(crate) mod verify;
 mod views;
+mod vitals;
 mod watch;
 
+pub use self::carried::{Carried, CarriedError};
 pub use self::config::{Config, Neighbours, Observer, Resources, Timing};
 pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
 pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};
 pub use self::start::{Node, Options, read_genesis, run};
-pub use self::verify::{FAULTS_MAX, Fault, Verdict, VerifyDir, VerifyError, verify_dir};
+pub use self::verify::{
+    FAULTS_MAX, Fault, Legacy, Verdict, VerifyDir, VerifyError, verify_dir, verify_legacy,
+};
 pub use self::watch::{Certified, Tip};
 
 #[cfg(test)]

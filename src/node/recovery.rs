@@ -12,6 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use super::carried::Carried;
 use super::error::{NodeError, ReplayError, Unusable};
 use super::executor::execute;
 use super::index::{self, Index, kept};
@@ -62,6 +65,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) log_file_bytes: u32,
     /// Makes an application at height 0.
     pub(crate) make: fn() -> Box<dyn Application>,
+    /// What the ledger starts from, where it is a successor.
+    pub(crate) carried: Option<&'a Carried>,
 }
 
 /// What the disk had.
@@ -81,6 +86,8 @@ struct Start {
     application: Box<dyn Application>,
     saved: Position,
     open: BTreeMap<Digest, Position>,
+    /// Whether the tables hold nothing.
+    is_fresh: bool,
 }
 
 /// Everything that the log holds and the tables do not.
@@ -121,6 +128,10 @@ pub(crate) fn recover(
     let index = Arc::new(Index::new(tables, log.reader()));
     let parts = start.ledger.parts().clone();
     let mut keeper = Keeper::new(Arc::clone(&index), parts, start.saved, start.open.clone());
+    if let Some(carried) = opening.carried.filter(|_| start.is_fresh) {
+        let put = |(key, value): &(Bytes, Bytes)| (key.clone(), Some(value.clone()));
+        keeper.changed(Height(0), carried.entries().iter().map(put).collect());
+    }
     let mut open = start.open;
     for (name, position) in std::mem::take(&mut scan.names) {
         index.saved(name, position);
@@ -178,8 +189,7 @@ fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {
         source,
     })?;
     let tables = open_engine(opening, &dir)?;
-    let start = fresh(opening);
-    Ok((tables, start))
+    Ok((tables, fresh(opening)))
 }
 
 fn open_engine(opening: &Opening<'_>, dir: &Path) -> Result<Arc<dyn Tables>, TableError> {
@@ -192,9 +202,16 @@ fn open_engine(opening: &Opening<'_>, dir: &Path) -> Result<Arc<dyn Tables>, Tab
 }
 
 fn fresh(opening: &Opening<'_>) -> Start {
+    let (mut application, mut ledger) = ((opening.make)(), Ledger::genesis(opening.genesis));
+    if let Some(carried) = opening.carried {
+        let filled = carried.fill(&mut *application);
+        filled.expect("a state file was loaded when it was read");
+        ledger = ledger.inheriting(carried.names());
+    }
     Start {
-        ledger: Ledger::genesis(opening.genesis),
-        application: (opening.make)(),
+        ledger,
+        application,
+        is_fresh: true,
         saved: Position { file: 0, offset: 0 },
         open: BTreeMap::new(),
     }
@@ -226,7 +243,10 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         Err(error) => return Ok(Err(error.to_string())),
     };
     let ledger = match Ledger::restore(opening.genesis, standing.parts, register, entries) {
-        Ok(ledger) => ledger,
+        Ok(ledger) => match opening.carried {
+            Some(carried) => ledger.inheriting(carried.names()),
+            None => ledger,
+        },
         Err(error) => return Ok(Err(error.to_string())),
     };
     let mut application = (opening.make)();
@@ -246,6 +266,7 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         application,
         saved,
         open,
+        is_fresh: false,
     }))
 }
 
@@ -477,7 +498,7 @@ impl Replay<'_> {
         Ok(groups)
     }
 
-    fn decode(&self, bytes: bytes::Bytes) -> Result<CheckedBatch, ReplayError> {
+    fn decode(&self, bytes: Bytes) -> Result<CheckedBatch, ReplayError> {
         let bounds = self.opening.genesis.parameters.bounds();
         let decoded = CheckedBatch::decode(bytes, self.opening.view.chain(), &bounds);
         let (batch, _) = decoded.map_err(|error| ReplayError::Record {

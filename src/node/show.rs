@@ -189,6 +189,8 @@ pub(super) fn membership(parts: &Parts, history: bool) -> Membership {
         voters: count(majority.members),
         votes_needed: count(majority.needed),
         changed: register.is_changed(),
+        parameters: *register.rules(),
+        clients_count: register.clients().map(|clients| count(clients.len())),
         members: register.members().map(member_entry).collect(),
         ballots: register
             .ballots()
@@ -226,6 +228,7 @@ fn ballot_entry(register: &Register, id: &Digest, ballot: &Ballot) -> BallotEntr
     BallotEntry {
         id: *id,
         kind: ballot.motion.name().into(),
+        what: ballot.motion.to_string(),
         member: ballot.motion.member(),
         name: asked.map(|(_, _, request, _)| request.name.clone()),
         opened: ballot.opened,

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::bell::{self, Bell, Ringing};
+use super::carried::Carried;
 use super::clock::Clock;
 use super::config::{CONFIG_FILE, Config, ConfigError};
 use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
@@ -94,6 +95,8 @@ pub fn read_genesis(dir: &Path, config: &Config) -> Result<Genesis, GenesisFile>
 /// The checked files of a member.
 struct Files {
     genesis: Genesis,
+    /// What the ledger starts from, where it is a successor.
+    carried: Option<Carried>,
     view: View,
     plugin: &'static Plugin,
     identity: SecretKey,
@@ -109,6 +112,8 @@ impl Files {
         let dir = &options.dir;
         let genesis = read_genesis(dir, &options.config)?;
         let plugin = Registry::standard()?.get(&genesis.parameters.application)?;
+        let document = dir.join(&options.config.genesis);
+        let carried = Carried::load(&genesis, &document, plugin.make)?;
         let identity = keys::identity(dir)?;
         let held = keys::held(dir)?;
         let me = MemberId::of(&identity.public());
@@ -145,6 +150,7 @@ impl Files {
         }
         Ok(Self {
             genesis,
+            carried,
             view,
             plugin,
             identity,
@@ -175,12 +181,14 @@ impl Node {
             ),
             log_file_bytes: config.resources.log_file_mib << 20,
             make: files.plugin.make,
+            carried: files.carried.as_ref(),
         };
         let recovered = recovery::recover(&opening, &|view| files.keys.secret(view))?;
         if files.has_voted && recovered.is_new {
             let dir = files.store.dir().into();
             return Err(Unusable::Wiped { dir }.into());
         }
+        files.carried = None; // The tables have it from here on.
         files.keys.resume(&recovered.restored.view)?;
         fits_build(&recovered)?;
         Machinery::new(&options.config)?.run(files, recovered, options)

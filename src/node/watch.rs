@@ -4,13 +4,15 @@
 //! Holds: looking never waits for the replica.
 //! Elsewhere: what is told over HTTP (`host`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::vitals::Pulse;
+use crate::api::Condition;
 use crate::blocks::Header;
-use crate::committee::{Certificate, Height, View};
+use crate::committee::{Certificate, Height, MemberId, View};
 use crate::consortium::{Change, Fault, Overview};
 use crate::crypto::Digest;
 use crate::membership::register::Register;
@@ -49,8 +51,23 @@ struct State {
     /// Why nothing is signed any more.
     lapsed: Option<String>,
     failure: Option<String>,
+    pulse: Pulse,
     /// Sealed headers that wait for their certificate.
     uncertified: BTreeMap<Height, Header>,
+}
+
+impl State {
+    /// Seats that evidence of the present view convicts.
+    fn count_convicted(&mut self) {
+        let view = &self.view;
+        let of_view = |fault: &&Arc<Fault>| {
+            let evidence = fault.evidence.as_ref();
+            evidence.is_some_and(|evidence| evidence.view() == view.id())
+        };
+        let seats = self.faults.iter().filter(of_view).map(|fault| fault.who);
+        let seats: BTreeSet<MemberId> = seats.filter(|who| view.seat_of(who).is_some()).collect();
+        self.pulse.convicted(seats.len());
+    }
 }
 
 /// What everybody may look at.
@@ -89,6 +106,7 @@ impl Watch {
                 halted: None,
                 lapsed: None,
                 failure: None,
+                pulse: Pulse::default(),
                 uncertified: BTreeMap::new(),
             }),
             executed,
@@ -100,11 +118,26 @@ impl Watch {
     pub(crate) fn set(&self, overview: Overview, held: usize) {
         let mut state = self.state();
         (state.overview, state.held) = (overview, held);
+        let State {
+            overview,
+            view,
+            pulse,
+            ..
+        } = &mut *state;
+        pulse.beat(overview, view);
+    }
+
+    /// Whether the view can order, and why it is no better.
+    pub(crate) fn condition(&self) -> (Condition, Option<String>) {
+        let state = self.state();
+        state.pulse.judge(&state.overview, &state.view)
     }
 
     /// A view begins.
     pub(crate) fn enter(&self, view: View) {
-        self.state().view = Arc::new(view);
+        let mut state = self.state();
+        state.view = Arc::new(view);
+        state.count_convicted();
     }
 
     /// The present view.
@@ -167,7 +200,9 @@ impl Watch {
                 let kind = fault.kind.name();
                 tracing::warn!(who = %fault.who, kind, is_proved, "a member misbehaves");
                 if fault.evidence.is_some() {
-                    self.state().faults.push(Arc::new(fault.clone()));
+                    let mut state = self.state();
+                    state.faults.push(Arc::new(fault.clone()));
+                    state.count_convicted();
                 }
             }
             Change::Reached(member, true) => tracing::info!(%member, "reached again"),
@@ -235,7 +270,9 @@ impl Watch {
 
     /// Faults that the log gave back.
     pub(crate) fn restore(&self, faults: Vec<Fault>) {
-        self.state().faults = faults.into_iter().map(Arc::new).collect();
+        let mut state = self.state();
+        state.faults = faults.into_iter().map(Arc::new).collect();
+        state.count_convicted();
     }
 
     /// The register, and the height behind which it stands so.

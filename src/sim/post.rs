@@ -218,6 +218,7 @@ fn length(message: &Message) -> usize {
         Message::Held(digests) | Message::Fetch(digests) => digests.len() * 32,
         Message::Persist(_) | Message::Request(_) | Message::Certificate(_) => 0,
         Message::Key(_) | Message::Beacon(..) => VOTE_BYTES,
+        Message::Vacant(_) => 0,
     };
     VOTE_BYTES + bytes
 }
@@ -248,6 +249,7 @@ fn summary(message: &Message) -> [u64; 2] {
         Message::Batch(_) | Message::Overlay(_) | Message::Engine(_) => [12, length],
         Message::Key(key) => [16, brief(&key.proof.key.0)],
         Message::Beacon(freeze, _) => [17, brief(freeze)],
+        Message::Vacant(view) => [18, view.0],
     }
 }
 

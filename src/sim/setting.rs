@@ -157,6 +157,7 @@ impl Setting {
             founded_us: 1_600_000_000_000_000,
             parameters: self.parameters.clone(),
             founders: founders.collect(),
+            successor_of: None,
         };
         let view = genesis.view().expect("founders have distinct keys");
         let verifier = self.world.map_or(Verifier::ed25519(), Verifier::simulated);

@@ -47,9 +47,21 @@ pub(crate) struct Members {
 impl Members {
     /// Makes the folders of `count` members in `dir`, which is absent or empty.
     pub(crate) fn make(program: &Path, dir: &Path, count: usize, log_file_mib: u32) -> Self {
+        Self::make_with(program, dir, count, log_file_mib, &[])
+    }
+
+    /// As [`Members::make`], with more words for `init`.
+    pub(crate) fn make_with(
+        program: &Path,
+        dir: &Path,
+        count: usize,
+        log_file_mib: u32,
+        more: &[String],
+    ) -> Self {
         let mut made = command(program);
         let count = count.to_string();
         made.args(["init", "--members", &count, "--dir"]).arg(dir);
+        made.args(more);
         done(&mut made);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -66,8 +78,30 @@ impl Members {
         members
     }
 
+    /// Makes the folder of a newcomer, whose number follows those that are there.
+    pub(crate) fn furnish(&mut self, number: usize) {
+        assert_eq!(number, self.count(), "numbers follow each other");
+        let mut made = command(&self.program);
+        made.args(["key", "generate", "--dir"])
+            .arg(self.folder(number));
+        done(&mut made);
+        let member = self.member(number);
+        self.all.push(member);
+    }
+
+    /// What the program says to `words`, as JSON; it must succeed.
+    pub(crate) fn told(&self, words: &[&str]) -> Value {
+        let mut asked = command(&self.program);
+        asked.args(words).args(["-o", "json"]);
+        serde_json::from_str(&done(&mut asked)).expect("JSON")
+    }
+
+    fn folder(&self, number: usize) -> PathBuf {
+        self.dir.join(format!("member-{number}"))
+    }
+
     fn member(&self, number: usize) -> Member {
-        let dir = self.dir.join(format!("member-{number}"));
+        let dir = self.folder(number);
         let mut ask = command(&self.program);
         ask.args(["config", "print", "-o", "json", "--dir"])
             .arg(&dir);
@@ -341,7 +375,8 @@ impl Members {
         })
     }
 
-    /// Everything that a member executed, `sequence` transactions, from its own stream.
+    /// Everything that a member executed for clients, up to `sequence` transactions, from its own
+    /// stream; the ledger's own operations are nobody's puts.
     pub(crate) fn order(&self, number: usize, sequence: u64) -> Vec<Executed> {
         let events = self.runtime.block_on(async {
             let mut events = Vec::new();
@@ -351,7 +386,10 @@ impl Members {
             }
             events
         });
-        events.iter().map(executed).collect()
+        let of_clients = events
+            .iter()
+            .filter(|event| event.operation.get("ledger").is_none());
+        of_clients.map(executed).collect()
     }
 
     async fn events(&self, number: usize, from: u64) -> EventStream {

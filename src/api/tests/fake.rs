@@ -224,6 +224,15 @@ fn status() -> Status {
             quorum: 3,
             faults_tolerated: 1,
         },
+        views: ViewStatus {
+            state: "serving".into(),
+            committee: vec![SeatEntry {
+                id: MemberId::default(),
+                name: "member-0".into(),
+                lost: false,
+            }],
+            ..ViewStatus::default()
+        },
         last_checkpoint: Height(0),
         faults_seen: 0,
         note: None,
@@ -375,6 +384,8 @@ impl Host for Fake {
             voters: 1,
             votes_needed: 1,
             changed: false,
+            parameters: crate::blocks::ViewRules::default(),
+            clients_count: None,
             members: vec![MemberEntry {
                 id: MemberId::default(),
                 name: "member-0".into(),
@@ -390,6 +401,7 @@ impl Host for Fake {
             ballots: vec![BallotEntry {
                 id: Digest::ZERO,
                 kind: "invite".into(),
+                what: "invite 00".into(),
                 member: Some(MemberId::default()),
                 name: None,
                 opened: Height(8),

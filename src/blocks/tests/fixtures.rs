@@ -53,6 +53,7 @@ pub(super) fn genesis() -> Genesis {
             ..Parameters::default()
         },
         founders: founders.collect(),
+        successor_of: None,
     }
 }
 

@@ -341,6 +341,22 @@ fn headers(table: &mut Table) {
     );
 }
 
+/// What a predecessor adds to the bytes that a chain id is made of.
+fn succession(table: &mut Table, genesis: &Genesis, bytes: &[u8]) {
+    let successor = Genesis {
+        successor_of: Some(Predecessor {
+            chain: fill(1),
+            height: Height(2),
+            digest: fill(3),
+            state_digest: fill(4),
+        }),
+        ..genesis.clone()
+    };
+    let link = cat(&[&[1], &[1; 32], &n8(2), &[3; 32], &[4; 32]]);
+    let by_hand = hash("chain", &cat(&[bytes, &link]));
+    table.row("chain.successor", successor.chain().as_bytes(), &by_hand);
+}
+
 fn founding(table: &mut Table) {
     let genesis = genesis();
     let text = |text: &str| cat(&[&n4(text.len() as u32), text.as_bytes()]);
@@ -380,6 +396,7 @@ fn founding(table: &mut Table) {
     }
     let chain = hash("chain", &bytes);
     table.row("chain", genesis.chain().as_bytes(), &chain);
+    succession(table, &genesis, &bytes);
     let member = MemberId::of(&genesis.founders[0].identity);
     let by_hand = hash("member", identity(0).public().as_bytes());
     table.row("member", member.0.as_bytes(), &by_hand);

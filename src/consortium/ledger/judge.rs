@@ -6,6 +6,9 @@
 //! most once in it.
 //! Elsewhere: carrying it out (`ledger`).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::super::contract::{Executed, Verdict};
@@ -73,6 +76,15 @@ impl Judgement {
     }
 }
 
+impl Ledger {
+    /// The same ledger, in which these names of a predecessor execute nothing up to their heights:
+    /// they were used there.
+    pub fn inheriting(mut self, names: Arc<BTreeMap<Name, Height>>) -> Self {
+        self.inherited = names;
+        self
+    }
+}
+
 /// Judges `groups` as the block at `height`, the one after the ledger's tip.
 pub(super) fn judge(ledger: &Ledger, height: Height, groups: Vec<Group>) -> Judgement {
     let mut bench = Bench {
@@ -115,6 +127,10 @@ impl Bench<'_> {
         let expiry = transaction.expiry;
         let is_late = expiry < self.height && !plant::is(Plant::ExpiryIgnored);
         if is_late || expiry > self.most {
+            return Fate::Refused(Verdict::Expired);
+        }
+        let used = self.ledger.inherited.get(&name);
+        if used.is_some_and(|last| *last >= self.height) {
             return Fate::Refused(Verdict::Expired);
         }
         let digest = transaction.digest();

@@ -18,6 +18,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -132,6 +133,8 @@ pub struct Ledger {
     due: Option<Due>,
     /// What the generation of the next committee's threshold key came to.
     made: Option<Arc<ThresholdKey>>,
+    /// Names that a predecessor remembered; up to these heights they execute nothing.
+    inherited: Arc<BTreeMap<Name, Height>>,
 }
 
 impl Ledger {
@@ -152,6 +155,7 @@ impl Ledger {
             under_way: None,
             due: None,
             made: None,
+            inherited: Arc::default(),
         };
         ledger.look_ahead();
         ledger

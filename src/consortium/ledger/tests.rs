@@ -27,6 +27,7 @@ fn document(change: impl FnOnce(&mut Parameters)) -> Genesis {
         founded_us: 1_000,
         parameters,
         founders: Vec::new(),
+        successor_of: None,
     }
 }
 

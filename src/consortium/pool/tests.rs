@@ -55,6 +55,7 @@ fn ledger() -> Ledger {
             ..Parameters::default()
         },
         founders: Vec::new(),
+        successor_of: None,
     })
 }
 

@@ -31,6 +31,7 @@ impl Register {
             Operation::CaughtUp(height, digest) => self.catch_up(place, signer, height, &digest),
             Operation::Rejoin(key) => self.rejoin(place, signer, key),
             Operation::Threshold(call, step) => self.generate(place, signer, call, step),
+            Operation::Renew => self.renew(place, signer),
         }
     }
 
@@ -411,6 +412,25 @@ impl Register {
         member.key = Some(Certified::admitted(proof));
         member.status = Status::Joining;
         self.note_joined(place.height, id, id, proof.key);
+        Ok(Done::Effective)
+    }
+
+    /// A seated member wants a fresh key. It names none: the next view brings one for every seat,
+    /// made by the member itself, so that no key is certified that nobody holds.
+    fn renew(&mut self, place: &Place<'_>, signer: &PublicKey) -> Result<Done, Refusal> {
+        let id = self.voter(signer)?;
+        let member = &self.members[&id];
+        if !member.is_seated {
+            return Err(Refusal::NoSeat);
+        }
+        if member.key.is_none() {
+            return Err(Refusal::NoKey);
+        }
+        // Once in a view: it is no way to make views follow each other at will.
+        if !self.renewals.insert(id) {
+            return Err(Refusal::NoChange);
+        }
+        self.note(place.height, Some(id), Some(id), Deed::Renewal);
         Ok(Done::Effective)
     }
 }

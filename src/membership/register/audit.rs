@@ -60,6 +60,8 @@ pub enum Deed {
     Convicted(FaultKind),
     /// The member is in the register no more.
     Dropped,
+    /// It wants a fresh key: another view is due.
+    Renewal,
     /// Its weight is this.
     Weight(u32),
     /// Its address is another.
@@ -84,6 +86,7 @@ impl fmt::Display for Deed {
             Deed::Status(status) => f.write_str(status.name()),
             Deed::Convicted(kind) => write!(f, "excluded {}", kind.name()),
             Deed::Dropped => f.write_str("dropped"),
+            Deed::Renewal => f.write_str("key_wanted"),
             Deed::Weight(weight) => write!(f, "weight {weight}"),
             Deed::Address => f.write_str("address"),
             Deed::Identity(member) => write!(f, "identity {member}"),

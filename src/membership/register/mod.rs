@@ -157,6 +157,8 @@ pub struct Register {
     generation: Option<Generation>,
     /// The threshold key of the present committee.
     threshold: Option<ThresholdKey>,
+    /// Seated members that asked for a fresh key since the present view began.
+    renewals: BTreeSet<MemberId>,
     audit: Audit,
 }
 
@@ -196,6 +198,7 @@ impl Register {
             frozen: None,
             generation: None,
             threshold: None,
+            renewals: BTreeSet::new(),
             audit: Audit::default(),
         };
         register.base = register.footing();

@@ -75,7 +75,7 @@ impl Register {
     }
 
     /// Whether another view is due: somebody new may be drawn, or with another key or weight;
-    /// somebody goes; the rules are others.
+    /// somebody goes; the rules are others; a member wants a fresh key.
     ///
     /// Who rejoins is missed only once it has caught up: until then the present view goes on.
     pub fn is_changed(&self) -> bool {
@@ -85,7 +85,8 @@ impl Register {
             let member = self.members.get(id);
             member.is_none_or(|m| !m.status.has_vote() || m.weight == 0)
         };
-        now.rules != self.base.rules
+        !self.renewals.is_empty()
+            || now.rules != self.base.rules
             || now.members.iter().any(is_new)
             || self.base.members.keys().any(goes)
     }
@@ -112,6 +113,7 @@ impl Register {
             None => listed.get(&seat.member).map(|member| member.admitted.key),
         };
         self.view = block.next;
+        self.renewals.clear();
         let seats = block.seats.iter().map(|seat| SeatKey {
             member: seat.member,
             key: seat_key(seat),

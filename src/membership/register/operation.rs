@@ -5,6 +5,7 @@
 //! encoding; what decodes is within every bound.
 //! Elsewhere: what operations do (`act`), who signs them (`consortium::ledger`).
 
+use std::fmt;
 use std::num::NonZeroU64;
 
 use bytes::Bytes;
@@ -82,6 +83,8 @@ pub enum Operation {
     CaughtUp(Height, Digest),
     /// The signer, listed already, has a fresh consensus key.
     Rejoin(KeyProof),
+    /// The signer, who has a seat, wants a fresh key for it: another view is due.
+    Renew,
     /// A named member's part in the threshold key of its committee.
     Threshold(Call, Step),
 }
@@ -159,6 +162,33 @@ impl Motion {
     }
 }
 
+/// What would be done, for those who vote.
+impl fmt::Display for Motion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Motion::Invite(identity) => write!(f, "invite {identity}"),
+            Motion::Exclude(member) => write!(f, "exclude {member}"),
+            Motion::Replace(old, new) => write!(f, "replace {old} {new}"),
+            Motion::Weight(_, weight) => write!(f, "weight {weight}"),
+            Motion::Client(key, true) => write!(f, "client_listed {key}"),
+            Motion::Client(key, false) => write!(f, "client_struck {key}"),
+            Motion::Rules(rules) => {
+                let Risk {
+                    byzantine_ppm,
+                    crashed_ppm,
+                    one_in,
+                } = rules.risk;
+                let (rotation, assemble) = (rules.rotation_blocks, rules.assemble_blocks);
+                write!(f, "rotation_blocks {rotation} assemble_blocks {assemble} ")?;
+                write!(
+                    f,
+                    "byzantine_ppm {byzantine_ppm} crashed_ppm {crashed_ppm} one_in {one_in}"
+                )
+            }
+        }
+    }
+}
+
 impl Operation {
     /// Its name in output, in snake case.
     pub const fn name(&self) -> &'static str {
@@ -174,6 +204,7 @@ impl Operation {
             Operation::CaughtUp(..) => "caught_up",
             Operation::Rejoin(_) => "rejoin",
             Operation::Threshold(..) => "threshold",
+            Operation::Renew => "rotate",
         }
     }
 
@@ -205,6 +236,7 @@ impl Operation {
                 out.u8(17).u64(call.next.0).digest(&call.assemble);
                 out.step(step);
             }
+            Operation::Renew => drop(out.u8(16)),
         }
         out.0
     }
@@ -241,6 +273,7 @@ impl Operation {
                 let (next, assemble) = (ViewId(reader.u64()?), reader.digest()?);
                 Self::Threshold(Call { next, assemble }, reader.step()?)
             }
+            16 => Self::Renew,
             _ => return None,
         };
         reader.0.is_empty().then_some(operation)

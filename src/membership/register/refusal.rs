@@ -74,6 +74,8 @@ refusals! {
     UnderBallot = 277, "a ballot to exclude or replace this member is open";
     /// No part of it is taken now, or it gave that part before.
     NotAsked = 280, "no key generation waits for this part of this member";
+    /// Fresh keys come with seats.
+    NoSeat = 278, "the member has no seat in the present view";
 }
 
 impl Refusal {

@@ -35,6 +35,7 @@ struct Core {
     ballots: BTreeMap<Digest, Ballot>,
     rules: ViewRules,
     base: Footing,
+    renewals: BTreeSet<MemberId>,
     audit: Audit,
 }
 
@@ -67,6 +68,7 @@ impl Register {
             ballots: self.ballots.clone(),
             rules: self.rules,
             base: self.base.clone(),
+            renewals: self.renewals.clone(),
             audit: self.audit.clone(),
         };
         [
@@ -103,6 +105,7 @@ impl Register {
             clients,
             rules: core.rules,
             base: core.base,
+            renewals: core.renewals,
             frozen,
             generation,
             threshold,
@@ -151,6 +154,10 @@ impl Register {
         if let Some(slate) = &self.frozen {
             out.number(slate.height.0).raw(slate.digest().as_bytes());
             out.footing(&slate.footing);
+        }
+        out.number(self.renewals.len() as u64);
+        for member in &self.renewals {
+            out.raw(member.0.as_bytes());
         }
         out.number(self.audit.count());
         out.number(self.generation.is_some().into());

@@ -321,6 +321,41 @@ fn a_key_of_a_reconfiguration_is_the_certified_one_unless_its_member_rejoined_si
 }
 
 #[test]
+fn who_wants_a_fresh_key_makes_another_view_due_once_in_each() {
+    let mut land = Land::of(4);
+    land.without_key(3);
+    assert_eq!(
+        land.founder_does(3, Operation::Renew),
+        Err(Refusal::NoKey),
+        "it must rejoin"
+    );
+    for _ in 0..2 {
+        assert!(!land.register.is_changed());
+        let before = land.register.get(&land.id(0)).and_then(Member::consensus);
+        assert_eq!(land.founder_does(0, Operation::Renew), Ok(Done::Effective));
+        assert!(land.register.is_changed());
+        assert_eq!(
+            land.founder_does(0, Operation::Renew),
+            Err(Refusal::NoChange)
+        );
+        assert_eq!(
+            land.founder_does(1, Operation::Renew),
+            Ok(Done::Effective),
+            "each member once"
+        );
+        let now = land.register.get(&land.id(0)).and_then(Member::consensus);
+        assert_eq!(before, now, "no key is certified that nobody has made yet");
+        land.reconfigure();
+        let now = land.register.get(&land.id(0)).and_then(Member::consensus);
+        assert_ne!(before, now);
+    }
+    let ann = secret(20);
+    land.pass(Motion::Invite(ann.public()));
+    land.join(&ann, 60).expect("she is invited");
+    assert_eq!(land.act(&ann, Operation::Renew), Err(Refusal::NoSeat));
+}
+
+#[test]
 fn a_founder_without_a_key_is_no_candidate_until_it_rejoined() {
     let mut land = Land::of(4);
     land.without_key(3);

@@ -19,6 +19,7 @@ mod views;
 mod votes;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -28,12 +29,13 @@ use self::compare::{Compare, Opened};
 use self::files::{Folder, Scratch};
 use self::findings::{Findings, Place};
 use self::walk::{Context, Walked};
+use super::carried::{Carried, CarriedError};
 use super::config::{Config, ConfigError};
 use super::keys;
 use crate::application::{Registry, RegistryError};
-use crate::blocks::{Genesis, GenesisError};
+use crate::blocks::{Clients, Genesis, GenesisError, Parameters, Predecessor};
 use crate::committee::{Height, ViewError};
-use crate::crypto::Digest;
+use crate::crypto::{Digest, PublicKey};
 use crate::storage::{LogError, Store, TableError};
 
 /// What is verified.
@@ -108,6 +110,9 @@ pub enum VerifyError {
     /// No application has the name in the genesis document.
     #[error(transparent)]
     Application(#[from] RegistryError),
+    /// The state that the ledger starts from is missing or another one.
+    #[error(transparent)]
+    Carried(#[from] CarriedError),
     /// A running member's log could not be read; stop it, or try again.
     #[error("{process} runs on {dir}, and its log cannot be read meanwhile: {source}")]
     Running {
@@ -145,22 +150,83 @@ impl From<ViewError> for VerifyError {
 /// On a running member a consistent prefix of the log is read and the tables are left alone; the
 /// notes say so and name the process. Errors: [`VerifyError`].
 pub fn verify_dir(options: VerifyDir<'_>) -> Result<Verdict, VerifyError> {
+    look(options).map(|(verdict, _)| verdict)
+}
+
+/// What a ledger leaves to its successor.
+#[derive(Debug)]
+pub struct Legacy {
+    /// Where it ended, as the successor names it.
+    pub predecessor: Predecessor,
+    /// The newest height with a certificate.
+    pub certified: Height,
+    /// Whether a process writes to the directory.
+    pub is_running: bool,
+    /// The parameters, as they were changed by vote.
+    pub parameters: Parameters,
+    /// Consensus keys that the chain certifies or has seated: they are of no use in a successor.
+    pub keys: BTreeSet<PublicKey>,
+    /// The state and the names that were used.
+    pub carried: Carried,
+}
+
+/// As [`verify_dir`], and what the ledger leaves to a successor.
+///
+/// Errors: [`VerifyError`].
+pub fn verify_legacy(options: VerifyDir<'_>) -> Result<(Verdict, Legacy), VerifyError> {
+    let genesis = options.genesis.clone();
+    let (verdict, walked) = look(options)?;
+    let (ledger, application) = (walked.replay.ledger(), walked.replay.application());
+    let (carried, register) = (Carried::of(ledger, application), ledger.register());
+    let mut parameters = genesis.parameters.clone();
+    let state_digest = carried.digest(&parameters.application, application);
+    parameters.views = *register.rules();
+    if let Some(clients) = register.clients() {
+        parameters.clients = Clients::Listed(clients.iter().copied().collect());
+    }
+    let members = register.members().filter_map(|(_, m)| m.consensus());
+    let seats = register.seats().iter().filter_map(|seat| seat.key);
+    let founders = genesis.founders.iter();
+    let founders = founders.filter_map(|f| f.consensus.map(|proof| proof.key));
+    Ok((
+        verdict,
+        Legacy {
+            predecessor: Predecessor {
+                chain: genesis.chain(),
+                height: walked.height,
+                digest: walked.digest,
+                state_digest,
+            },
+            certified: walked.certified.unwrap_or_default(),
+            is_running: walked.is_running,
+            keys: members.chain(seats).chain(founders).collect(),
+            parameters,
+            carried,
+        },
+    ))
+}
+
+/// The verdict, and what the replay led to.
+fn look(options: VerifyDir<'_>) -> Result<(Verdict, Walked), VerifyError> {
     let started = Instant::now();
     let VerifyDir {
         dir,
         genesis,
         progress,
     } = options;
-    let name = Config::load(&dir)?.data;
+    let config = Config::load(&dir)?;
+    let name = config.data;
     let data = dir.join(&name);
     if !data.is_dir() {
         return Err(VerifyError::NoData { dir: data });
     }
     let registry = Registry::standard()?;
+    let make = registry.get(&genesis.parameters.application)?.make;
     let context = Context {
         founders: genesis.view()?,
         bounds: genesis.parameters.bounds(),
-        make: registry.get(&genesis.parameters.application)?.make,
+        make,
+        carried: Carried::load(&genesis, &dir.join(&config.genesis), make)?,
         genesis,
     };
     let look = Look {
@@ -170,13 +236,13 @@ pub fn verify_dir(options: VerifyDir<'_>) -> Result<Verdict, VerifyError> {
         name: &name,
     };
     let is_running = Store::is_owned(&data);
-    let mut verdict = look.verdict(is_running, progress)?;
+    let (mut verdict, mut walked) = look.verdict(is_running, progress)?;
     if !is_running && !verdict.ok && Store::is_owned(&data) {
         // It was started meanwhile and wrote while we read: what was found may be its writing.
-        verdict = look.verdict(true, progress)?;
+        (verdict, walked) = look.verdict(true, progress)?;
     }
     verdict.seconds = started.elapsed().as_secs_f64();
-    Ok(verdict)
+    Ok((verdict, walked))
 }
 
 /// One look at a directory.
@@ -193,7 +259,7 @@ impl Look<'_> {
         &self,
         is_running: bool,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Verdict, VerifyError> {
+    ) -> Result<(Verdict, Walked), VerifyError> {
         let mut findings = Findings::default();
         let folder = Folder {
             dir: self.dir,
@@ -213,7 +279,7 @@ impl Look<'_> {
             true => None,
             false => self.tables(&scratch, &mut findings)?,
         };
-        let walked = match store {
+        let mut walked = match store {
             None => Walked::nothing(self.context),
             Some(store) => {
                 let log = walk::Log {
@@ -228,7 +294,9 @@ impl Look<'_> {
                 walked
             }
         };
-        Ok(self.settle(walked, findings))
+        walked.is_running = is_running;
+        let verdict = self.settle(&walked, findings);
+        Ok((verdict, walked))
     }
 
     /// Checks the tables' files, and opens a copy of them when they are whole.
@@ -262,7 +330,7 @@ impl Look<'_> {
         }
     }
 
-    fn settle(&self, walked: Walked, findings: Findings) -> Verdict {
+    fn settle(&self, walked: &Walked, findings: Findings) -> Verdict {
         let (found, mut notes) = findings.into_parts();
         let tip = walked.height;
         if let Some(certified) = walked.certified

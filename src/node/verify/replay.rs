@@ -2,8 +2,8 @@
 //!
 //! Source: design, 'the chain'. In: blocks in height order with their groups. Out: what was
 //! applied, or how the stored header differs.
-//! Holds: it starts at genesis with an empty application; nothing is applied behind a block that
-//! did not hold.
+//! Holds: it starts at genesis, with an empty application or what a predecessor left; nothing is
+//! applied behind a block that did not hold.
 //! Elsewhere: links, batches, certificates (`walk`).
 
 use super::walk::Context;
@@ -27,11 +27,16 @@ pub(super) struct Replay {
 impl Replay {
     /// Stands at genesis.
     pub(super) fn new(context: &Context) -> Self {
-        let ledger = Ledger::genesis(&context.genesis);
+        let (mut ledger, mut application) = (Ledger::genesis(&context.genesis), (context.make)());
+        if let Some(carried) = &context.carried {
+            let filled = carried.fill(&mut *application);
+            filled.expect("a state file was loaded when it was read");
+            ledger = ledger.inheriting(carried.names());
+        }
         Self {
             good: (ledger.height(), ledger.tip_digest()),
             ledger,
-            application: (context.make)(),
+            application,
             stopped: false,
             is_ahead: false,
         }

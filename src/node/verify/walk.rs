@@ -25,6 +25,7 @@ use crate::committee::{Certificate, Height, Kind, Opening, View};
 use crate::consortium::records::{self, Name};
 use crate::consortium::{Block, Record};
 use crate::crypto::{Check, Digest};
+use crate::node::carried::Carried;
 use crate::storage::{self, LogError, Position, Report, StoreId, verify_log};
 
 /// Bytes of the log between two words about progress.
@@ -40,6 +41,8 @@ pub(super) struct Context {
     pub(super) bounds: Bounds,
     /// Makes an application at height 0.
     pub(super) make: fn() -> Box<dyn Application>,
+    /// What the ledger starts from, where it is a successor.
+    pub(super) carried: Option<Carried>,
 }
 
 /// A log folder.
@@ -60,6 +63,10 @@ pub(super) struct Walked {
     pub(super) checkpoints: u64,
     pub(super) signatures: u64,
     pub(super) certified: Option<Height>,
+    /// Whether a process wrote to the directory.
+    pub(super) is_running: bool,
+    /// The ledger and the application there.
+    pub(super) replay: Replay,
 }
 
 impl Walked {
@@ -76,6 +83,8 @@ impl Walked {
             checkpoints: 0,
             signatures: 0,
             certified: None,
+            is_running: false,
+            replay,
         }
     }
 }
@@ -513,6 +522,8 @@ impl<'a> Walk<'a> {
             checkpoints: self.counts.checkpoints,
             signatures: self.checker.finish(),
             certified: self.counts.certified,
+            is_running: false,
+            replay: self.replay,
         };
         (walked, self.is_foreign)
     }

@@ -252,6 +252,7 @@ fn as_message(heard: &Heard) -> Message {
         Heard::Engine(bytes) => Message::Engine(bytes),
         Heard::Key(key) => Message::Key(Box::new(key.into_inner())),
         Heard::Beacon(freeze, part) => Message::Beacon(freeze, part),
+        Heard::Vacant(view) => Message::Vacant(view),
     }
 }
 

@@ -91,6 +91,7 @@ fn operations() -> Vec<(Operation, Vec<u8>)> {
             Operation::Move(Motion::Rules(rules)),
             cat(&[&[0, 15], &rules_bytes]),
         ),
+        (Operation::Renew, vec![0, 16]),
     ]
 }
 
@@ -188,7 +189,7 @@ fn what_is_out_of_bounds_is_malformed() {
     assert!(!join(
         &|r| r.tags = tags(&["1", "2", "3", "4", "5", "6", "7", "8", "9"])
     ));
-    for bytes in [&[][..], &[1], &[0], &[0, 0], &[0, 16], &[0, 5, 0]] {
+    for bytes in [&[][..], &[1], &[0], &[0, 0], &[0, 17], &[0, 5, 0]] {
         assert_eq!(
             Operation::from_bytes(bytes),
             Err(MalformedError),

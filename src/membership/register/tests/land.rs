@@ -72,6 +72,7 @@ impl Land {
                 ..Parameters::default()
             },
             founders: (0..founders).map(founder).collect(),
+            successor_of: None,
         };
         let mut marks = Marks::default();
         for height in (0..=800).step_by(8) {

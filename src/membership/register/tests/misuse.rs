@@ -26,6 +26,7 @@ fn without_vote(land: &Land) -> Vec<Case> {
             Operation::Identity(secret(50).public(), proof),
             Operation::CaughtUp(Height(800), digest_at(800)),
             Operation::Rejoin(proof),
+            Operation::Renew,
         ]
     };
     let of = |n: u16, refusal: Refusal| {

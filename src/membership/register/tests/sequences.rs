@@ -24,7 +24,7 @@ fn operation(land: &Land, (who, what, whom, number): Step) -> Operation {
         rotation_blocks: u32::from(number % 3) * 8,
         ..ViewRules::default()
     };
-    match what % 16 {
+    match what % 17 {
         0 => Operation::Move(Motion::Invite(other.public())),
         1 => Operation::Join(land.request(&signer, key)),
         2..=5 => Operation::Approve(ballot),
@@ -39,6 +39,7 @@ fn operation(land: &Land, (who, what, whom, number): Step) -> Operation {
         11 => Operation::Identity(other.public(), land.proof(&other, key)),
         12 | 13 => Operation::CaughtUp(Height(800), digest_at(800)),
         14 => Operation::Rejoin(land.proof(&signer, key)),
+        15 => Operation::Renew,
         _ => Operation::Move(Motion::Rules(rules)),
     }
 }
