@@ -185,6 +185,10 @@ struct Bench {
     keys: Vec<Vec<SecretKey>>,
     /// Who makes no key when it is asked to.
     keyless: BTreeSet<usize>,
+    /// Members that give another's fresh key for their own.
+    shared: BTreeMap<usize, usize>,
+    /// Members that give the key of their seat once more.
+    stale: BTreeSet<usize>,
     /// Batches that each member sent, since somebody looked.
     spread: Vec<BTreeSet<Digest>>,
 }
@@ -204,6 +208,8 @@ impl Bench {
             censored: BTreeSet::new(),
             keys: (0..4).map(|n| vec![secret(2, n)]).collect(),
             keyless: BTreeSet::new(),
+            shared: BTreeMap::new(),
+            stale: BTreeSet::new(),
             spread: vec![BTreeSet::new(); 4],
         };
         for n in 0..4 {

@@ -27,6 +27,22 @@ use crate::machine::{Span, Time, To};
 /// for.
 const KEYS_EVERY: Span = Span::from_ms(250);
 
+/// So often keys are sent again without a block before a countdown stands still: its leader is
+/// gone.
+const WAITS_MAX: u32 = 8;
+/// Blocks without excuse that may pass over a control body.
+const OWED_MAX: u64 = 8;
+
+/// How far the leader of this regency passed over control bodies.
+#[derive(Debug, Default)]
+struct Passed {
+    /// Blocks since one is due.
+    run: u64,
+    /// Blocks that have no excuse: what was proposed before it was due has one.
+    owed: u64,
+    since: Option<Time>,
+}
+
 /// What a replica knows of the next view.
 #[derive(Debug, Default)]
 pub(super) struct Handover {
@@ -35,6 +51,9 @@ pub(super) struct Handover {
     /// The height at which we proposed a control body that is not applied yet, and whether it ends
     /// the view.
     proposed: Option<(Height, bool)>,
+    passed: Passed,
+    /// How often keys were sent again since the last block.
+    waits: u32,
     /// A height may pass though nothing is there to be ordered.
     lets_pass: bool,
     is_armed: bool,
@@ -91,7 +110,16 @@ impl Consortium {
     /// Whether the leader, whoever it is, owes a control body.
     pub(super) fn is_control_due(&self) -> bool {
         let is_proposed = self.handover.proposed.is_some();
-        is_proposed || self.control_due().is_some()
+        is_proposed || self.control_due().is_some() || self.is_stalled()
+    }
+
+    /// Whether keys are waited for and no block passes that would end it: without anything else to
+    /// order nobody would miss a leader that is gone.
+    fn is_stalled(&self) -> bool {
+        let height = self.chain.ledger.height();
+        let counts = |assembly: &Assembly| height < assembly.patience;
+        let counts_down = self.ordering.assembly().is_some_and(counts);
+        counts_down && self.handover.waits > WAITS_MAX && !self.handover.is_ending()
     }
 
     /// Ordering begins, and what was under way between two views before a restart goes on.
@@ -121,12 +149,39 @@ impl Consortium {
 
     /// What a leader proposed may never be decided: it is due again.
     pub(super) fn unpropose_control(&mut self) {
+        self.handover.passed = Passed::default();
         self.handover.proposed = None;
+    }
+
+    /// A block was applied that was ordered before our eyes: whether its leader passes over a
+    /// control body, as one would that is about to be excluded.
+    ///
+    /// A reconfiguration counts behind its countdown: before, the leader may lack a key that is
+    /// here.
+    pub(super) fn passes_over_control(&mut self, now: Time) -> bool {
+        let height = self.chain.ledger.height();
+        let is_due = match self.control_due() {
+            Some(Body::Reconfiguration(_)) => {
+                let assembly = self.ordering.assembly();
+                assembly.is_some_and(|assembly| height >= assembly.patience)
+            }
+            other => other.is_some(),
+        };
+        let timeout = self.ordering.timeout();
+        let passed = &mut self.handover.passed;
+        passed.run = if is_due { passed.run + 1 } else { 0 };
+        if passed.run <= u64::from(self.options.genesis.parameters.window) {
+            return false;
+        }
+        passed.owed += 1;
+        let since = *passed.since.get_or_insert(now);
+        passed.owed > OWED_MAX && now - since > timeout
     }
 
     /// A block was applied: what it means for the views.
     pub(super) fn on_effect(&mut self, now: Time, applied: &Applied, out: &mut Out) {
         let height = applied.block.header.height;
+        self.handover.waits = 0;
         if self.handover.proposed.is_some_and(|(at, _)| at <= height) {
             self.handover.proposed = None;
         }
@@ -188,8 +243,12 @@ impl Consortium {
         }
     }
 
-    /// A member's fresh key.
+    /// A member's key: fresh is what nobody has. A leader that took another one would propose what
+    /// nobody may vote for.
     pub(super) fn on_key(&mut self, now: Time, key: &NextKey, out: &mut Out) {
+        if self.chain.ledger.register().uses(&key.proof.key) {
+            return;
+        }
         self.tell(now, fsm::Command::Key(*key), out);
     }
 
@@ -203,6 +262,7 @@ impl Consortium {
             out.send(To::Committee, Message::Key(Box::new(key)));
         }
         self.handover.lets_pass = true;
+        self.handover.waits = self.handover.waits.saturating_add(1);
         self.arm_keys(out);
     }
 

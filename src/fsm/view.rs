@@ -4,8 +4,8 @@
 //! in `ARCHITECTURE.md`. In: seats that come and go, what the ledger says of the next committee,
 //! keys that its members offer. Out: whether a quorum is connected, when a key is asked for, the
 //! seats that a leader may order.
-//! Holds: keys count for the newest assemble block alone, the first of each member; countdowns are
-//! blocks, never seconds; nothing leads out of `over`.
+//! Holds: keys count for the newest assemble block alone, the first of each member and each but
+//! once; countdowns are blocks, never seconds; nothing leads out of `over`.
 //! Elsewhere: ordering in the view (`normal`, `regency`), who is named and when a committee is due
 //! (`consortium::ledger`), secrets and their end (the driver).
 //!
@@ -125,14 +125,16 @@ impl ViewGeneration {
         State::assembling()
     }
 
-    /// Takes a key for the assembly; the first of a member counts.
+    /// Takes a key for the assembly; the first of a member counts, and of members that give the
+    /// same one the first.
     fn take(&mut self, key: &NextKey) {
         let member = key.member();
         let is_asked = self
             .assembly
             .as_ref()
             .is_some_and(|a| a.call == key.call && a.committee.contains(&member));
-        if is_asked {
+        let is_taken = self.keys.values().any(|proof| proof.key == key.proof.key);
+        if is_asked && !is_taken {
             self.keys.entry(member).or_insert(key.proof);
         }
     }
