@@ -82,6 +82,16 @@ plants! {
     NoWindow = "no-window",
     /// A vote counts though its signature does not hold.
     UncheckedVote = "unchecked-vote",
+    /// A key for another call counts.
+    AnyCall = "any-call",
+    /// A leader orders a view with one fresh key less than n − f.
+    FewFreshKeys = "few-fresh-keys",
+    /// A reconfiguration ends the view though it lists others than were listed.
+    AnyList = "any-list",
+    /// A reconfiguration ends the view though it answers an earlier call.
+    AnyAssemble = "any-assemble",
+    /// A member goes on signing behind the certificate that ended its view.
+    EndIgnored = "end-ignored",
 }
 
 impl std::str::FromStr for Plant {

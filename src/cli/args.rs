@@ -523,6 +523,10 @@ pub(crate) struct SimulateArgs {
     /// Blocks after which a view gives way to the next, at least 8; 0 for never
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) rotation_blocks: u32,
+    /// So many acts of members: joins, leaves, exclusions, fresh keys; 0 for none, else as the seed
+    /// draws.
+    #[arg(long, value_name = "N")]
+    pub(crate) membership: Option<u32>,
     /// One member is a villain of this kind, whatever the seed would draw.
     #[arg(long, value_name = "NAME")]
     pub(crate) villain: Option<String>,

@@ -43,6 +43,7 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         faults: faults.unwrap_or(Options::default().faults),
         strength: args.strength,
         rotation_blocks: args.rotation_blocks,
+        membership: args.membership,
         villain,
         plant: plant(args)?,
     };

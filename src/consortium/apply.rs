@@ -281,7 +281,7 @@ impl Consortium {
         if !overtaken.remind.is_empty() {
             out.send(To::Committee, Message::Held(overtaken.remind));
         }
-        if overtaken.is_complaint || self.is_control_passed_over() {
+        if self.passes_over_control(now) || overtaken.is_complaint {
             let (regency, _) = self.ordering.regency();
             self.tell(now, fsm::Command::Complain(regency), out);
         }

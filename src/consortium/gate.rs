@@ -5,6 +5,8 @@
 //! Holds: nothing above `ordered` is final before the gate emits it; what the gate emitted is never
 //! undone. Elsewhere: the engines (`consensus`), the overlays (`membership`).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::contract::{Change, Event, Fault, FaultKind, Record, Timer};
@@ -29,6 +31,8 @@ const SPREAD_EVERY: Span = Span::from_ms(50);
 pub(super) struct Plugs {
     gate: Box<dyn Engine>,
     overlay: Box<dyn Overlay>,
+    /// Whom the overlay was told of.
+    listed: BTreeSet<MemberId>,
     /// A certificate waits to be spread.
     is_armed: bool,
 }
@@ -109,6 +113,7 @@ impl Plugs {
         Ok(Self {
             gate,
             overlay,
+            listed: BTreeSet::new(),
             is_armed: false,
         })
     }
@@ -124,7 +129,16 @@ impl Consortium {
     /// The overlay is told whom the chain lists.
     fn tell_members(&mut self, now: Time, out: &mut Out) {
         let members = self.roster.list().identities();
+        let before = std::mem::take(&mut self.plugs.listed);
+        self.plugs.listed = members.iter().map(|(id, _)| *id).collect();
         self.overlay(now, OverlayInput::Members(members), out);
+        // To whom a link stood before the chain listed it, nobody tells of that again.
+        let connected = self.catchup.connected().iter().copied();
+        let new =
+            |member: &MemberId| self.plugs.listed.contains(member) && !before.contains(member);
+        for member in connected.filter(new).collect::<Vec<_>>() {
+            self.overlay(now, OverlayInput::Reachable(member, true), out);
+        }
     }
 
     /// The register changed with the block at `height`: so does what others follow.

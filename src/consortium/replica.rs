@@ -17,6 +17,7 @@ use super::gate::{PlugError, Plugs};
 use super::losses::Vacancies;
 use super::message::{Ears, Heard, Message};
 use super::pool::{self, Pool};
+use super::restoring::named_by;
 use super::seal::Seals;
 use super::views::Handover;
 use super::{DIGESTS_MAX, Denied, Ledger};
@@ -167,8 +168,16 @@ impl Consortium {
         let ledger = restored.ledger.with_verifier(options.verifier);
         let list = List::of(ledger.register(), ledger.height()).map_err(PlugError::new)?;
         let mut pool = Pool::new(pool_options, &view);
+        // What is decided or may be needs its batches here, whether or not they still do anything:
+        // where nobody else sits, nobody else can be asked.
+        let mut named = BTreeSet::new();
+        for (height, digests) in named_by(&resumed.payloads) {
+            pool.mark_proposed(height, &digests);
+            named.extend(digests);
+        }
         let open = restored.batches.into_iter();
-        for batch in open.filter(|batch| !is_settled(&ledger, batch)) {
+        let is_open = |batch: &CheckedBatch| named.contains(&batch.digest);
+        for batch in open.filter(|batch| is_open(batch) || !is_settled(&ledger, batch)) {
             pool.restore(batch, now);
         }
         Ok(Self {

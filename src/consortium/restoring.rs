@@ -209,3 +209,15 @@ pub(crate) fn recent(block: &Block, parameters: &Parameters) -> (Height, Digest,
     let is_sealed = is_sealed(height, &block.body, is_asked, parameters);
     (height, block.header.digest(), is_sealed)
 }
+
+/// The batches that proposals name, by height.
+pub(super) fn named_by(payloads: &[(Height, fsm::Payload)]) -> BTreeMap<Height, Vec<Digest>> {
+    let mut named = BTreeMap::<Height, Vec<Digest>>::new();
+    for (height, payload) in payloads {
+        if let Ok(proposal) = Proposal::from_bytes(&payload.bytes) {
+            let digests = named.entry(*height).or_default();
+            digests.extend(super::apply::named(&proposal.body));
+        }
+    }
+    named
+}

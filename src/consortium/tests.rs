@@ -14,14 +14,15 @@ use super::message::BeaconPart;
 use super::replica::Restored;
 use super::*;
 use crate::blocks::{
-    BatchRef, Body, CheckedBatch, FORMAT_VERSION, Founder, Genesis, Group, Parameters, SignedGroup,
-    Transaction, ViewRules,
+    BatchRef, Body, CheckedBatch, FORMAT_VERSION, Founder, Genesis, Group, Parameters, Proposal,
+    SignedGroup, Transaction, ViewRules,
 };
 use crate::committee::{Certificate, Height, KeyProof, MemberId, ViewId, Voter};
 use crate::crypto::{Digest, SecretKey, Verified, Verifier};
 use crate::fsm::{self, PaceOptions};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
-use crate::membership::register::Stage;
+use crate::membership::OverlayInput;
+use crate::membership::register::{Register, Stage};
 
 const WORLD: Digest = Digest([7; 32]);
 
@@ -202,6 +203,10 @@ struct Bench {
     keys: Vec<Vec<SecretKey>>,
     /// Who makes no key when it is asked to.
     keyless: BTreeSet<usize>,
+    /// Members that give another's fresh key for their own.
+    shared: BTreeMap<usize, usize>,
+    /// Members that give the key of their seat once more.
+    stale: BTreeSet<usize>,
     /// Batches that each member sent, since somebody looked.
     spread: Vec<BTreeSet<Digest>>,
     /// Whether shares of beacons are lost; here they are then.
@@ -226,6 +231,8 @@ impl Bench {
             censored: BTreeSet::new(),
             keys: (0..members()).map(|n| vec![secret(2, n)]).collect(),
             keyless: BTreeSet::new(),
+            shared: BTreeMap::new(),
+            stale: BTreeSet::new(),
             spread: vec![BTreeSet::new(); members()],
             mute: false,
             shares: BTreeMap::new(),
@@ -548,6 +555,35 @@ fn an_unsealed_tip_is_sealed_by_an_empty_block() {
 }
 
 #[test]
+fn a_member_that_was_connected_before_it_was_listed_is_gossiped_with() {
+    let mut replica = Consortium::new(options(0), fresh(0), Time(0)).expect("a view");
+    let mut out = Outbox::new();
+    let mut listed = genesis();
+    let (identity, consensus, zero) = (secret(1, 9), secret(2, 9), Digest::ZERO);
+    let proof = KeyProof::make(&zero, ViewId(0), &zero, &identity, &consensus);
+    listed.founders.push(Founder {
+        name: "newcomer".into(),
+        identity: identity.public(),
+        consensus: Some(proof),
+        address: String::new(),
+    });
+    for command in [Command::Start, Command::Connected(id(9))] {
+        replica.handle(Time(0), Input::Command(command), &mut out);
+    }
+    let register = Register::genesis(&listed);
+    replica.follow_register(Time(0), Height(1), &register, &mut out);
+    out.drain().for_each(drop);
+    replica.overlay(Time(0), OverlayInput::Broadcast(Bytes::new()), &mut out);
+    let is_told = |output: Output<Consortium>| match output {
+        Output::Send { to, message } => {
+            to == To::One(id(9)) && matches!(message, Message::Overlay(_))
+        }
+        Output::Save(_) | Output::Arm { .. } | Output::Cancel(_) | Output::Emit(_) => false,
+    };
+    assert!(out.drain().any(is_told));
+}
+
+#[test]
 fn the_decided_prefix_grows_over_decisions_of_the_log() {
     let mut bench = Bench::new(fresh);
     bench.executes = false;
@@ -564,6 +600,36 @@ fn the_decided_prefix_grows_over_decisions_of_the_log() {
     assert_eq!(restored.decisions.len(), 1, "it is decided and not applied");
     let replica = Consortium::new(options(0), restored, Time(0)).expect("a view");
     assert_eq!(replica.ordering.decided(), Height(1));
+}
+
+#[test]
+fn a_batch_that_does_nothing_any_more_is_kept_over_a_restart_while_a_decided_block_names_it() {
+    let batch = checked(submission(1).into_inner().0);
+    let mut restored = fresh(0);
+    let proposal = Proposal {
+        version: FORMAT_VERSION,
+        chain: genesis().chain(),
+        view: ViewId(0),
+        height: Height(1),
+        timestamp_us: 1,
+        is_sealed: true,
+        body: Body::Transactions(vec![BatchRef::Named(batch.digest)]),
+        carried: None,
+    };
+    let (digest, bytes) = (proposal.digest(), proposal.to_bytes());
+    let payload = fsm::Payload { digest, bytes };
+    restored.payloads.push((Height(1), payload));
+    let mut over = batch.into_inner();
+    for group in &mut over.groups {
+        group.transactions[0].expiry = Height(0);
+    }
+    let digest = over.digest;
+    restored.batches.push(Verified::vouch(over));
+    let replica = Consortium::new(options(0), restored, Time(0)).expect("a view");
+    assert!(
+        replica.pool.get(&digest).is_some(),
+        "nobody else may have it"
+    );
 }
 
 #[test]

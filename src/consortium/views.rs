@@ -18,18 +18,31 @@ use super::replica::{Consortium, Out};
 use super::seal::Seals;
 use crate::blocks::body::Reconfiguration;
 use crate::blocks::{Body, Call, NextKey};
-use crate::committee::{Certificate, Height, MemberId, Opening, Regency, View, ViewId, Voter};
+use crate::committee::{Certificate, Height, MemberId, Opening, View, ViewId, Voter};
 use crate::crypto::{SecretKey, Verified};
 use crate::fsm::{self, Assembly, Ordering, Resumed};
 use crate::machine::{Span, Time, To};
+use crate::plant::{self, Plant};
 
 /// How often keys are sent again, and how fast a leader lets heights pass while they are waited
 /// for.
 const KEYS_EVERY: Span = Span::from_ms(250);
 
-/// Blocks that a leader may order while it owes a control body: it may have what that needs later
-/// than others, and what is sent again takes a while.
-const PASSED_OVER_BLOCKS: u64 = 256;
+/// So often keys are sent again without a block before a countdown stands still: its leader is
+/// gone.
+const WAITS_MAX: u32 = 8;
+/// Blocks without excuse that may pass over a control body.
+const OWED_MAX: u64 = 8;
+
+/// How far the leader of this regency passed over control bodies.
+#[derive(Debug, Default)]
+struct Passed {
+    /// Blocks since one is due.
+    run: u64,
+    /// Blocks that have no excuse: what was proposed before it was due has one.
+    owed: u64,
+    since: Option<Time>,
+}
 
 /// What a replica knows of the next view.
 #[derive(Debug, Default)]
@@ -39,6 +52,9 @@ pub(super) struct Handover {
     /// The height at which we proposed a control body that is not applied yet, and whether it ends
     /// the view.
     proposed: Option<(Height, bool)>,
+    passed: Passed,
+    /// How often keys were sent again since the last block.
+    waits: u32,
     /// A height may pass though nothing is there to be ordered.
     lets_pass: bool,
     is_armed: bool,
@@ -48,8 +64,6 @@ pub(super) struct Handover {
     next: Option<Box<View>>,
     /// What opened the present view; for those who are behind it.
     opened: Option<Certificate>,
-    /// Since which block the leader of a regency owes a control body.
-    owed: Option<(Height, Regency)>,
     /// When each member was last given what ended its view.
     helped: BTreeMap<MemberId, Time>,
 }
@@ -103,16 +117,21 @@ impl Consortium {
 
     /// Whether the leader, whoever it is, owes a control body.
     pub(super) fn is_control_due(&self) -> bool {
-        if self.handover.last.is_some() || !self.options.makes_keys {
+        self.handover.proposed.is_some() || self.is_control_owed() || self.is_stalled()
+    }
+
+    /// Whether a control body could be ordered now: [`Consortium::control_due`] without making it.
+    fn is_control_owed(&self) -> bool {
+        let is_busy = self.handover.last.is_some() || self.handover.proposed.is_some();
+        if is_busy || !self.options.makes_keys {
             return false;
         }
         let ledger = &self.chain.ledger;
-        self.handover.proposed.is_some()
-            || match ledger.due() {
-                Some(Due::Body(_)) => true,
-                Some(Due::Draw(freeze)) => self.drawn(freeze).is_some(),
-                None => ledger.may_reconfigure() && self.ordering.next_seats().is_some(),
-            }
+        match ledger.due() {
+            Some(Due::Body(_)) => true,
+            Some(Due::Draw(freeze)) => self.drawn(freeze).is_some(),
+            None => ledger.may_reconfigure() && self.ordering.next_seats().is_some(),
+        }
     }
 
     /// Whether a control body is to wait until all below `height` is applied: a block on the way
@@ -122,24 +141,15 @@ impl Consortium {
         is_of_list && height != self.chain.ledger.height().next()
     }
 
-    /// Whether the leader lets blocks pass without a control body that it owes: by that it would
-    /// keep its view for ever. Asked once for each applied block.
-    pub(super) fn is_control_passed_over(&mut self) -> bool {
-        let (height, (regency, _)) = (self.chain.ledger.height(), self.ordering.regency());
-        let (is_due, since) = (self.is_control_due(), &mut self.handover.owed);
-        match since {
-            Some((from, of)) if is_due && *of == regency => {
-                let is_long = height >= from.plus(PASSED_OVER_BLOCKS);
-                if is_long {
-                    *from = height;
-                }
-                is_long
-            }
-            _ => {
-                *since = is_due.then_some((height, regency));
-                false
-            }
-        }
+    /// Whether something is waited for and no block passes that would end it: without anything
+    /// else to order nobody would miss a leader that is gone.
+    fn is_stalled(&self) -> bool {
+        let (ledger, assembly) = (&self.chain.ledger, self.ordering.assembly());
+        let height = ledger.height();
+        let counts_down = assembly.is_some_and(|assembly| height < assembly.patience)
+            || ledger.register().is_generating(height.next())
+            || self.draw.is_some();
+        counts_down && self.handover.waits > WAITS_MAX && !self.handover.is_ending()
     }
 
     /// Ordering begins, and what was under way between two views before a restart goes on.
@@ -172,12 +182,35 @@ impl Consortium {
 
     /// What a leader proposed may never be decided: it is due again.
     pub(super) fn unpropose_control(&mut self) {
+        self.handover.passed = Passed::default();
         self.handover.proposed = None;
+    }
+
+    /// A block was applied that was ordered before our eyes: whether its leader passes over a
+    /// control body, as one would that is about to be excluded.
+    ///
+    /// A reconfiguration counts behind its countdown: before, the leader may lack a key that is
+    /// here.
+    pub(super) fn passes_over_control(&mut self, now: Time) -> bool {
+        let height = self.chain.ledger.height();
+        let assembly = self.ordering.assembly();
+        let is_over = assembly.is_none_or(|assembly| height >= assembly.patience);
+        let is_due = self.is_control_owed() && (self.chain.ledger.due().is_some() || is_over);
+        let timeout = self.ordering.timeout();
+        let passed = &mut self.handover.passed;
+        passed.run = if is_due { passed.run + 1 } else { 0 };
+        if passed.run <= u64::from(self.options.genesis.parameters.window) {
+            return false;
+        }
+        passed.owed += 1;
+        let since = *passed.since.get_or_insert(now);
+        passed.owed > OWED_MAX && now - since > timeout
     }
 
     /// A block was applied: what it means for the views.
     pub(super) fn on_effect(&mut self, now: Time, applied: &Applied, out: &mut Out) {
         let height = applied.block.header.height;
+        self.handover.waits = 0;
         if self.handover.proposed.is_some_and(|(at, _)| at <= height) {
             self.handover.proposed = None;
         }
@@ -246,8 +279,12 @@ impl Consortium {
         }
     }
 
-    /// A member's fresh key.
+    /// A member's key: fresh is what nobody has. A leader that took another one would propose what
+    /// nobody may vote for.
     pub(super) fn on_key(&mut self, now: Time, key: &NextKey, out: &mut Out) {
+        if self.chain.ledger.register().uses(&key.proof.key) {
+            return;
+        }
         self.tell(now, fsm::Command::Key(*key), out);
     }
 
@@ -263,6 +300,7 @@ impl Consortium {
             out.send(To::Committee, Message::Key(Box::new(key)));
         }
         self.handover.lets_pass = true;
+        self.handover.waits = self.handover.waits.saturating_add(1);
         self.arm_keys(out);
     }
 
@@ -277,7 +315,9 @@ impl Consortium {
         let view = body.view(self.view.chain(), *opening);
         // The ledger took it as a view's end, so its bytes were checked when it was voted on.
         let view = Box::new(view.expect("a certified reconfiguration makes a view"));
-        self.ordering.retire();
+        if !plant::is(Plant::EndIgnored) {
+            self.ordering.retire();
+        }
         self.handover.opened = Some(certificate.clone());
         self.handover.next = Some(view.clone());
         out.emit(Event::View(view));

@@ -4,8 +4,8 @@
 //! in `ARCHITECTURE.md`. In: seats that come and go, what the ledger says of the next committee,
 //! keys that its members offer. Out: whether a quorum is connected, when a key is asked for, the
 //! seats that a leader may order.
-//! Holds: keys count for the newest assemble block alone, the first of each member; countdowns are
-//! blocks, never seconds; nothing leads out of `over`.
+//! Holds: keys count for the newest assemble block alone, the first of each member and each but
+//! once; countdowns are blocks, never seconds; nothing leads out of `over`.
 //! Elsewhere: ordering in the view (`normal`, `regency`), who is named and when a committee is due
 //! (`consortium::ledger`), secrets and their end (the driver).
 //!
@@ -37,6 +37,7 @@ use statig::prelude::*;
 use crate::blocks::body::NextSeat;
 use crate::blocks::{Call, NextKey};
 use crate::committee::{Height, KeyProof, MemberId, Seat, Sizes, View};
+use crate::plant::{self, Plant};
 
 /// What an assemble block asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,14 +132,16 @@ impl ViewGeneration {
         State::assembling()
     }
 
-    /// Takes a key for the assembly; the first of a member counts.
+    /// Takes a key for the assembly; the first of a member counts, and of members that give the
+    /// same one the first.
     fn take(&mut self, key: &NextKey) {
         let member = key.member();
-        let is_asked = self
-            .assembly
-            .as_ref()
-            .is_some_and(|a| a.call == key.call && a.committee.contains(&member));
-        if is_asked {
+        let is_asked = self.assembly.as_ref().is_some_and(|a| {
+            let is_called = a.call == key.call || plant::is(Plant::AnyCall);
+            is_called && a.committee.contains(&member)
+        });
+        let is_taken = self.keys.values().any(|proof| proof.key == key.proof.key);
+        if is_asked && !is_taken {
             self.keys.entry(member).or_insert(key.proof);
         }
     }
@@ -155,7 +158,9 @@ impl ViewGeneration {
         let next = Sizes::of(seats.len());
         let carriers = seats.iter().filter(|seat| seat.fresh.is_none());
         let carried = carriers.filter(|seat| self.seated.contains(&seat.member));
-        self.keys.len() >= next.n - next.f && carried.count() <= next.f.min(self.sizes.f)
+        let lacks = usize::from(plant::is(Plant::FewFreshKeys));
+        let is_fresh = self.keys.len() + lacks >= next.n - next.f;
+        is_fresh && carried.count() <= next.f.min(self.sizes.f) + lacks
     }
 }
 

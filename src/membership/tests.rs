@@ -372,6 +372,22 @@ fn who_is_not_listed_is_neither_heard_nor_suspected_nor_sent_to() {
 }
 
 #[test]
+fn what_a_member_said_before_it_left_the_list_and_came_back_is_not_heard_twice() {
+    let mut overlay = listening(0, 3);
+    let said = pushed(1, 7, b"x");
+    assert_eq!(delivered(&hear(&mut *overlay, 1, said.clone())).len(), 1);
+    let stays = members(3).into_iter().filter(|(id, _)| *id != member(1));
+    tell(
+        &mut *overlay,
+        Time(0),
+        OverlayInput::Members(stays.collect()),
+    );
+    tell(&mut *overlay, Time(0), OverlayInput::Members(members(3)));
+    assert_eq!(delivered(&hear(&mut *overlay, 1, said)), []);
+    assert_eq!(overlay.stats().repeated, 1);
+}
+
+#[test]
 fn a_member_is_suspected_when_its_link_falls_and_trusted_when_it_stands() {
     let mut overlay = listening(0, 3);
     let mut say = |is_up| {

@@ -46,6 +46,21 @@ pub(super) struct Admitted {
     pub(super) life: u64,
 }
 
+/// These transactions in a group that `secret` signs.
+pub(super) fn signed(
+    chain: &Digest,
+    secret: &SecretKey,
+    transactions: Vec<Transaction>,
+) -> Submission {
+    let signed = SignedGroup::sign(chain, secret, &transactions);
+    let group = Group {
+        client: signed.client,
+        digest: signed.digest(),
+        transactions,
+    };
+    Verified::vouch((signed, group))
+}
+
 /// All clients.
 pub(super) struct Clients {
     clients: Vec<Client>,
@@ -180,16 +195,12 @@ impl Clients {
 
     fn sign(&mut self, who: usize, transactions: Vec<Transaction>) -> Submission {
         let client = &mut self.clients[who];
-        let signed = SignedGroup::sign(&self.chain, &client.secret, &transactions);
+        let submission = signed(&self.chain, &client.secret, transactions.clone());
         if client.past.len() == PAST_MAX {
             client.past.remove(0);
         }
-        client.past.push(transactions.clone());
-        let group = Group {
-            client: signed.client,
-            digest: signed.digest(),
-            transactions,
-        };
+        client.past.push(transactions);
+        let group = &submission.1;
         let names = group
             .transactions
             .iter()
@@ -201,7 +212,7 @@ impl Clients {
             .max()
             .unwrap_or_default();
         self.sent.insert(group.digest, (names.collect(), expiry));
-        Verified::vouch((signed, group))
+        submission
     }
 
     /// A member answered a submission.

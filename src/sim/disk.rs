@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::dice::Dice;
+use super::keyring::Keyring;
 use super::stored::Stored;
 use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
@@ -369,8 +370,8 @@ pub(super) struct Root<'a> {
     pub(super) genesis: &'a Genesis,
     pub(super) view: &'a View,
     pub(super) me: MemberId,
-    /// Every consensus key that is not erased.
-    pub(super) secrets: &'a [SecretKey],
+    /// The consensus keys that are not erased.
+    pub(super) keys: &'a Keyring,
     /// The signature scheme of the world.
     pub(super) verifier: Verifier,
 }
@@ -378,9 +379,7 @@ pub(super) struct Root<'a> {
 impl Root<'_> {
     /// Our key in `view`, where we have a seat and still have it.
     fn secret(&self, view: &View) -> Option<SecretKey> {
-        let key = view.key(view.seat_of(&self.me)?)?;
-        let mut secrets = self.secrets.iter();
-        secrets.find(|secret| secret.public() == key).cloned()
+        self.keys.secret(view, &self.me).cloned()
     }
 
     fn batch(&self, bytes: &Bytes) -> Verified<CheckedBatch> {

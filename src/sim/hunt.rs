@@ -20,7 +20,23 @@ const VILLAINS: &[(Plant, &str)] = &[
     (Plant::UnprovedLock, "schemer"),
     (Plant::ShortSync, "schemer"),
     (Plant::StopDataReused, "schemer"),
+    (Plant::AnyCall, "late-keyed"),
+    (Plant::FewFreshKeys, "mute"),
+    (Plant::AnyList, "usurper"),
+    (Plant::AnyAssemble, "usurper"),
 ];
+
+/// Bugs of hand-overs: without any there is nothing to see.
+const OF_VIEWS: &[Plant] = &[
+    Plant::AnyCall,
+    Plant::FewFreshKeys,
+    Plant::AnyList,
+    Plant::AnyAssemble,
+    Plant::EndIgnored,
+];
+/// Blocks of a view, and acts of members, where such a bug is hunted and nothing else is asked for.
+const ROTATION_BLOCKS: u32 = 8;
+const ACTS: u32 = 10;
 
 /// What came of the hunt for one bug.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -94,12 +110,16 @@ fn hunt_one(options: &Options, plant: Plant, count: u64) -> Prey {
         seconds: 0.0,
     };
     while !prey.found && prey.seeds_tried < count {
-        let sound = Options {
+        let mut sound = Options {
             seed: options.seed.wrapping_add(prey.seeds_tried),
             plant: None,
             villain: forced.or(options.villain),
             ..options.clone()
         };
+        if OF_VIEWS.contains(&plant) && sound.rotation_blocks == 0 {
+            sound.rotation_blocks = ROTATION_BLOCKS;
+            sound.membership = sound.membership.or(Some(ACTS));
+        }
         let planted = Options {
             plant: Some(plant),
             ..sound.clone()

@@ -6,6 +6,7 @@
 
 use super::audit::brief;
 use super::disk::{self, Disk, Recovered, Root, Unreadable};
+use super::keyring::Keyring;
 use super::member::{Fate, Leaving, Running};
 use super::queue::Happening;
 use super::villain::{Stage, Villain};
@@ -35,7 +36,7 @@ impl Ground {
     pub(super) fn boot(
         &self,
         me: MemberId,
-        (identity, secrets): (&SecretKey, &[SecretKey]),
+        (identity, keys): (&SecretKey, &Keyring),
         disk: &mut Disk,
         now: Time,
     ) -> Booted {
@@ -46,7 +47,7 @@ impl Ground {
             genesis: &self.genesis,
             view: &self.view,
             me,
-            secrets,
+            keys,
             verifier: self.verifier,
         };
         let Recovered {
@@ -65,7 +66,7 @@ impl Ground {
             first_counter: (now.0 / 1_000) << 20,
             pace: self.setting.pace(),
             resend: Span(self.setting.resend_us),
-            makes_keys: true,
+            makes_keys: !self.by_id.get(&me).is_some_and(|n| self.setting.dodges(*n)),
         };
         let replica = Consortium::new(options, restored, now).expect("founders make a view");
         let running = Running::new(replica, app);
@@ -92,8 +93,8 @@ impl World {
         }
         member.clock.start();
         let now = member.clock.read(self.now);
-        let keys = (&member.identity, &member.secrets[..]);
-        member.made.clear();
+        member.keys.restart();
+        let keys = (&member.identity, &member.keys);
         let Booted {
             running,
             from,
@@ -103,13 +104,26 @@ impl World {
         // It may be the first to stand in a view: the power went before the hand-over was told.
         let view = running.replica.view().clone();
         let regency = running.replica.overview().regency.0;
+        let is_whole = member.keys.resume(&view, &member.id);
         member.running = Some(running);
         member.life += 1;
+        member.tried = None;
+        member.ended = member.ended.max(view.id());
         member.forgot += 1;
-        self.known_view(&view);
+        if !is_whole && !self.oracle.may_lapse(index) {
+            let what = format!(
+                "member {index} has lost the secret of its seat in {}",
+                view.id()
+            );
+            self.oracle.breaks("keys", what);
+        }
+        self.known_view(index, &view);
         // The same of a regency: it was installed durably, and nobody heard of it.
         self.on_regency(index, regency);
         self.oracle.started(index, from, &applied);
+        if !self.oracle.is_faulty(index) {
+            applied.iter().for_each(|block| self.census.follow(block));
+        }
         self.note(1, index, [height.0]);
         self.input(index, Input::Command(Command::Start));
         for other in (0..self.members.len()).filter(|other| *other != index) {
@@ -196,7 +210,7 @@ impl World {
             me: member.id,
             ground: &self.ground,
             identity: &member.identity,
-            secrets: &member.secrets,
+            keys: &member.keys,
             view: member
                 .running
                 .as_ref()
@@ -293,6 +307,9 @@ impl World {
                 let life = self.members[index].life;
                 self.note(5, index, [brief(&group)]);
                 self.clients.told(&group, result.is_ok(), index, life);
+                if result.is_err() {
+                    self.refused(index, &group);
+                }
             }
             Event::Ordered(height, names) => {
                 self.oracle.ordered(index, height, names);
@@ -301,6 +318,9 @@ impl World {
             Event::Applied(applied) => {
                 self.note(6, index, [brief(&applied.digest)]);
                 self.oracle.applied(index, &applied);
+                if self.has_census {
+                    self.follow(index, &applied);
+                }
             }
             Event::Certified(certificate) => {
                 self.note(7, index, [brief(&certificate.ballot.digest)]);
@@ -314,7 +334,11 @@ impl World {
             }
             Event::Changed(change) => self.on_change(index, change),
             Event::MakeKey(call) => self.make_key(index, call),
-            Event::View(view) => self.step_over(index, &view),
+            Event::View(view) => {
+                let ended = &mut self.members[index].ended;
+                *ended = (*ended).max(view.id());
+                self.step_over(index, &view);
+            }
         }
     }
 

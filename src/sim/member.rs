@@ -5,19 +5,20 @@
 //! save that is not durable; a timer that was armed again or cancelled never fires.
 //! Elsewhere: where it goes (`life`), the same law with threads (`node`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
 use super::clock::Clock;
 use super::disk::Disk;
+use super::keyring::Keyring;
+use super::newcomer::Tried;
 use super::queue::Happening;
 use super::villain::Villain;
 use crate::application::Application;
-use crate::blocks::Call;
-use crate::committee::MemberId;
+use crate::committee::{MemberId, ViewId};
 use crate::consortium::{Consortium, Event, Lane, Message, Timer};
-use crate::crypto::{PublicKey, SecretKey};
+use crate::crypto::SecretKey;
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
 
 /// Something that may leave now.
@@ -54,14 +55,15 @@ pub(super) struct Running {
 pub(super) struct Member {
     pub(super) id: MemberId,
     pub(super) identity: SecretKey,
-    /// Its consensus key; none without a seat.
     /// Consensus keys that are not erased.
-    pub(super) secrets: Vec<SecretKey>,
-    /// What they were made for; the newest few.
-    pub(super) called: BTreeMap<Call, SecretKey>,
-    /// Those made in this life.
-    pub(super) made: BTreeSet<PublicKey>,
+    pub(super) keys: Keyring,
     pub(super) disk: Disk,
+    /// Views below this one have their end durable here.
+    pub(super) ended: ViewId,
+    /// Whether its disk was lost and it has had no seat since.
+    pub(super) is_wiped: bool,
+    /// What it said last of having caught up.
+    pub(super) tried: Option<Tried>,
     /// What makes it faulty; correct members have none.
     pub(super) villain: Option<Box<dyn Villain>>,
     /// None while it is down.

@@ -10,16 +10,21 @@
 
 mod ambush;
 mod audit;
+mod census;
 mod clients;
 mod clock;
 mod dice;
 mod disk;
 mod faults;
+mod handover;
 #[cfg(feature = "plants")]
 mod hunt;
+mod keyring;
 mod life;
 mod member;
 mod net;
+mod newcomer;
+mod operators;
 mod oracle;
 mod post;
 mod promises;
@@ -69,6 +74,8 @@ pub struct Options {
     pub strength: u64,
     /// Blocks after which a view gives way to the next; 0 for never.
     pub rotation_blocks: u32,
+    /// Acts of members: joins, leaves, exclusions and the like. None as the seed draws, often 0.
+    pub membership: Option<u32>,
     /// One member is a villain of this kind, whatever the seed would draw.
     pub villain: Option<VillainKind>,
     /// Test only: the bug that its machines have; only with the feature `plants`.
@@ -85,6 +92,7 @@ impl Options {
             faults,
             strength,
             rotation_blocks,
+            membership,
             villain,
             plant,
         } = self;
@@ -97,6 +105,9 @@ impl Options {
         }
         if *rotation_blocks > 0 {
             replay += &format!(" --rotation-blocks {rotation_blocks}");
+        }
+        if let Some(acts) = membership {
+            replay += &format!(" --membership {acts}");
         }
         if let Some(villain) = villain {
             replay += &format!(" --villain {villain}");
@@ -117,6 +128,7 @@ impl Default for Options {
             faults: Faults::all(),
             strength: 100,
             rotation_blocks: 0,
+            membership: None,
             villain: None,
             plant: None,
         }

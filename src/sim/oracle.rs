@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::blocks::Parameters;
-use crate::committee::{Certificate, Height, View, ViewId};
+use crate::blocks::body::{Listed, Reconfiguration};
+use crate::blocks::{Body, Parameters};
+use crate::committee::{Certificate, Height, MemberId, View, ViewId};
+use crate::consortium::ledger::Effect;
 use crate::consortium::{Answer, Applied, Executed, Verdict};
 use crate::crypto::{Digest, PublicKey, Verifier};
 
@@ -44,10 +46,20 @@ struct Canonical {
     names: Vec<Name>,
 }
 
+/// A committee that was named, and the list as it stood then.
+#[derive(Debug)]
+struct Named {
+    at: (Height, Digest),
+    committee: Vec<MemberId>,
+    listed: Vec<Listed>,
+}
+
 /// The judge of a world.
 pub(super) struct Oracle {
     /// Every view that somebody entered.
     views: BTreeMap<ViewId, View>,
+    /// The newest committee that was named in each.
+    named: BTreeMap<ViewId, Named>,
     verifier: Verifier,
     parameters: Parameters,
     /// Which members are villains: of them nothing is believed and nothing expected.
@@ -84,6 +96,7 @@ impl Oracle {
             faulty,
             rolled: BTreeSet::new(),
             views: BTreeMap::from([(view.id(), view)]),
+            named: BTreeMap::new(),
             verifier,
             parameters,
             chain: Vec::new(),
@@ -103,6 +116,49 @@ impl Oracle {
         self.views.insert(view.id(), view);
     }
 
+    pub(super) fn view_of(&self, id: ViewId) -> Option<&View> {
+        self.views.get(&id)
+    }
+
+    pub(super) fn newest_view(&self) -> Option<&View> {
+        self.views.values().next_back()
+    }
+
+    /// Whether a reconfiguration answers the newest committee that was named in its view, with the
+    /// list as it stood then.
+    pub(super) fn judge_answer(&self, view: ViewId, body: &Reconfiguration) -> Result<(), String> {
+        let named = self.named.get(&view).ok_or("no committee was named")?;
+        let seats = body.seats.iter().map(|seat| &seat.member);
+        if body.assemble != named.at || !seats.eq(&named.committee) {
+            return Err(format!("it does not answer the newest, {:?}", named.at));
+        }
+        match body.members == named.listed {
+            true => Ok(()),
+            false => Err("it lists others than were listed".into()),
+        }
+    }
+
+    /// A block that is new: it may name a committee.
+    fn name(&mut self, applied: &Applied) {
+        let is_named = applied.effect == Some(Effect::Assembled);
+        let Body::Assemble(body) = &applied.block.body else {
+            return;
+        };
+        let header = &applied.block.header;
+        let frozen = applied
+            .register
+            .as_ref()
+            .and_then(|register| register.frozen());
+        if let Some(frozen) = frozen.filter(|_| is_named) {
+            let named = Named {
+                at: (header.height, applied.digest),
+                committee: body.committee.clone(),
+                listed: frozen.listed.clone(),
+            };
+            self.named.insert(header.view, named);
+        }
+    }
+
     /// Blocks that were applied by somebody.
     pub(super) fn height(&self) -> Height {
         Height(self.chain.len() as u64)
@@ -112,19 +168,15 @@ impl Oracle {
         self.faulty[member]
     }
 
-    /// A member's disk is damaged or rolled back: it may have lost blocks. Refused where f members
-    /// are faulty or spared already.
-    pub(super) fn spare(&mut self, member: usize) -> bool {
-        let villains = self.faulty.iter().filter(|is_faulty| **is_faulty).count();
-        let is_known = self.rolled.contains(&member);
-        let has_room =
-            villains + self.rolled.len() < faulty_max(self.views[&ViewId(0)].seats().len());
-        if self.faulty[member] || !(is_known || has_room) {
-            return false;
-        }
+    /// A member's disk is damaged, lost or rolled back: it may have lost blocks.
+    pub(super) fn spare(&mut self, member: usize) {
         self.rolled.insert(member);
         self.kept[member] = Height(0);
-        true
+    }
+
+    /// A member whose disk was lost has a seat with a fresh key.
+    pub(super) fn forgive(&mut self, member: usize) {
+        self.rolled.remove(&member);
     }
 
     /// Whether a member may find that its log was rolled back.
@@ -189,6 +241,7 @@ impl Oracle {
             Some(_) => self.breaks("agreement", format!("member {member} differs at {height}")),
             None if height == self.height().next() => {
                 self.judge(applied);
+                self.name(applied);
                 if let Some(names) = self.ordered.remove(&height)
                     && names != canonical.names
                 {

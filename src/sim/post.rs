@@ -96,6 +96,7 @@ impl World {
     /// A member sends a message.
     pub(super) fn send(&mut self, from: usize, to: To<MemberId>, message: Message) {
         if !self.oracle.is_faulty(from) {
+            self.judge_voice(from, &message);
             let members = self.members.iter().enumerate();
             let others = members.filter(|(member, _)| *member != from);
             let speaker = Speaker {

@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
 
+use super::clients::Submission;
 use super::member::Leaving;
 use super::post::Frame;
 use crate::consortium::{Command, Execution, Timer};
@@ -34,6 +35,10 @@ pub(super) enum Happening {
     Link(usize, usize, bool),
     /// A client submits.
     Client,
+    /// Operators look round.
+    Census,
+    /// A member is handed a group.
+    Submit(usize, u64, Submission),
     /// A kind of trouble strikes.
     Trouble(usize),
     /// One direction of a link is cut, or both are mended.
@@ -61,7 +66,8 @@ impl Happening {
                 Some(*member)
             }
             Self::Link(member, ..) | Self::Keys(member, ..) => Some(*member),
-            Self::Start(_) | Self::Client | Self::Trouble(_) | Self::Cut(..) => None,
+            Self::Submit(member, ..) => Some(*member),
+            Self::Start(_) | Self::Client | Self::Census | Self::Trouble(_) | Self::Cut(..) => None,
             Self::Return(_) => None,
             Self::Fast(..) | Self::FastDisk(_) | Self::Resume(_) | Self::CrashLoop(..) => None,
         }

@@ -14,7 +14,7 @@ impl World {
     /// Stops `victim` and starts it again from a prefix of what it held durably; whether there was
     /// one more to roll back.
     pub(super) fn roll_back(&mut self, victim: usize, dice: &mut Dice) -> bool {
-        if !self.oracle.spare(victim) {
+        if !self.spare(victim) {
             return false;
         }
         self.lose_power(victim, dice);

@@ -5,13 +5,15 @@
 //! genesis document, members, figures. Holds: one seed in ten uses real keys. Elsewhere: what then
 //! happens (`world`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Options;
+use super::census;
 use super::clock::Clock;
 use super::dice::Dice;
 use super::disk::Disk;
 use super::faults::Fault;
+use super::keyring::Keyring;
 use super::member::{Fate, Member};
 use super::net::{Spread, Weather};
 use super::villain::{self, VillainKind};
@@ -36,7 +38,9 @@ pub(super) struct Setting {
     pub(super) weather: Weather,
     /// Who does wrong, and how.
     villains: BTreeMap<usize, VillainKind>,
-    /// Members without a seat.
+    /// Machines that may become members.
+    pub(super) newcomers: usize,
+    /// Members that follow only.
     observers: usize,
     founders: usize,
     pub(super) sync_us: u64,
@@ -77,13 +81,17 @@ impl Setting {
             duplicate: strength(Fault::Duplicate, 100),
             reorder: strength(Fault::Reorder, 100) > 0,
         };
+        let newcomers = census::draw(options).1;
+        let mut villains = villain::draw(options);
+        villains.extend(villain::draw_newcomers(options, newcomers));
         let drift = i64::try_from(strength(Fault::Drift, DRIFT_MAX)).expect("a small number");
         Self {
             seed: options.seed,
             world: (!is_complete).then_some(world),
             is_complete,
             weather,
-            villains: villain::draw(options),
+            villains,
+            newcomers,
             observers: dice.index(2),
             founders: options.members,
             sync_us: [100, 1_000, 10_000][dice.index(3)],
@@ -111,6 +119,11 @@ impl Setting {
         }
     }
 
+    /// Whether member `n` is told of no control body that is due.
+    pub(super) fn dodges(&self, n: usize) -> bool {
+        self.villains.get(&n).is_some_and(|kind| kind.dodges())
+    }
+
     /// The secret key of `kind` and number `n`.
     fn secret(&self, kind: u8, n: usize) -> SecretKey {
         self.secret_of(&format!("{} {kind} {n}", self.seed))
@@ -119,6 +132,11 @@ impl Setting {
     /// The key that a member makes for a call in one of its lives: no two lives make the same.
     pub(super) fn key_for(&self, (n, life): (usize, u64), call: &Call) -> SecretKey {
         self.secret_of(&format!("{} {n} {life} {}", self.seed, call.assemble))
+    }
+
+    /// The key that a member brings to an admission.
+    pub(super) fn admission_key(&self, n: usize, number: u64) -> SecretKey {
+        self.secret_of(&format!("{} {n} admission {number}", self.seed))
     }
 
     fn secret_of(&self, text: &str) -> SecretKey {
@@ -182,16 +200,17 @@ impl Setting {
                 None => MemberId::of(&self.secret(0, n).public()),
             },
             identity: self.secret(0, n),
-            secrets: (n < self.founders)
-                .then(|| self.secret(1, n))
-                .into_iter()
-                .collect(),
-            called: BTreeMap::new(),
-            made: BTreeSet::new(),
+            keys: match n < self.founders {
+                true => Keyring::of(self.secret(1, n)),
+                false => Keyring::default(),
+            },
             disk: match self.is_complete {
                 true => Disk::stored(n),
                 false => Disk::default(),
             },
+            ended: ViewId(0),
+            is_wiped: false,
+            tried: None,
             villain: (self.villains.get(&n)).map(|kind| villain::cast(*kind, self.seed, n)),
             running: None,
             life: 0,
@@ -203,7 +222,8 @@ impl Setting {
             regency: 0,
             changes: 0,
         };
-        (0..self.founders + self.observers).map(member).collect()
+        let count = self.founders + self.newcomers + self.observers;
+        (0..count).map(member).collect()
     }
 }
 

@@ -1,5 +1,8 @@
 //! Whole worlds, small and large.
 
+mod forgotten;
+mod handover;
+
 use super::dice::Dice;
 use super::net::Spread;
 use super::queue::Happening;
@@ -14,6 +17,7 @@ fn world(seed: u64, faults: &str) -> Options {
         seed,
         members: 4,
         steps: 4_000,
+        membership: Some(0),
         faults: faults.parse().expect("known faults"),
         ..Options::default()
     }

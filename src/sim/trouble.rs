@@ -6,6 +6,7 @@
 //! goes wrong ends, except for what calm leaves dead for good.
 //! Elsewhere: what weather does to single frames (`net`), what a crash does to a log (`disk`).
 
+use super::census::bit;
 use super::dice::Dice;
 use super::faults::{Fault, Faults};
 use super::member::{Fate, Member};
@@ -202,9 +203,9 @@ impl World {
     pub(super) fn leader(&self) -> Option<usize> {
         let known = self.members.iter().filter_map(|member| {
             let at = member.running.as_ref()?.replica.overview();
-            Some((at.regency, at.leader?))
+            Some((at.view, at.regency, at.leader?))
         });
-        let leader: MemberId = known.max_by_key(|(regency, _)| *regency)?.1;
+        let leader: MemberId = known.max_by_key(|(view, regency, _)| (*view, *regency))?.2;
         self.ground.by_id.get(&leader).copied()
     }
 
@@ -264,7 +265,7 @@ impl World {
     /// A bit flips on the disk of a member that is down, if it can be spared: it finds the damage
     /// and never comes back.
     fn flip(&mut self, index: usize, lasts: u64, dice: &mut Dice) {
-        if self.oracle.spare(index) && self.take_down(index) {
+        if self.spare(index) && self.take_down(index) {
             let member = &mut self.members[index];
             member.disk.close();
             member.disk.flip(dice);
@@ -326,6 +327,9 @@ impl World {
 
     /// Healthy are q seats that can be, or everybody who can.
     fn choose_healthy(&mut self, is_everybody: bool, dice: &mut Dice) {
+        if self.has_census {
+            return self.choose_bearable(is_everybody, dice);
+        }
         let seats = self.ground.options.members;
         let first = dice.index(seats);
         let mut need = quorum(seats);
@@ -345,6 +349,30 @@ impl World {
                 member.fate = Fate::Healthy;
                 need = need.saturating_sub(1);
             }
+        }
+    }
+}
+
+impl World {
+    /// Where members come and go everybody is healthy but those whose absence every committee
+    /// bears.
+    fn choose_bearable(&mut self, is_everybody: bool, dice: &mut Dice) {
+        let first = dice.index(self.members.len());
+        let mut dead = 0;
+        for turn in 0..self.members.len() {
+            let index = (first + turn) % self.members.len();
+            let spares = !is_everybody && dice.chance(500);
+            if spares && self.bears(dead | bit(index), None) {
+                dead |= bit(index);
+                continue;
+            }
+            let is_lost = self.oracle.may_lapse(index);
+            let member = &mut self.members[index];
+            member.fate = match member.fate {
+                Fate::Open if is_lost => Fate::Back,
+                Fate::Open => Fate::Healthy,
+                Fate::Healthy | Fate::Back | Fate::Ruined => member.fate,
+            };
         }
     }
 }

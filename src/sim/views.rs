@@ -21,19 +21,21 @@ impl World {
         running.map_or(&self.ground.view, |running| running.replica.view())
     }
 
-    /// A member makes its key for a call, or finds it.
+    /// A member makes its key for a call, or finds it; while one of an admission is not in force,
+    /// it gives none.
     pub(super) fn make_key(&mut self, index: usize, call: Call) {
         let chain = self.ground.genesis.chain();
         let member = &mut self.members[index];
-        let found = member.called.get(&call).cloned();
-        let found = found.filter(|key| member.secrets.contains(key));
-        let key = found.unwrap_or_else(|| {
-            let made = self.ground.setting.key_for((index, member.life), &call);
-            member.called.insert(call, made.clone());
-            member.made.insert(made.public());
-            member.secrets.push(made.clone());
-            made
-        });
+        let Some(running) = &member.running else {
+            return;
+        };
+        let register = running.replica.ledger().register();
+        if !member.keys.may_answer(register, &member.id) {
+            return;
+        }
+        let setting = &self.ground.setting;
+        let make = || setting.key_for((index, member.life), &call);
+        let key = member.keys.answer(call, make);
         let proof = KeyProof::make(&chain, call.next, &call.assemble, &member.identity, &key);
         let identity = member.identity.public();
         let key = NextKey {
@@ -46,22 +48,15 @@ impl World {
 
     /// A view begins at a member: every key but that of its seat is erased.
     pub(super) fn step_over(&mut self, index: usize, view: &View) {
-        self.known_view(view);
+        self.known_view(index, view);
         let member = &mut self.members[index];
-        let seat = view.seat_of(&member.id).and_then(|seat| view.key(seat));
-        member
-            .secrets
-            .retain(|secret| Some(secret.public()) == seat);
-        let secrets = &member.secrets;
-        member.called.retain(|_, key| secrets.contains(key));
-        let secret = member.secrets.first().cloned();
-        let is_fresh = secret
-            .as_ref()
-            .is_some_and(|s| member.made.contains(&s.public()));
-        self.keys_done(
-            index,
-            Command::Enter(view.id(), secret.map(Box::new), is_fresh),
-        );
+        let (secret, is_fresh) = member.keys.enter(view, &member.id);
+        if member.is_wiped && secret.is_some() {
+            member.is_wiped = false;
+            self.oracle.forgive(index);
+        }
+        let secret = secret.map(Box::new);
+        self.keys_done(index, Command::Enter(view.id(), secret, is_fresh));
     }
 
     fn keys_done(&mut self, index: usize, command: Command) {
@@ -71,7 +66,7 @@ impl World {
     }
 
     /// A view is known to the judges: there is one of each number.
-    pub(super) fn known_view(&mut self, view: &View) {
+    pub(super) fn known_view(&mut self, index: usize, view: &View) {
         let known = self.ground.ears.get(&view.id()).map(|ears| &ears.view);
         match known {
             Some(known) if known == view => {}
@@ -83,6 +78,7 @@ impl World {
                 };
                 self.ground.ears.insert(view.id(), ears);
                 self.oracle.view(view.clone());
+                self.judge_view(index, view);
             }
         }
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::ambush::Ambushes;
 use super::audit::Audit;
+use super::census::Census;
 use super::clients::{Clients, Submission};
 use super::dice::Dice;
 use super::faults::Fault;
@@ -69,6 +70,11 @@ pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) troubles: Vec<(Fault, Trouble)>,
     pub(super) ambushes: Ambushes,
+    /// Whether members come and go.
+    pub(super) has_census: bool,
+    pub(super) census: Census,
+    /// When the next act of members may begin.
+    pub(super) next_act: u64,
     /// Submissions of a burst that are still to come.
     burst: u64,
     /// Whether the phase with faults is over.
@@ -100,6 +106,8 @@ impl World {
         let members = setting.members(&genesis);
         let dice = |part| Dice::new(options.seed, part);
         let parameters = genesis.parameters.clone();
+        let by_id: BTreeMap<MemberId, usize> =
+            members.iter().enumerate().map(|(i, m)| (m.id, i)).collect();
         let faulty: Vec<bool> = members.iter().map(|m| m.villain.is_some()).collect();
         Self {
             now: BEGINNING_US,
@@ -112,13 +120,16 @@ impl World {
             dice: dice(4),
             troubles: Trouble::draw(options.seed, options.strength),
             ambushes: Ambushes::new(dice(8)),
+            has_census: setting.newcomers > 0,
+            census: Census::new(options, &genesis, by_id.clone()),
+            next_act: 0,
             burst: 0,
             is_calm: false,
             audit: Audit::new(),
             counts: Counts::default(),
             ground: Ground {
                 options: options.clone(),
-                by_id: members.iter().enumerate().map(|(i, m)| (m.id, i)).collect(),
+                by_id,
                 setting,
                 genesis,
                 view,
@@ -152,6 +163,9 @@ impl World {
             self.later(at, Happening::Start(member));
         }
         self.later(100_000, Happening::Client);
+        if self.has_census {
+            self.later(2_000_000, Happening::Census);
+        }
         self.begin_trouble();
     }
 
@@ -270,6 +284,12 @@ impl World {
                 }
             }
             Happening::Client => self.submit(),
+            Happening::Census => self.look_round(),
+            Happening::Submit(member, life, submission) => {
+                if self.alive(member, life).is_some() {
+                    self.input(member, Input::Command(Command::Submit(submission)));
+                }
+            }
             Happening::Trouble(index) => self.trouble(index),
             Happening::Cut(from, to, is_cut) if !self.is_calm => self.cut_link(from, to, is_cut),
             Happening::Cut(..) => {}
@@ -329,6 +349,9 @@ impl World {
     /// Why not everything is well yet.
     pub(super) fn unsettled(&self) -> Option<String> {
         let height = self.oracle.height();
+        if self.has_census && !self.census.is_settled() {
+            return Some(self.describe("a view is due and does not begin".into()));
+        }
         if let Some(ordered) = self.oracle.open_promise() {
             return Some(format!("{ordered} was told ordered and is not applied"));
         }

@@ -19,6 +19,7 @@ use crate::blocks::{Body, Link};
 use crate::committee::{Height, MemberId, SEATS_MAX, Sizes, ViewId};
 use crate::crypto::{Digest, Domain, Hasher, threshold};
 use crate::membership::register::{Footing, Register, Stage, ThresholdKey};
+use crate::plant::{self, Plant};
 
 /// The seats that a sampled committee keeps: those of the members who may still be drawn. Where
 /// more than f went, all sit who may be drawn, if they have room; without any of it the present
@@ -254,9 +255,7 @@ impl Ledger {
                 drawn.as_ref() == Some(assemble)
             }
             (Body::Assemble(_), due) => *due == Some(Due::Body(body.clone())),
-            (Body::Reconfiguration(body), _) => {
-                self.reconfiguration(body.seats.clone()).as_ref() == Some(body)
-            }
+            (Body::Reconfiguration(body), _) => self.ends_view(body),
             (Body::Genesis(_) | Body::Checkpoint(_) | Body::Transactions(_), _) => true,
         };
         match has_effect {
@@ -293,6 +292,21 @@ impl Ledger {
             return None;
         }
         views.reconfiguration(seats, &self.register, made)
+    }
+
+    /// Whether `body` ends the view: it answers the newest assemble block with the list and the
+    /// committee that it named.
+    fn ends_view(&self, body: &Reconfiguration) -> bool {
+        let Some(mut answer) = self.reconfiguration(body.seats.clone()) else {
+            return false;
+        };
+        if plant::is(Plant::AnyList) {
+            answer.members = body.members.clone();
+        }
+        if plant::is(Plant::AnyAssemble) {
+            answer.assemble = body.assemble;
+        }
+        answer == *body
     }
 
     /// Which view orders, and what is announced of the next.

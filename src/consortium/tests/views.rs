@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::blocks::{Call, NextKey, Step, ViewChain, ViewRules};
-use crate::committee::View;
+use crate::committee::{Regency, View};
 
 /// A key of `n` for a call.
 pub(super) fn key_for(n: usize, call: &Call) -> SecretKey {
@@ -13,7 +13,10 @@ pub(super) fn key_for(n: usize, call: &Call) -> SecretKey {
 
 impl Bench {
     pub(super) fn make_key(&mut self, n: usize, call: Call) {
-        let (identity, made) = (secret(1, n), key_for(n, &call));
+        let maker = self.shared.get(&n).copied().unwrap_or(n);
+        let seat = self.keys[n].first().filter(|_| self.stale.contains(&n));
+        let made = seat.cloned().unwrap_or_else(|| key_for(maker, &call));
+        let identity = secret(1, n);
         let chain = genesis().chain();
         let proof = KeyProof::make(&chain, call.next, &call.assemble, &identity, &made);
         self.keys[n].push(made);
@@ -85,6 +88,77 @@ fn a_view_rotates_though_one_of_the_next_committee_never_answers() {
     assert!(views.iter().all(|view| *view >= 1), "{views:?}");
     let ledger = bench.replicas[2].ledger();
     assert!(ledger.answer(&secret(3, 0).public(), 12).is_some());
+}
+
+#[test]
+fn a_leader_that_orders_everything_but_the_next_committee_is_replaced() {
+    let mut bench = rotating();
+    bench.submit(0, 1);
+    bench.pass(200);
+    let leads = |replica: &Consortium| replica.overview().role == "leader";
+    let leader = bench.replicas.iter().position(leads).expect("one leads");
+    // It knows of no control body that would be due.
+    bench.replicas[leader].options.makes_keys = false;
+    let other = (leader + 1) % 4;
+    for sequence in 2..=120 {
+        bench.submit(other, sequence);
+        bench.pass(40);
+    }
+    let views = bench.views();
+    assert!(views[other] >= 1, "{views:?}");
+    let regency = bench.replicas[other].overview().regency;
+    assert!(
+        regency <= Regency(3),
+        "one replaced, all is well: {regency}"
+    );
+}
+
+#[test]
+fn a_key_that_two_members_give_counts_once_and_one_in_use_never() {
+    for own in [false, true] {
+        let mut bench = rotating();
+        bench.shared.insert(2, 1);
+        if own {
+            // The key of its seat once more, as if it were fresh.
+            bench.shared.clear();
+            bench.stale.insert(2);
+        }
+        for sequence in 1..=12 {
+            bench.submit(0, sequence);
+            bench.pass(40);
+        }
+        bench.pass(4_000);
+        let views = bench.views();
+        assert!(views.iter().all(|view| *view >= 1), "{views:?}");
+        for replica in &bench.replicas {
+            assert_eq!(replica.overview().faults, BTreeMap::new());
+        }
+    }
+}
+
+#[test]
+fn a_countdown_goes_on_though_the_leader_is_gone_and_nothing_else_is_to_be_ordered() {
+    let mut bench = rotating();
+    bench.keyless.extend(0..4);
+    for sequence in 1..=8 {
+        bench.submit(0, sequence);
+        bench.pass(40);
+    }
+    let is_called = |bench: &Bench| bench.replicas[0].ledger().views().announced.is_some();
+    while !is_called(&bench) {
+        bench.pass(10);
+    }
+    let leads = |replica: &Consortium| replica.overview().role == "leader";
+    let leader = bench.replicas.iter().position(leads).expect("one leads");
+    bench.cut = vec![leader];
+    bench.keyless.clear();
+    let call = bench.replicas[0].ordering.assembly().expect("called").call;
+    for n in (0..4).filter(|n| *n != leader) {
+        bench.make_key(n, call);
+    }
+    bench.pass(60_000);
+    let views = bench.views();
+    assert!(views[(leader + 1) % 4] >= 1, "{views:?}");
 }
 
 #[test]

@@ -28,7 +28,9 @@ fn named(i: usize) -> MemberId {
 /// The fresh key of member `i`, the `number`-th that it makes for `call`.
 fn key(i: usize, call: Call, number: u8) -> NextKey {
     let world = Digest::of(Domain::Audit, b"w");
-    let fresh = SecretKey::simulated([number; 32], world);
+    let mut seed = [number; 32];
+    seed[0] = u8::try_from(i).expect("few members");
+    let fresh = SecretKey::simulated(seed, world);
     let (chain, identity) = (Digest::ZERO, secret(i));
     NextKey {
         call,
@@ -130,6 +132,28 @@ fn the_first_key_of_each_named_member_counts_and_only_for_the_newest_call() {
     node.generate(&view::Event::Assembled(assembly(2)));
     let seats = node.generation.inner().seats();
     assert!(seats.iter().all(|seat| seat.fresh.is_none()));
+}
+
+#[test]
+fn a_key_counts_for_the_first_who_gives_it_and_for_nobody_else() {
+    let mut node = node_in("assembling");
+    let first = key(0, call(1), 3);
+    let (identity, chain) = (secret(1), Digest::ZERO);
+    let mut seed = [3; 32];
+    seed[0] = 0;
+    let fresh = SecretKey::simulated(seed, Digest::of(Domain::Audit, b"w"));
+    let same = NextKey {
+        call: call(1),
+        identity: identity.public(),
+        proof: KeyProof::make(&chain, ViewId(1), &call(1).assemble, &identity, &fresh),
+    };
+    assert_eq!(same.proof.key, first.proof.key);
+    for key in [first, same] {
+        node.generate(&view::Event::Key(key));
+    }
+    let seats = node.generation.inner().seats();
+    let count = seats.iter().filter(|seat| seat.fresh.is_some()).count();
+    assert_eq!(count, 1);
 }
 
 #[test]

@@ -228,7 +228,10 @@ impl FullGossip {
             self.stats.refused += 1; // its sender may know a newer list
             return;
         };
-        if is_payload && !maker.seen.is_fresh(envelope.counter) {
+        // Who left the list and came back has an empty window, and what it said before is kept.
+        let name = (origin, envelope.counter);
+        let is_known = !maker.seen.is_fresh(envelope.counter) || self.store.get(&name).is_some();
+        if is_payload && is_known {
             self.stats.repeated += 1;
             return;
         }
@@ -289,7 +292,8 @@ impl FullGossip {
         let mut asks = Vec::new();
         for name in names {
             let origin = self.peers.get(&name.0);
-            if !origin.is_some_and(|origin| origin.seen.is_fresh(name.1)) {
+            let is_fresh = origin.is_some_and(|origin| origin.seen.is_fresh(name.1));
+            if !is_fresh || self.store.get(&name).is_some() {
                 continue; // seen, too old, our own, or not listed
             }
             match self.wants.offer(now, name, from) {

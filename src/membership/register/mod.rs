@@ -338,7 +338,7 @@ impl Register {
     }
 
     /// Whether a consensus key is anybody's: certified, in the present view, or asked for.
-    fn uses(&self, key: &PublicKey) -> bool {
+    pub(crate) fn uses(&self, key: &PublicKey) -> bool {
         let is_members =
             |member: &Member| member.identity == *key || member.consensus() == Some(*key);
         let is_asked = |asked: &Asked| asked.identity == *key || asked.request.key.key == *key;

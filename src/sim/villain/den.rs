@@ -91,6 +91,11 @@ impl<'a> Den<'a> {
         digest
     }
 
+    /// The secret of our seat.
+    pub(super) fn secret(&self) -> &SecretKey {
+        self.secret
+    }
+
     fn voter(&self) -> Voter {
         let voter = Voter::new(self.view, self.secret.clone());
         voter.expect("only members with a key of the view are villains")

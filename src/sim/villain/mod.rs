@@ -14,6 +14,7 @@
 
 mod change;
 mod den;
+mod keys;
 mod mail;
 mod noise;
 mod schemer;
@@ -25,10 +26,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use self::den::{Den, Vice, receivers};
+use self::keys::{KeyHolder, Trick};
 use super::Options;
+use super::census;
 use super::dice::Dice;
 use super::disk::Disk;
 use super::faults::Fault;
+use super::keyring::Keyring;
 use super::member::{Leaving, Running};
 use super::world::Ground;
 use crate::committee::{MemberId, Sizes, View};
@@ -50,7 +54,7 @@ pub(super) struct Stage<'a> {
     /// Its identity key.
     pub(super) identity: &'a SecretKey,
     /// Its consensus keys that are not erased.
-    pub(super) secrets: &'a [SecretKey],
+    pub(super) keys: &'a Keyring,
     /// The view that it stands in; none while it is down.
     pub(super) view: Option<&'a View>,
 }
@@ -59,14 +63,12 @@ impl<'a> Stage<'a> {
     /// Its view and its key there; nothing without a seat.
     fn seat(&self) -> Option<(&'a View, &'a SecretKey)> {
         let view = self.view?;
-        let key = view.key(view.seat_of(&self.me)?)?;
-        let secret = self.secrets.iter().find(|secret| secret.public() == key)?;
-        Some((view, secret))
+        Some((view, self.keys.secret(view, &self.me)?))
     }
 
     /// The member as another disk makes it.
     fn boot(&self, disk: &mut Disk) -> Running {
-        let keys = (self.identity, self.secrets);
+        let keys = (self.identity, self.keys);
         self.ground.boot(self.me, keys, disk, self.now).running
     }
 }
@@ -118,6 +120,26 @@ const KINDS: &[Kind] = &[
     }),
 ];
 
+/// Kinds that matter where views change: drawn there alone.
+const VIEW_KINDS: &[Kind] = &[
+    ("mute", |dice| Box::new(KeyHolder::new(Trick::Mute, dice))),
+    ("two-keyed", |dice| {
+        Box::new(KeyHolder::new(Trick::Two, dice))
+    }),
+    ("late-keyed", |dice| {
+        Box::new(KeyHolder::new(Trick::Late, dice))
+    }),
+    ("exhumer", |dice| cloak(dice, |_| keys::Exhumer::default())),
+    (DODGER, |_| Box::new(keys::Dodger)),
+    ("usurper", |dice| cloak(dice, |_| keys::Usurper::default())),
+];
+
+/// Knows of no control body that would be due, whoever is to be excluded.
+const DODGER: &str = "dodger";
+
+/// Villains of a thousand that are of these kinds where views change.
+const VIEW_KINDS_PER_MILLE: u64 = 400;
+
 /// The name of a kind of villain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VillainKind(&'static str);
@@ -125,7 +147,15 @@ pub struct VillainKind(&'static str);
 impl VillainKind {
     /// Every kind.
     pub fn all() -> impl Iterator<Item = Self> {
-        KINDS.iter().map(|(name, _)| Self(name))
+        let every = KINDS.iter().chain(VIEW_KINDS);
+        every.map(|(name, _)| Self(name))
+    }
+}
+
+impl VillainKind {
+    /// Whether it orders no control body.
+    pub(super) fn dodges(self) -> bool {
+        self.0 == DODGER
     }
 }
 
@@ -141,7 +171,7 @@ impl fmt::Display for VillainKind {
 pub struct UnknownVillain;
 
 fn names() -> String {
-    let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = VillainKind::all().map(|kind| kind.0).collect();
     names.join(", ")
 }
 
@@ -175,12 +205,36 @@ pub(super) fn draw(options: &Options) -> BTreeMap<usize, VillainKind> {
             .unwrap_or(VillainKind(KINDS[dice.index(KINDS.len())].0));
         drawn.insert(member, kind);
     }
+    let mut dice = Dice::new(options.seed, 14);
+    let have_views = options.rotation_blocks > 0 || census::draw(options).0 > 0;
+    for kind in drawn
+        .values_mut()
+        .filter(|_| options.villain.is_none() && have_views)
+    {
+        if dice.chance(VIEW_KINDS_PER_MILLE) {
+            *kind = VillainKind(VIEW_KINDS[dice.index(VIEW_KINDS.len())].0);
+        }
+    }
+    drawn
+}
+
+/// Which newcomers of a world are villains, and of what kind.
+pub(super) fn draw_newcomers(options: &Options, count: usize) -> BTreeMap<usize, VillainKind> {
+    let mut dice = Dice::new(options.seed, 15);
+    let mut drawn = BTreeMap::new();
+    for index in options.members..options.members + count {
+        let (is_villain, kind) = (dice.chance(250), dice.index(VIEW_KINDS.len()));
+        if is_villain && options.faults.has(Fault::Villains) {
+            drawn.insert(index, VillainKind(VIEW_KINDS[kind].0));
+        }
+    }
     drawn
 }
 
 /// The villain of `kind` that member `n` of the world of `seed` is.
 pub(super) fn cast(kind: VillainKind, seed: u64, n: usize) -> Box<dyn Villain> {
-    let made = KINDS.iter().find(|(name, _)| *name == kind.0);
+    let mut every = KINDS.iter().chain(VIEW_KINDS);
+    let made = every.find(|(name, _)| *name == kind.0);
     let (_, make) = made.expect("a kind is made of a name of the table");
     make(Dice::new(seed, 100 + n as u64))
 }
