@@ -13,6 +13,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use super::lab::LabVerb;
 use super::member::MembersVerb;
 use super::restore::RestoreArgs;
+use super::simulate::SimulateArgs;
 
 /// The program's arguments.
 #[derive(Debug, Parser)]
@@ -493,57 +494,6 @@ pub(crate) enum BenchMode {
     /// Signed, on disk, under a certificate: what the ledger does.
     #[default]
     R,
-}
-
-/// `simulate`.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct SimulateArgs {
-    /// One seed.
-    #[arg(long, conflicts_with = "seeds")]
-    pub(crate) seed: Option<u64>,
-    /// So many seeds in a row.
-    #[arg(long)]
-    pub(crate) seeds: Option<u64>,
-    /// The first of them.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) first: u64,
-    /// Members.
-    #[arg(long, default_value_t = 4)]
-    pub(crate) members: u16,
-    /// Steps of the phase with faults, at most.
-    #[arg(long, default_value_t = 400_000)]
-    pub(crate) steps: u64,
-    /// Which faults may happen: `all`, `none`, or names with commas between them.
-    #[arg(long, value_name = "NAMES")]
-    pub(crate) faults: Option<String>,
-    /// How hard things go wrong, of a hundred.
-    #[arg(long, value_name = "PERCENT", default_value_t = 100,
-          value_parser = clap::value_parser!(u64).range(1..=100))]
-    pub(crate) strength: u64,
-    /// Blocks after which a view gives way to the next, at least 8; 0 for never
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) rotation_blocks: u32,
-    /// So many acts of members: joins, leaves, exclusions, fresh keys; 0 for none, else as the seed
-    /// draws.
-    #[arg(long, value_name = "N")]
-    pub(crate) membership: Option<u32>,
-    /// One member is a villain of this kind, whatever the seed would draw.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) villain: Option<String>,
-    /// Runs every scenario of one doubled seat among four instead of a seed.
-    #[arg(long, conflicts_with_all = ["seed", "seeds", "faults", "villain"])]
-    pub(crate) twins: bool,
-    /// Rounds of these scenarios before the network heals.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4))]
-    pub(crate) rounds: u32,
-    /// Test only, with the feature `plants`: a bug that must be found, or `all` in turn, each in
-    /// at most `--seeds` worlds.
-    #[cfg(feature = "plants")]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) plant: Option<String>,
-    /// Looks for a shorter run that shows the same.
-    #[arg(long)]
-    pub(crate) shrink: bool,
 }
 
 /// `completions`.

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use super::args::{Common, SimulateArgs};
+use clap::Args;
+
+use super::args::Common;
 use super::failure::Failure;
 #[cfg(feature = "plants")]
 use super::output;
@@ -26,6 +28,57 @@ const WORLDS_TRIED: u64 = 50;
 const EVERY_PLANT: &str = "all";
 #[cfg(feature = "plants")]
 const HUNT_SEEDS: u64 = 200;
+
+/// `simulate`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// One seed.
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// So many seeds in a row.
+    #[arg(long)]
+    pub(crate) seeds: Option<u64>,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Members.
+    #[arg(long, default_value_t = 4)]
+    members: u16,
+    /// Steps of the phase with faults, at most.
+    #[arg(long, default_value_t = 400_000)]
+    steps: u64,
+    /// Which faults may happen: `all`, `none`, or names with commas between them.
+    #[arg(long, value_name = "NAMES")]
+    faults: Option<String>,
+    /// How hard things go wrong, of a hundred.
+    #[arg(long, value_name = "PERCENT", default_value_t = 100,
+          value_parser = clap::value_parser!(u64).range(1..=100))]
+    strength: u64,
+    /// Blocks after which a view gives way to the next, at least 8; 0 for never
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    rotation_blocks: u32,
+    /// So many acts of members: joins, leaves, exclusions, fresh keys; 0 for none, else as the seed
+    /// draws.
+    #[arg(long, value_name = "N")]
+    membership: Option<u32>,
+    /// One member is a villain of this kind, whatever the seed would draw.
+    #[arg(long, value_name = "NAME")]
+    villain: Option<String>,
+    /// Runs every scenario of one doubled seat among four instead of a seed.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "faults", "villain"])]
+    twins: bool,
+    /// Rounds of these scenarios before the network heals.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4))]
+    rounds: u32,
+    /// Test only, with the feature `plants`: a bug that must be found, or `all` in turn, each in
+    /// at most `--seeds` worlds.
+    #[cfg(feature = "plants")]
+    #[arg(long, value_name = "NAME")]
+    plant: Option<String>,
+    /// Looks for a shorter run that shows the same.
+    #[arg(long)]
+    pub(crate) shrink: bool,
+}
 
 pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Failure> {
     if args.twins {

@@ -14,7 +14,9 @@ use crate::blocks::evidence::{Evidence, Law};
 use crate::blocks::{
     Body, Bounds, CheckedBatch, GroupError, Header, NextKey, Proposal, ProposalError,
 };
-use crate::committee::{Certificate, CertificateError, Height, Kind, MemberId, View, ViewId, Vote};
+use crate::committee::{
+    Certificate, CertificateError, Height, Kind, MemberId, Seat, View, ViewId, Vote,
+};
 use crate::crypto::threshold::SIGNATURE_BYTES;
 use crate::crypto::{Check, Digest, Verified, Verifier};
 use crate::fsm;
@@ -334,29 +336,7 @@ impl Ears {
     fn open_message(&self, from: &MemberId, message: Message) -> Result<Opened, HearError> {
         let seat = self.view.seat_of(from);
         match message {
-            Message::Order(order) => {
-                order.view().map_or(Ok(()), |view| self.is_ours(view))?;
-                if let fsm::Message::Payload(_, payload) = &order
-                    && let Ok(proposal) = Proposal::from_bytes(&payload.bytes)
-                {
-                    self.is_ours(proposal.view)?; // Asked for before a hand-over.
-                }
-                let seat = seat.ok_or(HearError::NoSeat)?;
-                let mut checks = order.checks(&self.view, seat)?;
-                let brought = match &order {
-                    fsm::Message::Propose(vote, payload) => Some((vote.ballot.height, payload)),
-                    fsm::Message::Decision(proof, payload) => Some((proof.ballot.height, payload)),
-                    fsm::Message::Payload(height, payload) => Some((*height, payload)),
-                    fsm::Message::Vote(_) | fsm::Message::Stop(_) | fsm::Message::Sync(_) => None,
-                    fsm::Message::StopData(..) | fsm::Message::Fetch(..) => None,
-                    fsm::Message::Status(_) | fsm::Message::Recall(_) => None,
-                };
-                if let Some((height, payload)) = brought {
-                    checks.extend(self.payload_checks(height, payload)?);
-                }
-                let heard = Heard::Order(Verified::vouch(order));
-                Ok(Opened { heard, checks })
-            }
+            Message::Order(order) => self.order(seat, order),
             Message::Persist(vote) => {
                 self.is_ours(vote.ballot.view)?;
                 let is_sender = Some(vote.seat) == seat && vote.ballot.kind == Kind::Persist;
@@ -404,6 +384,30 @@ impl Ears {
                 Ok(plain(Heard::Vacant(view)))
             }
         }
+    }
+
+    fn order(&self, seat: Option<Seat>, order: fsm::Message) -> Result<Opened, HearError> {
+        order.view().map_or(Ok(()), |view| self.is_ours(view))?;
+        if let fsm::Message::Payload(_, payload) = &order
+            && let Ok(proposal) = Proposal::from_bytes(&payload.bytes)
+        {
+            self.is_ours(proposal.view)?; // Asked for before a hand-over.
+        }
+        let seat = seat.ok_or(HearError::NoSeat)?;
+        let mut checks = order.checks(&self.view, seat)?;
+        let brought = match &order {
+            fsm::Message::Propose(vote, payload) => Some((vote.ballot.height, payload)),
+            fsm::Message::Decision(proof, payload) => Some((proof.ballot.height, payload)),
+            fsm::Message::Payload(height, payload) => Some((*height, payload)),
+            fsm::Message::Vote(_) | fsm::Message::Stop(_) | fsm::Message::Sync(_) => None,
+            fsm::Message::StopData(..) | fsm::Message::Fetch(..) => None,
+            fsm::Message::Status(_) | fsm::Message::Recall(_) => None,
+        };
+        if let Some((height, payload)) = brought {
+            checks.extend(self.payload_checks(height, payload)?);
+        }
+        let heard = Heard::Order(Verified::vouch(order));
+        Ok(Opened { heard, checks })
     }
 
     /// Checks a block certificate.

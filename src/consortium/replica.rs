@@ -177,7 +177,7 @@ impl Consortium {
         }
         let open = restored.batches.into_iter();
         let is_open = |batch: &CheckedBatch| named.contains(&batch.digest);
-        for batch in open.filter(|batch| is_open(batch) || !is_settled(&ledger, batch)) {
+        for batch in open.filter(|batch| is_open(batch) || !ledger.has_settled(batch)) {
             pool.restore(batch, now);
         }
         Ok(Self {
@@ -571,18 +571,6 @@ impl Consortium {
             out.emit(Event::Changed(Change::State(state)));
         }
     }
-}
-
-/// Whether nothing of a batch can execute any more. One that reached the log behind the block that
-/// named it looks open there, and nobody else takes it again.
-fn is_settled(ledger: &Ledger, batch: &CheckedBatch) -> bool {
-    let height = ledger.height();
-    let of_group = |group: &Group| {
-        let mut transactions = group.transactions.iter();
-        transactions
-            .all(|t| t.expiry <= height || ledger.answer(&group.client, t.sequence).is_some())
-    };
-    batch.groups.iter().all(of_group)
 }
 
 impl Machine for Consortium {

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use super::super::contract::{Executed, Verdict};
 use super::super::lookup::Lookup;
 use super::{Ledger, Name};
-use crate::blocks::{Group, Transaction};
+use crate::blocks::{CheckedBatch, Group, Transaction};
 use crate::committee::Height;
-use crate::crypto::Digest;
+use crate::crypto::{Digest, PublicKey};
 use crate::membership::register;
 use crate::plant::{self, Plant};
 
@@ -172,5 +172,21 @@ impl Bench<'_> {
     fn remembered(&self, name: &Name) -> Option<&Executed> {
         let executed = self.ledger.memory.get(name);
         executed.filter(|executed| executed.expiry >= self.height)
+    }
+}
+
+impl Ledger {
+    /// Whether nothing of a batch can execute any more. One that reached the log behind the block
+    /// that named it looks open there, and nobody else takes it again.
+    pub(in super::super) fn has_settled(&self, batch: &CheckedBatch) -> bool {
+        let height = self.height();
+        let is_over = |client: &PublicKey, t: &Transaction| {
+            t.expiry <= height || self.answer(client, t.sequence).is_some()
+        };
+        let of_group = |group: &Group| {
+            let mut transactions = group.transactions.iter();
+            transactions.all(|transaction| is_over(&group.client, transaction))
+        };
+        batch.groups.iter().all(of_group)
     }
 }
