@@ -14,7 +14,7 @@ use super::message::{DIGESTS_MAX, Extent, Message};
 use super::pool::INLINE_BYTES_MAX;
 use super::replica::{Consortium, Out};
 use crate::blocks::CheckedBatch;
-use crate::committee::{Height, MemberId, View};
+use crate::committee::{Height, MemberId, SEATS_MAX, View};
 use crate::crypto::{Digest, Verified};
 use crate::fsm::{self, Status};
 use crate::machine::{Span, Time, To};
@@ -28,13 +28,16 @@ const FETCH_BYTES: usize = 4 << 20;
 const PATIENCE: Span = Span::from_ms(200);
 /// How often a member without a seat asks for what follows.
 const POLL: Span = Span::from_ms(2_000);
+/// Members that are asked in turn, at most; further ones of a later view are not.
+const PEERS_MAX: usize = 2 * SEATS_MAX;
 /// Blocks whose batches are fetched ahead of their turn.
 const PREFETCH_BLOCKS: usize = 32;
 
 /// What is missing, and whom to ask next.
 #[derive(Debug)]
 pub(super) struct CatchUp {
-    /// Seats aside from ourselves, in the order in which they are asked.
+    /// Seats aside from ourselves, in the order in which they are asked, and members that stand
+    /// in a later view: of those who sat in this one nobody may be left.
     peers: Vec<MemberId>,
     /// The place of the one that is asked now.
     turn: usize,
@@ -88,6 +91,14 @@ impl CatchUp {
         let mut connected = places.filter(|place| self.connected.contains(&self.peers[*place]));
         self.turn = connected.next().unwrap_or(self.turn);
         self.peers.get(self.turn).copied()
+    }
+
+    /// A member that is connected stands in a later view: it has what we lack.
+    pub(super) fn ahead(&mut self, member: MemberId) {
+        let is_new = self.connected.contains(&member) && !self.peers.contains(&member);
+        if is_new && self.peers.len() < PEERS_MAX {
+            self.peers.push(member);
+        }
     }
 
     /// The present peer has had its turn: the next one is asked.

@@ -367,6 +367,9 @@ impl Consortium {
     /// A member speaks in another view. One that lags is given what ended its view; one ahead of us
     /// is asked for blocks.
     pub(super) fn on_elsewhere(&mut self, now: Time, from: MemberId, view: ViewId, out: &mut Out) {
+        if view > self.view.id() {
+            self.catchup.ahead(from);
+        }
         let last = self.handover.helped.get(&from);
         if last.is_some_and(|last| now - *last < KEYS_EVERY) {
             return; // It says much in a short while, and one answer is enough.

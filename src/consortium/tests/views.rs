@@ -208,6 +208,32 @@ fn a_member_that_missed_a_hand_over_walks_the_views_behind_the_others() {
 }
 
 #[test]
+fn who_lags_in_a_view_of_which_nobody_is_left_asks_those_of_later_views() {
+    let restored = Restored {
+        voter: None,
+        ..fresh(0)
+    };
+    let mut replica = Consortium::new(options(9), restored, Time(0)).expect("a view");
+    let mut out = Outbox::new();
+    for command in [
+        Command::Start,
+        Command::Connected(id(8)),
+        Command::Elsewhere(id(8), ViewId(3)),
+    ] {
+        replica.handle(Time(0), Input::Command(command), &mut out);
+    }
+    out.drain().for_each(drop);
+    replica.handle(Time(1), Input::Timer(Timer::Fetch), &mut out);
+    let asks = |output: Output<Consortium>| match output {
+        Output::Send { to, message } => {
+            to == To::One(id(8)) && matches!(message, Message::Request(_))
+        }
+        Output::Save(_) | Output::Arm { .. } | Output::Cancel(_) | Output::Emit(_) => false,
+    };
+    assert!(out.drain().any(asks));
+}
+
+#[test]
 fn what_any_replica_kept_leads_from_genesis_to_its_view() {
     let mut bench = rotating();
     for sequence in 1..=60 {
