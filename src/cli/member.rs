@@ -181,6 +181,9 @@ pub(crate) struct ParametersArgs {
     /// Blocks within which the next committee must answer.
     #[arg(long, value_name = "N")]
     assemble_blocks: Option<u32>,
+    /// Where fewer members may be drawn all of them sit.
+    #[arg(long, value_name = "N")]
+    everyone_below: Option<u32>,
     /// Byzantine members that a draw bears, of a million.
     #[arg(long, value_name = "PPM")]
     byzantine_ppm: Option<u32>,
@@ -199,6 +202,7 @@ impl ParametersArgs {
         let set = |field: &mut u32, given: Option<u32>| *field = given.unwrap_or(*field);
         set(&mut rules.rotation_blocks, self.rotation_blocks);
         set(&mut rules.assemble_blocks, self.assemble_blocks);
+        set(&mut rules.everyone_below, self.everyone_below);
         set(&mut rules.risk.byzantine_ppm, self.byzantine_ppm);
         set(&mut rules.risk.crashed_ppm, self.crashed_ppm);
         rules.risk.one_in = self.one_in.unwrap_or(rules.risk.one_in);
