@@ -134,8 +134,11 @@ pub(crate) fn make_newcomer(dir: &Path, genesis: Option<&Path>) -> Result<(), Fa
     if let Some(genesis) = genesis.filter(|_| !document.exists()) {
         let text = std::fs::read(genesis).map_err(|error| Failure::file(genesis, &error))?;
         // A successor's state first: where the document is, all that it needs is.
-        if let Ok(state) = std::fs::read(state_file(genesis)) {
-            write_whole(&state_file(&document), &state)?;
+        let state = state_file(genesis);
+        match std::fs::read(&state) {
+            Ok(bytes) => write_whole(&state_file(&document), &bytes)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Failure::file(&state, &error)),
         }
         write_whole(&document, &text)?;
     }

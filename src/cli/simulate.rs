@@ -61,6 +61,9 @@ pub(crate) struct SimulateArgs {
     /// draws.
     #[arg(long, value_name = "N")]
     membership: Option<u32>,
+    /// A sample of the members sits, drawn by a beacon; wants --members 5 or more, below 10.
+    #[arg(long, conflicts_with = "membership")]
+    sample: bool,
     /// One member is a villain of this kind, whatever the seed would draw.
     #[arg(long, value_name = "NAME")]
     villain: Option<String>,
@@ -97,6 +100,7 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         strength: args.strength,
         rotation_blocks: args.rotation_blocks,
         membership: args.membership,
+        sample: args.sample,
         villain,
         plant: plant(args)?,
     };
@@ -104,6 +108,12 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         return Err(Failure::usage(
             "a world has 1 to 100 members",
             "simulate --members 4",
+        ));
+    }
+    if options.sample && !(5..10).contains(&options.members) {
+        return Err(Failure::usage(
+            "a sample is drawn of 5 to 9 members",
+            "simulate --sample --members 7",
         ));
     }
     #[cfg(feature = "plants")]

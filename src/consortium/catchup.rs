@@ -170,6 +170,7 @@ impl Consortium {
         if self.view.seat_of(&member).is_none() {
             self.catchup.observers.insert(member);
         }
+        self.forget_vacancy(&member);
         self.count_losses();
         self.tell_vacancy(To::One(member), out);
         if let Some(certificate) = self.certificate().cloned() {

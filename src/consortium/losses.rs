@@ -68,8 +68,8 @@ impl Consortium {
 
     /// A member says that its seat in the present view has no key.
     pub(super) fn on_vacant(&mut self, from: MemberId, view: ViewId) {
-        if view == self.view.id() && self.view.seat_of(&from).is_some() {
-            self.vacancies.declared.insert(from);
+        let is_its_seat = view == self.view.id() && self.view.seat_of(&from).is_some();
+        if is_its_seat && self.vacancies.declared.insert(from) {
             self.count_losses();
         }
     }
@@ -79,6 +79,11 @@ impl Consortium {
         if self.vacancies.declared.remove(from) {
             self.count_losses();
         }
+    }
+
+    /// A link to a member stands anew: it says again what still holds.
+    pub(super) fn forget_vacancy(&mut self, of: &MemberId) {
+        self.vacancies.declared.remove(of);
     }
 
     /// A view begins: what was said of another one means nothing.

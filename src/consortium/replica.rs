@@ -286,6 +286,7 @@ impl Consortium {
         };
         if let fsm::Message::Status(status) = &*message {
             self.help(from, status, out);
+            self.tell_vacancy(To::One(from), out); // Lost, or said before it stood in this view.
         }
         if matches!(&*message, fsm::Message::Vote(_)) {
             self.on_alive(&from);

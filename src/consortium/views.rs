@@ -196,15 +196,20 @@ impl Consortium {
         let assembly = self.ordering.assembly();
         let is_over = assembly.is_none_or(|assembly| height >= assembly.patience);
         let is_due = self.is_control_owed() && (self.chain.ledger.due().is_some() || is_over);
-        let timeout = self.ordering.timeout();
+        // What it needs may come to the leader later than to us, by as much as it is sent again.
+        let patience = self.ordering.timeout().max(KEYS_EVERY);
         let passed = &mut self.handover.passed;
-        passed.run = if is_due { passed.run + 1 } else { 0 };
-        if passed.run <= u64::from(self.options.genesis.parameters.window) {
+        if !is_due {
+            *passed = Passed::default();
+            return false;
+        }
+        passed.run += 1;
+        if passed.run <= u64::from(self.options.genesis.parameters.ahead_max) {
             return false;
         }
         passed.owed += 1;
         let since = *passed.since.get_or_insert(now);
-        passed.owed > OWED_MAX && now - since > timeout
+        passed.owed > OWED_MAX && now - since > patience
     }
 
     /// A block was applied: what it means for the views.

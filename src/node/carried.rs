@@ -77,8 +77,8 @@ impl Carried {
     pub(crate) fn of(ledger: &Ledger, application: &dyn Application) -> Self {
         let tip = ledger.height();
         let left = |expiry: Height| Height(expiry.0.saturating_sub(tip.0));
-        let names = ledger.entries();
-        let names = names.map(|(name, executed)| (name, left(executed.expiry)));
+        let used = ledger.used().into_iter();
+        let names = used.map(|(name, last)| (name, left(last)));
         Self {
             names: Arc::new(names.collect()),
             entries: application.entries().collect(),

@@ -132,6 +132,7 @@ pub(super) fn draw(options: &Options) -> (u64, usize) {
     let is_drawn = dice.chance(DRAWN) && options.faults == Faults::all();
     let drawn = dice.within(1, ACTS_MAX);
     let acts = match options.membership {
+        _ if options.sample => 0,
         Some(acts) => acts.into(),
         None if is_drawn => drawn,
         None => 0,

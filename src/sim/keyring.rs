@@ -85,6 +85,12 @@ impl Keyring {
         (!present.is_bound).then(|| present.secret.clone())
     }
 
+    /// The secret of the key for `call`, if one was given.
+    pub(super) fn called(&self, call: &Call) -> Option<&SecretKey> {
+        let next = self.next.as_ref().filter(|(held, _)| held == call);
+        next.map(|(_, secret)| secret)
+    }
+
     /// Whether this key of an admission still waits for its first seat.
     pub(super) fn is_waiting(&self) -> bool {
         self.present.as_ref().is_some_and(|key| !key.is_bound)

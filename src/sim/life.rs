@@ -321,6 +321,9 @@ impl World {
                 if self.has_census {
                     self.follow(index, &applied);
                 }
+                if self.ground.options.sample {
+                    self.give_part(index, &applied);
+                }
             }
             Event::Certified(certificate) => {
                 self.note(7, index, [brief(&certificate.ballot.digest)]);

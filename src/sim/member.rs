@@ -14,6 +14,7 @@ use super::disk::Disk;
 use super::keyring::Keyring;
 use super::newcomer::Tried;
 use super::queue::Happening;
+use super::sample::Part;
 use super::villain::Villain;
 use crate::application::Application;
 use crate::committee::{MemberId, ViewId};
@@ -64,6 +65,8 @@ pub(super) struct Member {
     pub(super) is_wiped: bool,
     /// What it said last of having caught up.
     pub(super) tried: Option<Tried>,
+    /// Its part in a threshold key.
+    pub(super) part: Option<Part>,
     /// What makes it faulty; correct members have none.
     pub(super) villain: Option<Box<dyn Villain>>,
     /// None while it is down.

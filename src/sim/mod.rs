@@ -30,6 +30,7 @@ mod post;
 mod promises;
 mod queue;
 mod rollback;
+mod sample;
 mod setting;
 mod shrink;
 mod stored;
@@ -76,6 +77,8 @@ pub struct Options {
     pub rotation_blocks: u32,
     /// Acts of members: joins, leaves, exclusions and the like. None as the seed draws, often 0.
     pub membership: Option<u32>,
+    /// Whether a sample of the members sits, drawn by a beacon; of five and more.
+    pub sample: bool,
     /// One member is a villain of this kind, whatever the seed would draw.
     pub villain: Option<VillainKind>,
     /// Test only: the bug that its machines have; only with the feature `plants`.
@@ -93,6 +96,7 @@ impl Options {
             strength,
             rotation_blocks,
             membership,
+            sample,
             villain,
             plant,
         } = self;
@@ -108,6 +112,9 @@ impl Options {
         }
         if let Some(acts) = membership {
             replay += &format!(" --membership {acts}");
+        }
+        if *sample {
+            replay += " --sample";
         }
         if let Some(villain) = villain {
             replay += &format!(" --villain {villain}");
@@ -129,6 +136,7 @@ impl Default for Options {
             strength: 100,
             rotation_blocks: 0,
             membership: None,
+            sample: false,
             villain: None,
             plant: None,
         }

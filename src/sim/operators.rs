@@ -41,7 +41,7 @@ impl World {
         match self.has_census {
             true => self.census.bears(suspects, self.oracle.certified, act),
             false => {
-                let most = faulty_max(self.ground.options.members);
+                let most = self.ground.options.bearable();
                 suspects.count_ones() as usize <= most
             }
         }

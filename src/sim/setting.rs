@@ -16,6 +16,7 @@ use super::faults::Fault;
 use super::keyring::Keyring;
 use super::member::{Fate, Member};
 use super::net::{Spread, Weather};
+use super::sample;
 use super::villain::{self, VillainKind};
 use super::world::BEGINNING_US;
 use crate::blocks::{Call, Clients, FORMAT_VERSION, Founder, Genesis, Parameters, ViewRules};
@@ -106,7 +107,7 @@ impl Setting {
             },
             resend_us: (delay_us * 4).max(50_000),
             large: [0, 5, 40, 400][dice.index(4)],
-            parameters: parameters(&mut dice, options.rotation_blocks),
+            parameters: parameters(&mut dice, options),
         }
     }
 
@@ -211,6 +212,7 @@ impl Setting {
             ended: ViewId(0),
             is_wiped: false,
             tried: None,
+            part: None,
             villain: (self.villains.get(&n)).map(|kind| villain::cast(*kind, self.seed, n)),
             running: None,
             life: 0,
@@ -227,7 +229,12 @@ impl Setting {
     }
 }
 
-fn parameters(dice: &mut Dice, rotation_blocks: u32) -> Parameters {
+fn parameters(dice: &mut Dice, options: &Options) -> Parameters {
+    let views = ViewRules {
+        rotation_blocks: options.rotation_blocks,
+        assemble_blocks: 16,
+        ..ViewRules::default()
+    };
     let window = [1, 2, 8, 16][dice.index(4)];
     let seal_every = [1, 3, 8, 16][dice.index(4)];
     Parameters {
@@ -237,10 +244,9 @@ fn parameters(dice: &mut Dice, rotation_blocks: u32) -> Parameters {
         ahead_max: window + seal_every + [0, 0, 16][dice.index(3)],
         expiry_blocks_max: [64, 1_000, 100_000][dice.index(3)],
         remembered_max: [1_024, 2_000_000][dice.index(2)],
-        views: ViewRules {
-            rotation_blocks,
-            assemble_blocks: 16,
-            ..ViewRules::default()
+        views: match options.sample {
+            true => sample::rules(views),
+            false => views,
         },
         ..Parameters::default()
     }

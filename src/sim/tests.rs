@@ -519,3 +519,17 @@ fn views_rotate_where_nothing_goes_wrong() {
         assert!(report.views > 3, "seed {seed}: {} views", report.views);
     }
 }
+
+#[cfg(feature = "threshold")]
+#[test]
+fn samples_are_drawn_where_nothing_goes_wrong() {
+    let report = assert_clean(&Options {
+        seed: 90,
+        members: 6,
+        steps: 20_000,
+        faults: Faults::none(),
+        sample: true,
+        ..Options::default()
+    });
+    assert!(report.views > 3, "{} views", report.views);
+}

@@ -332,7 +332,10 @@ impl World {
         }
         let seats = self.ground.options.members;
         let first = dice.index(seats);
-        let mut need = quorum(seats);
+        let mut need = match self.ground.options.sample {
+            true => seats - self.ground.options.bearable(),
+            false => quorum(seats),
+        };
         for turn in 0..self.members.len() {
             let index = if turn < seats {
                 (first + turn) % seats

@@ -83,6 +83,19 @@ impl Ledger {
         self.inherited = names;
         self
     }
+
+    /// Every name that executes nothing any more, with the last height of that: those that it
+    /// remembers, and those of a predecessor.
+    pub fn used(&self) -> BTreeMap<Name, Height> {
+        let height = self.height();
+        let mut used: BTreeMap<Name, Height> = (*self.inherited).clone();
+        used.retain(|_, last| *last > height);
+        for (name, executed) in self.entries() {
+            let last = used.entry(name).or_default();
+            *last = executed.expiry.max(*last);
+        }
+        used
+    }
 }
 
 /// Judges `groups` as the block at `height`, the one after the ledger's tip.

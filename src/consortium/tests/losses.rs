@@ -74,6 +74,30 @@ fn a_vote_takes_back_what_was_said_of_a_seat() {
 }
 
 #[test]
+fn who_comes_back_is_not_lost_until_it_says_so_again() {
+    let mut bench = without(&[]);
+    let (from, message) = (id(1), Heard::Vacant(ViewId(0)));
+    bench.input(0, Input::Message { from, message });
+    assert_eq!(losses(&bench, 0).lost, [id(1)]);
+    bench.input(0, Input::Command(Command::Disconnected(id(1))));
+    bench.input(0, Input::Command(Command::Connected(id(1))));
+    assert!(losses(&bench, 0).lost.is_empty());
+}
+
+#[test]
+fn a_word_that_was_lost_is_said_to_whoever_asks() {
+    let mut bench = without(&[1, 2]);
+    // Its link stood before the member had told of its seat.
+    bench.replicas[0].forget_vacancy(&id(1));
+    bench.replicas[0].forget_vacancy(&id(2));
+    bench.replicas[0].count_losses();
+    assert!(losses(&bench, 0).lost.is_empty());
+    bench.submit(0, 1);
+    bench.pass(1_000);
+    assert_eq!(losses(&bench, 0).lost.len(), 2);
+}
+
+#[test]
 fn a_new_view_starts_with_nothing_lost() {
     RULES.set(ViewRules {
         rotation_blocks: 8,

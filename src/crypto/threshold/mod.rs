@@ -66,6 +66,10 @@ pub struct Terms<'a> {
 /// A dealing: the commitment, a point that all values are encrypted with, the proof that binds all
 /// of it to the dealer, a hidden value for each receiver.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(feature = "threshold"),
+    expect(dead_code, reason = "only the scheme looks in")
+)]
 struct Parts<'d> {
     commitment: &'d [u8],
     point: &'d [u8],
@@ -73,6 +77,7 @@ struct Parts<'d> {
     values: &'d [u8],
 }
 
+#[cfg(feature = "threshold")]
 impl Parts<'_> {
     /// The value for the receiver at `place`, which is one of the receivers.
     fn value(&self, place: usize) -> &[u8] {
@@ -136,6 +141,10 @@ impl Terms<'_> {
 
 /// The party of one key generation that holds this secret.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(feature = "threshold"),
+    expect(dead_code, reason = "only the scheme looks in")
+)]
 pub struct Party<'a> {
     secret: &'a SecretKey,
     context: &'a Digest,

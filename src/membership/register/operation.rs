@@ -173,17 +173,27 @@ impl fmt::Display for Motion {
             Motion::Client(key, true) => write!(f, "client_listed {key}"),
             Motion::Client(key, false) => write!(f, "client_struck {key}"),
             Motion::Rules(rules) => {
+                // Whole: who votes must see everything that would change.
+                let ViewRules {
+                    rotation_blocks,
+                    assemble_blocks,
+                    risk,
+                    everyone_below,
+                } = rules;
                 let Risk {
                     byzantine_ppm,
                     crashed_ppm,
                     one_in,
-                } = rules.risk;
-                let (rotation, assemble) = (rules.rotation_blocks, rules.assemble_blocks);
-                write!(f, "rotation_blocks {rotation} assemble_blocks {assemble} ")?;
+                } = risk;
                 write!(
                     f,
-                    "byzantine_ppm {byzantine_ppm} crashed_ppm {crashed_ppm} one_in {one_in}"
-                )
+                    "rotation_blocks {rotation_blocks} assemble_blocks {assemble_blocks} "
+                )?;
+                write!(
+                    f,
+                    "everyone_below {everyone_below} byzantine_ppm {byzantine_ppm} "
+                )?;
+                write!(f, "crashed_ppm {crashed_ppm} one_in {one_in}")
             }
         }
     }

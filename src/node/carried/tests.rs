@@ -124,3 +124,16 @@ fn a_name_that_was_used_before_executes_nothing_while_it_would_have_been_remembe
         assert_eq!(is_expired.collect::<Vec<_>>(), want, "at {height}");
     }
 }
+
+#[test]
+fn the_successor_of_a_successor_keeps_what_its_grandparent_remembered() {
+    let (carried, _) = carried();
+    let genesis = successor(Digest::ZERO);
+    let ledger = Ledger::genesis(&genesis).inheriting(carried.names());
+    let again = Carried::of(&ledger, &*application());
+    assert_eq!(
+        again.names(),
+        carried.names(),
+        "at height 0 nothing is over"
+    );
+}

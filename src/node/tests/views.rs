@@ -108,6 +108,7 @@ async fn committees_rotate_under_load_and_their_old_secrets_are_in_no_file() {
 }
 
 /// Who was drawn for each view by a beacon, as the member's disk has it.
+#[cfg(feature = "threshold")]
 fn drawn(node: &Node) -> Vec<Vec<MemberId>> {
     let handle = node.handle();
     let heights = (1..=handle.tip().header.height.0).map(Height);
@@ -124,6 +125,7 @@ fn drawn(node: &Node) -> Vec<Vec<MemberId>> {
     drawn.collect()
 }
 
+#[cfg(feature = "threshold")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_sample_of_the_members_is_drawn_by_a_beacon_for_each_view() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -35,7 +35,7 @@ use super::faults::Fault;
 use super::keyring::Keyring;
 use super::member::{Leaving, Running};
 use super::world::Ground;
-use crate::committee::{MemberId, Sizes, View};
+use crate::committee::{MemberId, View};
 use crate::consortium::{Command, Consortium, Heard, Message};
 use crate::crypto::SecretKey;
 use crate::machine::{Input, Time};
@@ -187,7 +187,7 @@ impl FromStr for VillainKind {
 /// Which members of a world are villains, and of what kind: none where `villains` is no fault of
 /// it, and at most f.
 pub(super) fn draw(options: &Options) -> BTreeMap<usize, VillainKind> {
-    let f = Sizes::of(options.members).f;
+    let f = options.bearable();
     let mut dice = Dice::new(options.seed, 6);
     let mut drawn = BTreeMap::new();
     let count = match options.villain {
@@ -206,7 +206,7 @@ pub(super) fn draw(options: &Options) -> BTreeMap<usize, VillainKind> {
         drawn.insert(member, kind);
     }
     let mut dice = Dice::new(options.seed, 14);
-    let have_views = options.rotation_blocks > 0 || census::draw(options).0 > 0;
+    let have_views = options.rotation_blocks > 0 || options.sample || census::draw(options).0 > 0;
     for kind in drawn
         .values_mut()
         .filter(|_| options.villain.is_none() && have_views)

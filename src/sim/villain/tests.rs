@@ -132,7 +132,10 @@ fn at_most_f_members_are_villains_and_often_none() {
                 members,
                 ..Options::default()
             });
-            assert!(drawn.len() <= Sizes::of(members).f, "{seed}");
+            assert!(
+                drawn.len() <= crate::committee::Sizes::of(members).f,
+                "{seed}"
+            );
             *counts.entry((members, drawn.len())).or_insert(0) += 1;
         }
     }

@@ -134,6 +134,16 @@ fn a_rule_that_few_ledgers_need_stands_behind_the_others_where_it_is_needed() {
 }
 
 #[test]
+fn who_votes_on_rules_is_shown_all_of_them() {
+    let (mut rules, _) = rules();
+    rules.everyone_below = 30;
+    let shown = Motion::Rules(rules).to_string();
+    let want = "rotation_blocks 16909060 assemble_blocks 5 everyone_below 30 byzantine_ppm 6 \
+                crashed_ppm 7 one_in 8";
+    assert_eq!(shown, want);
+}
+
+#[test]
 fn complaints_name_each_dealer_once() {
     let complaint = |dealer| Complaint {
         dealer,
