@@ -7,6 +7,8 @@ mod cluster;
 mod ears;
 mod files;
 mod law;
+#[cfg(feature = "threshold")]
+mod samples;
 mod seat_keys;
 mod selftest;
 mod views;
