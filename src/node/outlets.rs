@@ -231,7 +231,7 @@ impl Herald {
         if height > *told {
             *told = height;
             self.newcomer.applied(height, &register, &self.index);
-            if register.needs_threshold() && !threshold::IS_BUILT {
+            if !threshold::IS_BUILT && register.needs_threshold() {
                 self.watch.fail(error::UNFIT);
             }
             // One word at a time: the queue has room for what must not wait.

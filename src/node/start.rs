@@ -293,7 +293,7 @@ pub async fn run(
 /// come to other blocks than the others.
 fn fits_build(recovered: &Recovered) -> Result<(), NodeError> {
     let register = recovered.restored.ledger.register();
-    if register.needs_threshold() && !threshold::IS_BUILT {
+    if !threshold::IS_BUILT && register.needs_threshold() {
         let reason = UNFIT.into();
         return Err(NodeError::Failed { reason });
     }
