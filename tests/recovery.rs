@@ -73,7 +73,8 @@ fn an_older_copy_of_a_member_is_found_out_and_the_others_go_on() {
     running.push(place.start("delta"));
     let note = place.until("the rollback is found", || {
         let delta = member(&place, "delta");
-        (delta["state"] == "wiped").then(|| delta["note"].to_string())
+        let note = delta["note"].as_str().map(str::to_owned);
+        note.filter(|_| delta["state"] == "wiped")
     });
     for said in [
         "rolled back",

@@ -132,7 +132,8 @@ pub(super) fn status(parts: &Parts) -> ViewStatus {
 
 /// Why a seated member signs nothing, where its seat has no key here.
 pub(super) fn vacancy(overview: &Overview, register: &Register, me: &MemberId) -> Option<String> {
-    if !overview.losses.is_vacant {
+    // Of a log that was rolled back another note tells, as soon as it is known of which promise.
+    if !overview.losses.is_vacant || overview.state == "wiped" {
         return None;
     }
     let view = overview.view;
