@@ -198,13 +198,11 @@ impl Consortium {
         let is_due = self.is_control_owed() && (self.chain.ledger.due().is_some() || is_over);
         // What it needs may come to the leader later than to us, by as much as it is sent again.
         let patience = self.ordering.timeout().max(KEYS_EVERY);
+        // What is owed adds up: a leader that names one committee after the other and lets none
+        // begin owes a little each time.
         let passed = &mut self.handover.passed;
-        if !is_due {
-            *passed = Passed::default();
-            return false;
-        }
-        passed.run += 1;
-        if passed.run <= u64::from(self.options.genesis.parameters.ahead_max) {
+        passed.run = if is_due { passed.run + 1 } else { 0 };
+        if passed.run <= u64::from(self.options.genesis.parameters.window) {
             return false;
         }
         passed.owed += 1;
