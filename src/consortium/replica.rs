@@ -18,7 +18,7 @@ use super::losses::Vacancies;
 use super::message::{Ears, Heard, Message};
 use super::pool::{self, Pool};
 use super::restoring::named_by;
-use super::seal::Seals;
+use super::seal::{self, Seals};
 use super::views::Handover;
 use super::{DIGESTS_MAX, Denied, Ledger};
 use crate::blocks::body::Reconfiguration;
@@ -566,7 +566,8 @@ impl Consortium {
         }
         let state = self.ordering.state();
         if state != before {
-            if before == "synchronising" {
+            // A seat that is a quorum by itself goes through all states of a start at once.
+            if !seal::votes_in(before) {
                 self.seal_again(now, out);
             }
             out.emit(Event::Changed(Change::State(state)));

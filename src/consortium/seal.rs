@@ -67,13 +67,15 @@ impl Seals {
     }
 }
 
+/// Whether a member whose normal machine is in `state` votes.
+pub(super) fn votes_in(state: &str) -> bool {
+    matches!(state, "follower" | "leader" | "checkpointing")
+}
+
 impl Consortium {
     /// Signs PERSIST for a sealed block that was just saved.
     pub(super) fn seal(&mut self, now: Time, height: Height, digest: Digest, out: &mut Out) {
-        if !matches!(
-            self.ordering.state(),
-            "follower" | "leader" | "checkpointing"
-        ) {
+        if !votes_in(self.ordering.state()) {
             return;
         }
         let Some(voter) = self.ordering.voter_mut() else {
@@ -100,7 +102,8 @@ impl Consortium {
         }
     }
 
-    /// After a restart: PERSIST votes of sealed blocks that no certificate covers yet go out again.
+    /// Votes may leave again: PERSIST votes of sealed blocks that no certificate covers yet go out, also
+    /// those that a crash cut off behind their blocks.
     pub(super) fn seal_again(&mut self, now: Time, out: &mut Out) {
         let above = self.chain.recent.range(self.certified().next()..);
         let sealed: Vec<(Height, Digest)> = above

@@ -902,3 +902,39 @@ fn own_batches_are_spread_again_in_turn_and_the_oldest_keep_nobody_waiting() {
     }
     assert!(told.len() > 8, "only {} of the batches", told.len());
 }
+
+/// A crash between a sealed block and its PERSIST.
+fn unsealed(n: usize) -> Restored {
+    let mut restored = fresh(n);
+    let height = Height(1);
+    restored.ledger.begin(Decided {
+        height,
+        view: ViewId(0),
+        proposed_us: 1,
+        is_sealed: true,
+        body: Body::Transactions(Vec::new()),
+        groups: Vec::new(),
+    });
+    let applied = restored.ledger.finish(Execution {
+        height,
+        outcomes: Vec::new(),
+        state: None,
+    });
+    let digest = applied.expect("no results are awaited").digest;
+    restored.recent.push((height, digest, true));
+    restored
+}
+
+#[test]
+fn a_seal_that_a_crash_cut_off_is_made_up_for_by_one_seat_and_by_four() {
+    for members in [1, 4] {
+        MEMBERS.set(members);
+        let mut bench = Bench::new(unsealed);
+        for n in 0..members {
+            bench.connect(n);
+        }
+        bench.pass(1_000);
+        let certified = bench.replicas.iter().map(|r| r.overview().certified);
+        assert_eq!(certified.collect::<Vec<_>>(), vec![Height(1); members]);
+    }
+}
