@@ -102,8 +102,8 @@ impl Consortium {
         }
     }
 
-    /// Votes may leave again: PERSIST votes of sealed blocks that no certificate covers yet go out, also
-    /// those that a crash cut off behind their blocks.
+    /// Votes may leave again: PERSIST votes of sealed blocks that no certificate covers yet go out,
+    /// also those that a crash cut off behind their blocks.
     pub(super) fn seal_again(&mut self, now: Time, out: &mut Out) {
         let above = self.chain.recent.range(self.certified().next()..);
         let sealed: Vec<(Height, Digest)> = above
