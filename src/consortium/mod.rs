@@ -8,6 +8,7 @@
 mod apply;
 mod burden;
 mod catchup;
+mod checkpoints;
 mod contract;
 mod draw;
 mod faults;

@@ -265,7 +265,8 @@ impl Herald {
             }
             Event::Changed(change) => watch.changed(&change),
             // The driver hands these to other threads.
-            Event::Execute(_) | Event::Serve(..) => {}
+            Event::Execute(_) | Event::Serve(..) | Event::Snapshot(_) => {}
+            Event::Resaved => {}
             Event::MakeKey(_) | Event::View(_) => {}
         }
     }

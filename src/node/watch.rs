@@ -205,6 +205,13 @@ impl Watch {
                     state.count_convicted();
                 }
             }
+            Change::Diverged { ours, certified } => {
+                tracing::error!(
+                    ?ours,
+                    ?certified,
+                    "our snapshot is another than the certified one"
+                );
+            }
             Change::Reached(member, true) => tracing::info!(%member, "reached again"),
             Change::Reached(member, false) => tracing::warn!(%member, "not reached"),
             Change::Lapsed(holder, promise) => {

@@ -273,6 +273,7 @@ impl Compare {
             frontier,
             views,
             marks,
+            snapshots,
         } = ledger.parts();
         let fields = [
             ("tip", *tip == parts.tip),
@@ -284,6 +285,7 @@ impl Compare {
             ("edge of the receipt log", *frontier == parts.frontier),
             ("view", *views == parts.views),
             ("set of recent blocks", *marks == parts.marks),
+            ("snapshot that is due", *snapshots == parts.snapshots),
         ];
         for (field, _) in fields.iter().filter(|(_, is_same)| !is_same) {
             let what = format!("table {META}, where it stands: the replay gives another {field}");
