@@ -13,6 +13,7 @@
 pub mod api;
 pub mod application;
 pub mod blocks;
+pub mod bootstrap;
 pub mod checkpoint;
 pub mod cli;
 pub mod client;

@@ -7,11 +7,13 @@
 //! Elsewhere: when a snapshot is due (`consortium::ledger`), the disk (`storage`), what the bytes
 //! mean (`consortium::snapshot`, `application`).
 
+pub mod assembler;
 mod manifest;
 
 #[cfg(test)]
 mod tests;
 
+pub use assembler::{Assembler, Holding, Lie, Refused, Segment, Tally, Want};
 pub use manifest::{
     LEAF_BYTES, Leaf, MANIFEST_LEAVES_MAX, Manifest, ManifestError, PAGE_LEAVES, Page, Section,
 };
