@@ -48,8 +48,6 @@ const SCAN_MAX: usize = 1024;
 const CUTS: u64 = 4;
 /// How long a page may take.
 const PAGE_PATIENCE: Span = Span::from_ms(1_500);
-/// How old an ask is before a second server is asked for what it did not give yet.
-const SECOND_AFTER: Span = Span::from_ms(400);
 
 /// What a server says that it holds of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -327,7 +325,8 @@ impl Assembler {
         Ok(())
     }
 
-    /// A server says that it does not have what it was asked for.
+    /// A server says that it does not have what it was asked for: what it holds is to be asked
+    /// anew, and nothing else until it answers.
     pub fn lacks(&mut self, now: Time, who: &MemberId, page: Option<u32>, segments: &[u32]) {
         let Some(server) = self.servers.get_mut(who) else {
             return;
@@ -335,6 +334,7 @@ impl Assembler {
         if page.is_some() && server.page.map(|(page, _)| page) == page {
             server.give_up_page();
         }
+        let before = std::mem::replace(&mut server.holds, Holds::Unknown);
         let mut open = Vec::new();
         for segment in segments.iter().take(ASK_SEGMENTS_MAX).copied() {
             if server.is_asked(segment) {
@@ -343,6 +343,7 @@ impl Assembler {
                 open.push(segment);
             }
         }
+        self.count(&before, false);
         self.reopen(&open);
     }
 
@@ -576,13 +577,12 @@ impl Assembler {
 
     /// Segments that others were asked for a while ago, and of which only one was asked.
     fn slow(&self, now: Time, who: &MemberId) -> Vec<u32> {
-        let before = Time(now.0.saturating_sub(SECOND_AFTER.0));
         let others = self.servers.iter().filter(|(other, _)| *other != who);
         let mut asked: BTreeMap<u32, u32> = BTreeMap::new();
         for segment in others.clone().flat_map(|(_, server)| server.all_open()) {
             *asked.entry(segment).or_default() += 1;
         }
-        let old = others.flat_map(|(_, server)| server.old(before));
+        let old = others.flat_map(|(_, server)| server.overdue(now));
         old.filter(|segment| asked.get(segment) == Some(&1))
             .collect()
     }
