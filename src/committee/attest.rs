@@ -11,7 +11,7 @@ use super::{Height, Seat, View, ViewId};
 use crate::crypto::{Check, Digest, SignBytes, Signature, Tag};
 
 /// A snapshot as its taker describes it; equal at every correct member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Taken {
     /// The height behind which it was taken.
     pub height: Height,

@@ -26,6 +26,7 @@ mod seal;
 mod views;
 
 pub mod serve;
+pub mod snapshot;
 
 #[cfg(test)]
 mod tests;

@@ -245,6 +245,11 @@ impl Watch {
     }
 
     /// The process ends.
+    /// Whether the process ends.
+    pub(crate) fn is_ending(&self) -> bool {
+        *self.ending.borrow()
+    }
+
     pub(crate) fn end(&self) {
         self.ending.send_replace(true);
     }
