@@ -299,6 +299,7 @@ impl Herald {
                 offer(&self.curator, Curation::Resaved);
             }
             Event::MakeKey(_) | Event::View(_) => {}
+            Event::Anchored(..) | Event::TooFar => {}
         }
     }
 }
