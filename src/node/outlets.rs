@@ -324,6 +324,7 @@ impl Herald {
                 offer(&self.curator, Curation::Resaved);
             }
             Event::MakeKey(_) | Event::View(_) => {}
+            Event::Anchored(..) | Event::TooFar => {}
         }
     }
 }
