@@ -1,5 +1,5 @@
-//! `verify`: a proof file, a member's folder, an archive or the view chain, against a genesis document and
-//! nothing else.
+//! `verify`: a proof file, a member's folder, an archive or the view chain, against a genesis
+//! document and nothing else.
 //!
 //! Source: `docs/cli.md`, `docs/formats.md`. In: files. Out: what they show, or exit 4.
 //! Holds: nothing is written; nothing is asked of anybody but for the view chain.
@@ -142,7 +142,13 @@ pub(crate) fn run(common: &Common, args: &VerifyArgs) -> Result<ExitCode, Failur
     follow(common, args, &genesis, &mut report)?;
     report.seconds = start.elapsed().as_secs_f64();
     Output::new(common).document(&report, Report::table)?;
-    report.verdict("trust nothing in this file; ask a member for another, or repair the disk")
+    report.verdict(match &args.archive {
+        None => "trust nothing in this file; ask a member for another, or repair the disk",
+        Some(_) => {
+            "remove the objects that are named and archive again from a member that has their \
+             heights: consortium archive URL --dir MEMBER_DIR"
+        }
+    })
 }
 
 /// The document alone, for who follows its link.

@@ -75,12 +75,12 @@ impl Archiver {
     pub fn open(dir: &Path, objects: Objects) -> Result<Self, ArchiveError> {
         let config = Config::load(dir)?;
         let genesis = read_genesis(dir, &config)?;
-        Self::with(dir, &config, &genesis, objects, Cut::FORMAT)
+        Self::with((dir, &config), &genesis, objects, Cut::FORMAT)
     }
 
-    pub(super) fn with(
-        dir: &Path,
-        config: &Config,
+    /// As [`Archiver::open`], with another rule of where extents end.
+    pub(in crate::node) fn with(
+        (dir, config): (&Path, &Config),
         genesis: &Genesis,
         objects: Objects,
         cut: Cut,
