@@ -4,6 +4,7 @@
 //! Holds: the folder is only read; what is archived stays as it is.
 //! Elsewhere: what is written (`node`), where it goes (`storage`).
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -13,14 +14,17 @@ use serde::Serialize;
 
 use super::args::Common;
 use super::failure::Failure;
-use super::output::{Meter, Output, pairs};
+use super::output::{Meter, Output, pairs, say};
 use super::seam;
 use crate::crypto::Digest;
-use crate::node::{Round, Tail};
+use crate::node::{Archiver, Round, Tail};
 use crate::storage::without_secrets;
 
 /// Between two looks at the log with `--follow`.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Between two tries with `--follow` where the store does not answer.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// `archive`.
 #[derive(Debug, Args)]
@@ -65,10 +69,19 @@ pub(crate) fn run(common: &Common, args: &ArchiveArgs) -> Result<ExitCode, Failu
         if let Some(meter) = meter {
             meter.finish();
         }
+        let round = match round {
+            Err(error) if args.follow && error.may_pass() => {
+                say(format!("{error}; trying again"));
+                thread::sleep(TRY_AGAIN_AFTER);
+                archiver = again(dir, &args.url)?;
+                continue;
+            }
+            other => other?,
+        };
         let done = Done {
             archive: without_secrets(&args.url),
             chain: archiver.chain(),
-            round: round?,
+            round,
         };
         if !args.follow {
             output.document(&done, Done::table)?;
@@ -79,6 +92,16 @@ pub(crate) fn run(common: &Common, args: &ArchiveArgs) -> Result<ExitCode, Failu
         }
         before = Some(done.round.height);
         thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Opens the archive again once it answers.
+fn again(dir: &Path, url: &str) -> Result<Archiver, Failure> {
+    loop {
+        match seam::archive::reopen(dir, url)? {
+            Some(archiver) => return Ok(archiver),
+            None => thread::sleep(TRY_AGAIN_AFTER),
+        }
     }
 }
 
@@ -99,7 +122,10 @@ impl Done {
                 first,
                 last,
                 written,
-            }) => format!("{first} to {last}{}", if *written { ", written" } else { "" }),
+            }) => format!(
+                "{first} to {last}{}",
+                if *written { ", written" } else { "" }
+            ),
         };
         pairs(&[
             ("archive", self.archive.clone()),

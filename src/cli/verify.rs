@@ -199,7 +199,8 @@ pub(crate) fn follow(
                 path,
                 format!("it founds chain {got}, the successor names {want}"),
             );
-        } else if let Some((place, looked, legacy)) = predecessor_read(common, args, (&old, path))? {
+        } else if let Some((place, looked, legacy)) = predecessor_read(common, args, (&old, path))?
+        {
             let found = looked.faults.into_iter().map(|found| found.what);
             let what = found
                 .chain(differs(&legacy.predecessor, &predecessor))

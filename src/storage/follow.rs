@@ -61,10 +61,7 @@ impl Follower {
     ///
     /// A log whose next file was pruned meanwhile goes on at the first that is kept; who visits
     /// sees it by what is missing. Errors: [`LogError`].
-    pub fn advance(
-        &mut self,
-        visit: &mut dyn FnMut(Record<'_>) -> bool,
-    ) -> Result<(), LogError> {
+    pub fn advance(&mut self, visit: &mut dyn FnMut(Record<'_>) -> bool) -> Result<(), LogError> {
         loop {
             let numbers = self.numbers()?;
             let Some(first) = numbers.first() else {

@@ -309,7 +309,10 @@ impl Objects {
             name: name.into(),
             what,
         };
-        match self.runtime.block_on(async { timeout(ACT_TIMEOUT, doing).await }) {
+        match self
+            .runtime
+            .block_on(async { timeout(ACT_TIMEOUT, doing).await })
+        {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(Error::NotFound { .. })) => Err(ObjectsError::Missing { name: name.into() }),
             Ok(Err(error)) => Err(failed(told(&error))),

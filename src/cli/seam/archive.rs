@@ -26,6 +26,16 @@ pub(crate) fn open(dir: &Path, address: &str) -> Result<Archiver, Failure> {
     Ok(Archiver::open(dir, objects)?)
 }
 
+/// As [`open`]; nothing where the store does not answer yet.
+pub(crate) fn reopen(dir: &Path, address: &str) -> Result<Option<Archiver>, Failure> {
+    let objects = Objects::open(address, Access::Write)?;
+    match Archiver::open(dir, objects) {
+        Ok(archiver) => Ok(Some(archiver)),
+        Err(error) if error.may_pass() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Reads every object of the archive at `address` and checks it against `genesis`, which stands in
 /// the file `document`.
 pub(crate) fn verify(
@@ -126,6 +136,7 @@ impl From<ArchiveError> for Failure {
             | ArchiveError::OtherChain { .. }
             | ArchiveError::Unlinked { .. }
             | ArchiveError::Diverges { .. }
+            | ArchiveError::Uncovered { .. }
             | ArchiveError::Batch { .. } => {
                 "consortium verify --genesis FILE --dir MEMBER_DIR names what is wrong with this \
                  member; archive from another one"

@@ -116,12 +116,19 @@ impl Stretch {
 
     /// The digest of its last header.
     pub(super) fn digest(&self) -> Digest {
-        self.ends().expect("a stretch that is given has blocks").1.digest
+        self.ends()
+            .expect("a stretch that is given has blocks")
+            .1
+            .digest
     }
 
     /// Its last header.
     pub(super) fn last(&self) -> &Header {
-        &self.ends().expect("a stretch that is given has blocks").1.header
+        &self
+            .ends()
+            .expect("a stretch that is given has blocks")
+            .1
+            .header
     }
 
     /// Bytes of the whole extent.
@@ -210,7 +217,8 @@ impl Cutter {
             Record::Batch(bytes) => {
                 let length = u32::try_from(bytes.len()).expect("a record is shorter than 4 GiB");
                 let digest = Digest::of(Domain::Batch, &bytes);
-                self.batches.insert(digest, Source::Logged(position, length));
+                self.batches
+                    .insert(digest, Source::Logged(position, length));
                 Ok(Vec::new())
             }
             Record::Block(block) => self.block(block).map(|()| Vec::new()),
@@ -308,7 +316,10 @@ impl Cutter {
         certificate: Certificate,
     ) -> Result<Vec<(Stretch, Proof)>, ArchiveError> {
         let ballot = certificate.ballot;
-        let Some(block) = self.planned().find(|block| block.header.height == ballot.height) else {
+        let Some(block) = self
+            .planned()
+            .find(|block| block.header.height == ballot.height)
+        else {
             return Ok(Vec::new());
         };
         if block.digest != ballot.digest || block.header.view != ballot.view {
@@ -324,7 +335,15 @@ impl Cutter {
         while let Some(front) = self.waiting.front() {
             let (_, last) = front.heights();
             let view = front.blocks[0].header.view;
-            if last > ballot.height || view != ballot.view {
+            if last <= self.archived.0 && view < ballot.view {
+                self.waiting.pop_front();
+                continue;
+            }
+            if view < ballot.view {
+                // Its view gave one before the next one began; this log has it no more.
+                return Err(ArchiveError::Uncovered { height: last, view });
+            }
+            if last > ballot.height {
                 break;
             }
             let between = self.planned().map(|block| &block.header);

@@ -160,7 +160,8 @@ impl Extent {
             whole: &content,
         };
         let opening = reader.opening().map_err(fails)?;
-        let count = (opening.last.0.checked_sub(opening.first.0)).map(|more| more.saturating_add(1));
+        let count =
+            (opening.last.0.checked_sub(opening.first.0)).map(|more| more.saturating_add(1));
         let count = count.filter(|count| *count <= EXTENT_BLOCKS_MAX as u64);
         let count = count.filter(|_| opening.first > Height(0));
         let count = count.ok_or_else(|| fails("it is of no stretch of heights"))?;
@@ -244,7 +245,10 @@ impl Extent {
             return Err(format!("it is of chain {}", header.chain));
         }
         if header.view != view {
-            return Err(format!("it is of view {}, the extent of {view}", header.view));
+            return Err(format!(
+                "it is of view {}, the extent of {view}",
+                header.view
+            ));
         }
         let Some((parent, digest)) = self.blocks.last() else {
             return match header.previous == self.opening.previous {

@@ -12,7 +12,7 @@ mod names;
 mod proof;
 mod writer;
 
-use crate::committee::Height;
+use crate::committee::{Height, ViewId};
 use crate::crypto::Digest;
 use crate::node::config::ConfigError;
 use crate::node::error::GenesisFile;
@@ -21,7 +21,9 @@ use crate::storage::{LogError, ObjectsError, StoreError};
 pub(super) use self::cut::Cut;
 pub(super) use self::extent::{Extent, ExtentError, extent_bytes_max};
 pub(super) use self::names::{Kind, Listing, folder, name, tail};
-pub(super) use self::proof::{PROOF_BYTES_MAX, Proof, decode_tail};
+pub(super) use self::proof::{
+    PROOF_BYTES_MAX, Proof, TAIL_OPENING_BYTES, decode_tail, tail_opening,
+};
 pub use self::writer::{Archiver, Round, Tail};
 
 /// Why a member's chain was not archived. What was written before is whole.
@@ -82,6 +84,14 @@ pub enum ArchiveError {
         /// The height.
         height: Height,
     },
+    /// The log has no certificate of a view that has ended.
+    #[error("the log has no certificate of view {view} that covers height {height}")]
+    Uncovered {
+        /// The last height of an extent.
+        height: Height,
+        /// Its view.
+        view: ViewId,
+    },
     /// A batch is not in the log, or not as it is named.
     #[error("batch {digest}, which block {height} names, is not in the log before it")]
     Batch {
@@ -104,5 +114,31 @@ pub enum ArchiveError {
     },
 }
 
+impl ArchiveError {
+    /// Whether another try later may go well: the store did not answer, or the log was pruned while
+    /// it was read.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Objects(error) => matches!(error, ObjectsError::Failed { .. }),
+            Self::Log(error) => matches!(
+                error,
+                LogError::Io { .. } | LogError::Missing { .. } | LogError::Pruned { .. }
+            ),
+            Self::Config(_)
+            | Self::Genesis(_)
+            | Self::Store(_)
+            | Self::Record { .. }
+            | Self::OtherChain { .. }
+            | Self::Gap { .. }
+            | Self::Differs { .. }
+            | Self::Unlinked { .. }
+            | Self::Diverges { .. }
+            | Self::Uncovered { .. }
+            | Self::Batch { .. }
+            | Self::Object { .. } => false,
+        }
+    }
+}
+
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

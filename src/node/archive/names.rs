@@ -86,6 +86,12 @@ impl Listing {
         listing
     }
 
+    /// Bytes of everything but proofs.
+    pub(crate) fn bytes(&self) -> u64 {
+        let extents = self.extents.values().filter_map(|known| known.extent);
+        extents.sum::<u64>() + self.tail.unwrap_or_default()
+    }
+
     /// The extent behind the newest one up to which none is missing: where the archive goes on.
     pub(crate) fn end(&self) -> Option<(Height, Height)> {
         let (mut next, mut end) = (Height(1), None);

@@ -123,10 +123,10 @@ pub(crate) fn encode_tail(extent: &Bytes, proof: &Proof) -> Bytes {
 }
 
 /// Bytes at which a tail's first and last height are known.
-pub(super) const TAIL_OPENING_BYTES: u64 = TAIL_HEAD.len() as u64 + 8 + OPENING_BYTES;
+pub(crate) const TAIL_OPENING_BYTES: u64 = TAIL_HEAD.len() as u64 + 8 + OPENING_BYTES;
 
 /// What the extent in a tail says that it is of, by the tail's first bytes; nothing is proved.
-pub(super) fn tail_opening(bytes: &Bytes) -> Option<Opening> {
+pub(crate) fn tail_opening(bytes: &Bytes) -> Option<Opening> {
     let mut reader = Reader {
         rest: bytes,
         whole: bytes,

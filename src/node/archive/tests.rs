@@ -148,7 +148,12 @@ fn by_hand() -> Vec<u8> {
         bytes.extend(part(&codec::encode(header)));
         // Kind 5, one batch, by name.
         let count = 1u64.to_le_bytes();
-        let body = [&5u32.to_le_bytes()[..], &count, &0u32.to_le_bytes(), name.as_bytes()];
+        let body = [
+            &5u32.to_le_bytes()[..],
+            &count,
+            &0u32.to_le_bytes(),
+            name.as_bytes(),
+        ];
         bytes.extend(part(&body.concat()));
         match index {
             0 => bytes.extend([&1u32.to_le_bytes()[..], &part(b"a batch")].concat()),
@@ -165,7 +170,11 @@ fn the_form_of_every_object_is_frozen() {
     let (extent, proof) = (written(), proof());
     assert_eq!(extent, by_hand());
     let tail = encode_tail(&extent, &proof);
-    let lines = [("extent", &extent), ("proof", &proof.encode()), ("tail", &tail)];
+    let lines = [
+        ("extent", &extent),
+        ("proof", &proof.encode()),
+        ("tail", &tail),
+    ];
     let lines = lines.map(|(name, bytes)| format!("{name} {}\n", hex::encode(bytes)));
     assert_eq!(
         lines.concat(),
@@ -214,7 +223,10 @@ fn no_length_is_believed_before_the_bytes_are_there() {
     // A stretch of more heights than an extent has, and a header of 4 GiB.
     let error = with(68, &u64::MAX.to_le_bytes());
     assert_eq!(error.what, "it is of no stretch of heights");
-    assert_eq!(with(60, &0u64.to_le_bytes()).what, "it is of no stretch of heights");
+    assert_eq!(
+        with(60, &0u64.to_le_bytes()).what,
+        "it is of no stretch of heights"
+    );
     let error = with(108, &[0xFF; 4]);
     assert_eq!(error.what, "block 8: it is cut short");
     let mut longer = content.to_vec();
@@ -326,18 +338,33 @@ fn many_archivers_at_once_leave_every_extent_once() {
                 .into_iter()
                 .enumerate()
                 .map(|(number, door)| {
-                    let dir = if number % 2 == 0 { member.clone() } else { other.clone() };
+                    let dir = if number % 2 == 0 {
+                        member.clone()
+                    } else {
+                        other.clone()
+                    };
                     scope.spawn(move || archive(&dir, world, door).expect("archived"))
                 })
                 .collect();
             let joined = archivers.into_iter();
-            joined.map(|archiver| archiver.join().expect("no panic")).collect()
+            joined
+                .map(|archiver| archiver.join().expect("no panic"))
+                .collect()
         });
         let extents = objects(&look);
-        let extents = extents.iter().filter(|(name, _)| name.ends_with(".extent")).count() as u64;
-        assert_eq!(rounds.iter().map(|round| round.written).sum::<u64>(), extents);
+        let extents = extents
+            .iter()
+            .filter(|(name, _)| name.ends_with(".extent"))
+            .count() as u64;
+        assert_eq!(
+            rounds.iter().map(|round| round.written).sum::<u64>(),
+            extents
+        );
         for round in rounds {
-            assert_eq!((round.written + round.present, round.height), (extents, Height(40)));
+            assert_eq!(
+                (round.written + round.present, round.height),
+                (extents, Height(40))
+            );
         }
     }
 }
@@ -346,9 +373,9 @@ fn many_archivers_at_once_leave_every_extent_once() {
 fn an_archiver_goes_on_where_another_one_ended() {
     let world = World::rotating();
     let story = world.story(40);
-    let half = story.iter().position(|record| {
-        matches!(record, Record::Certificate(held) if held.ballot.height.0 == 20)
-    });
+    let half = story.iter().position(
+        |record| matches!(record, Record::Certificate(held) if held.ballot.height.0 == 20),
+    );
     let other = world.observe(&story[..=half.expect("it is in the story")]);
     let mut doors = Objects::in_memory(4);
     let round = archive(&other, &world, doors.pop().expect("a door")).expect("archived");
@@ -371,9 +398,9 @@ fn a_follower_writes_what_is_new_and_the_tail_goes_forward() {
     let world = World::new();
     let story = world.story(40);
     let at = |height: u64| {
-        let found = story.iter().position(|record| {
-            matches!(record, Record::Certificate(held) if held.ballot.height.0 == height)
-        });
+        let found = story.iter().position(
+            |record| matches!(record, Record::Certificate(held) if held.ballot.height.0 == height),
+        );
         found.expect("it is in the story") + 1
     };
     let mut doors = Objects::in_memory(2);
@@ -423,7 +450,10 @@ fn an_archive_of_another_history_is_refused_and_left_alone() {
     let look = doors.pop().expect("a door");
     // The newest extent has another last block.
     let all = objects(&look);
-    let (name, bytes) = all.iter().rfind(|(name, _)| name.ends_with(".extent")).expect("one");
+    let (name, bytes) = all
+        .iter()
+        .rfind(|(name, _)| name.ends_with(".extent"))
+        .expect("one");
     let read = Extent::decode(bytes).expect("an extent");
     let mut writer = Writer::new(&read.opening, 0);
     let mut brought = std::collections::BTreeSet::new();
@@ -432,8 +462,14 @@ fn an_archive_of_another_history_is_refused_and_left_alone() {
         header.timestamp_us += u64::from(header.height == read.opening.last);
         let names: Vec<Digest> = block.body.batches().map(BatchRef::digest).collect();
         let fresh: Vec<&Digest> = names.iter().filter(|name| brought.insert(**name)).collect();
-        writer.block(&codec::encode(&header), &codec::encode(&block.body), fresh.len());
-        fresh.iter().for_each(|name| writer.part(&read.batches[*name]));
+        writer.block(
+            &codec::encode(&header),
+            &codec::encode(&block.body),
+            fresh.len(),
+        );
+        fresh
+            .iter()
+            .for_each(|name| writer.part(&read.batches[*name]));
     }
     look.replace(name, writer.finish()).expect("replaced");
     let before = objects(&look);

@@ -145,7 +145,9 @@ impl Archiver {
         }
         self.tail(&mut round)?;
         round.extents_height = self.height;
-        round.height = self.height.max(round.tail.map_or(self.height, |tail| tail.last));
+        round.height = self
+            .height
+            .max(round.tail.map_or(self.height, |tail| tail.last));
         round.member_height = self.cutter.height();
         Ok(round)
     }
@@ -282,10 +284,7 @@ impl Archiver {
     }
 }
 
-fn take(
-    cutter: &mut Cutter,
-    record: &Record<'_>,
-) -> Result<Vec<(Stretch, Proof)>, ArchiveError> {
+fn take(cutter: &mut Cutter, record: &Record<'_>) -> Result<Vec<(Stretch, Proof)>, ArchiveError> {
     if !records::is_of_the_chain(record.kind) {
         return Ok(Vec::new());
     }

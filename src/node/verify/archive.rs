@@ -25,7 +25,8 @@ use crate::committee::{Ballot, Height, Opening, View};
 use crate::consortium::Block;
 use crate::crypto::Digest;
 use crate::node::archive::{
-    self, Cut, Extent, ExtentError, Kind, Listing, PROOF_BYTES_MAX, Proof, extent_bytes_max,
+    self, Cut, Extent, ExtentError, Kind, Listing, PROOF_BYTES_MAX, Proof, TAIL_OPENING_BYTES,
+    extent_bytes_max,
 };
 use crate::storage::{Objects, ObjectsError, Position};
 
@@ -58,10 +59,7 @@ pub fn archive_legacy(options: VerifyArchive<'_>) -> Result<(Verdict, Legacy), V
 }
 
 /// As [`verify_archive`], with another rule of where extents end.
-pub(super) fn look(
-    options: VerifyArchive<'_>,
-    cut: Cut,
-) -> Result<(Verdict, Walked), VerifyError> {
+pub(super) fn look(options: VerifyArchive<'_>, cut: Cut) -> Result<(Verdict, Walked), VerifyError> {
     let started = Instant::now();
     let VerifyArchive {
         objects,
@@ -84,7 +82,7 @@ pub(super) fn look(
         genesis,
     };
     let mut findings = Findings::default();
-    let source = (objects, &listing);
+    let source = (objects, listing);
     let walked = walk(&context, source, cut, &mut findings, progress)?;
     let mut verdict = settle(&walked, findings);
     verdict.seconds = started.elapsed().as_secs_f64();
@@ -93,28 +91,48 @@ pub(super) fn look(
 
 fn walk(
     context: &Context,
-    (objects, listing): (&Objects, &Listing),
+    (objects, mut listing): (&Objects, Listing),
     cut: Cut,
     findings: &mut Findings,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Walked, ObjectsError> {
-    let extents = listing.extents.values().filter_map(|known| known.extent);
-    let total = extents.sum::<u64>() + listing.tail.unwrap_or_default();
-    let mut done = 0;
+    let chain = *context.founders.chain();
+    let (mut done, mut total) = (0, listing.bytes());
     let (walked, names, wrong) = thread::scope(|scope| {
         let (checker, workers) = Checker::start(scope);
         let mut walk = Walk::new(context, (objects, cut), findings, checker);
-        let read = (|| {
-            for ((first, last), known) in &listing.extents {
-                walk.object((*first, *last), known.extent, known.has_proof)?;
-                done += known.extent.unwrap_or_default();
-                progress(done, total);
+        let mut read = || {
+            let mut seen = BTreeSet::new();
+            loop {
+                for (heights, known) in &listing.extents {
+                    if let Some(bytes) = known.extent.filter(|_| seen.insert(*heights)) {
+                        walk.object(*heights)?;
+                        done += bytes;
+                        progress(done, total);
+                    }
+                }
+                if !walk.is_tail_ahead()? {
+                    break;
+                }
+                // Who archives meanwhile wrote extents and then a tail behind them.
+                let again = Listing::of(&chain, &objects.list(&archive::folder(&chain))?);
+                if again.extents.len() == listing.extents.len() {
+                    break;
+                }
+                total = total.max(again.bytes());
+                listing = again;
             }
+            let lone = listing
+                .extents
+                .iter()
+                .filter(|(_, known)| known.extent.is_none());
+            lone.for_each(|(heights, _)| walk.lone(*heights));
             match listing.tail {
                 Some(_) => walk.tail(),
                 None => Ok(()),
             }
-        })();
+        };
+        let read = read();
         let (walked, names) = walk.finish();
         read.map(|()| (walked, names, workers.join()))
     })?;
@@ -230,6 +248,10 @@ impl<'a> Walk<'a> {
     /// Something that later blocks rest on does not hold.
     fn breaks(&mut self, name: &str, height: Height, what: impl Into<String>) {
         self.wrong(name, height, what);
+        self.stop();
+    }
+
+    fn stop(&mut self) {
         self.is_broken = true;
         self.replay.stop();
     }
@@ -244,7 +266,7 @@ impl<'a> Walk<'a> {
         match self.objects.get(name, most) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error @ (ObjectsError::Missing { .. } | ObjectsError::TooLong { .. })) => {
-                self.breaks(name, height, error.to_string());
+                self.wrong(name, height, error.to_string());
                 Ok(None)
             }
             Err(
@@ -255,20 +277,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn object(
-        &mut self,
-        (first, last): (Height, Height),
-        extent: Option<u64>,
-        has_proof: bool,
-    ) -> Result<(), ObjectsError> {
+    fn object(&mut self, (first, last): (Height, Height)) -> Result<(), ObjectsError> {
         let of_object = |kind| archive::name(self.chain(), kind, first, last);
         let (name, cover) = (of_object(Kind::Extent), of_object(Kind::Proof));
-        if extent.is_none() {
-            self.lone(&cover, (first, last));
-            return Ok(());
-        }
         self.follows(&name, first);
         let Some(bytes) = self.read(&name, first, extent_bytes_max(&self.context.bounds))? else {
+            self.stop();
             self.skip(last);
             return Ok(());
         };
@@ -291,10 +305,7 @@ impl<'a> Walk<'a> {
         }
         self.ends(&name, &extent);
         self.take(&name, &extent);
-        if !has_proof {
-            self.wrong(&cover, last, "the proof of an extent that is there is missing");
-            return Ok(());
-        }
+        // Without it nothing proves the blocks; what stands behind them may still be followed.
         let Some(bytes) = self.read(&cover, last, PROOF_BYTES_MAX)? else {
             return Ok(());
         };
@@ -306,13 +317,25 @@ impl<'a> Walk<'a> {
     }
 
     /// A proof whose extent is not there: its writer was interrupted, or the extent is missing.
-    fn lone(&mut self, cover: &str, (first, last): (Height, Height)) {
+    fn lone(&mut self, (first, last): (Height, Height)) {
+        let cover = &archive::name(self.chain(), Kind::Proof, first, last);
         if first == self.last.0.height.next() {
             let what = format!("{cover}: heights {first} to {last} were not written to their end");
             self.findings.note(what);
         } else {
             self.wrong(cover, first, "the extent that it proves is missing");
         }
+    }
+
+    /// Whether a tail begins behind the height that follows the last extent.
+    fn is_tail_ahead(&self) -> Result<bool, ObjectsError> {
+        let name = archive::tail(self.chain());
+        let opening = match self.objects.beginning(&name, TAIL_OPENING_BYTES) {
+            Ok(bytes) => archive::tail_opening(&bytes),
+            Err(ObjectsError::Missing { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(opening.is_some_and(|opening| opening.first > self.last.0.height.next()))
     }
 
     fn tail(&mut self) -> Result<(), ObjectsError> {
@@ -422,7 +445,9 @@ impl<'a> Walk<'a> {
         linked.map_err(|error| error.to_string())?;
         let (got, present) = (block.header.view, self.views.present().id());
         if got != present {
-            return Err(format!("it is of view {got}, the blocks before lead to {present}"));
+            return Err(format!(
+                "it is of view {got}, the blocks before lead to {present}"
+            ));
         }
         let checked = block.body.check();
         checked.map_err(|error| format!("its body: {error}"))
@@ -442,7 +467,10 @@ impl<'a> Walk<'a> {
 
     /// Compares a block with what an earlier certificate said of it.
     fn awaited(&mut self, name: &str, height: Height, digest: Digest) {
-        if self.ahead.as_ref().is_some_and(|(ballot, _)| ballot.height == height)
+        if self
+            .ahead
+            .as_ref()
+            .is_some_and(|(ballot, _)| ballot.height == height)
             && let Some((ballot, cover)) = self.ahead.take()
             && ballot.digest != digest
         {
@@ -475,7 +503,8 @@ impl<'a> Walk<'a> {
                     offset: 0,
                 };
                 self.names.push(name.to_owned());
-                self.checker.add(Subject::Votes(last.height, position), checks);
+                self.checker
+                    .add(Subject::Votes(last.height, position), checks);
                 self.views.certified(ballot);
                 self.certified = self.certified.max(Some(last.height));
                 if ballot.height > last.height {

@@ -24,11 +24,15 @@ fn of_many_that_create_one_object_one_does() {
                 scope.spawn(move || door.create("chain/a.extent", bytes).expect("it answers"))
             });
             let made: Vec<_> = made.collect();
-            made.into_iter().map(|made| made.join().expect("no panic")).collect()
+            made.into_iter()
+                .map(|made| made.join().expect("no panic"))
+                .collect()
         });
         assert_eq!(firsts.iter().filter(|first| **first).count(), 1);
         let winner = firsts.iter().position(|first| *first).expect("one");
-        let held = doors[0].get("chain/a.extent", 1 << 20).expect("it is there");
+        let held = doors[0]
+            .get("chain/a.extent", 1 << 20)
+            .expect("it is there");
         assert_eq!(held, vec![winner as u8; 100_000]);
     }
 }
@@ -39,7 +43,10 @@ fn objects_are_listed_by_name_and_read_up_to_a_bound() {
         let door = &doors[0];
         assert_eq!(door.list("chain").expect("nothing"), []);
         for name in ["chain/b", "chain/a", "other/c"] {
-            assert!(door.create(name, Bytes::from_static(b"12345")).expect("made"));
+            assert!(
+                door.create(name, Bytes::from_static(b"12345"))
+                    .expect("made")
+            );
         }
         let of_chain = |name: &str| Listed {
             name: name.into(),
@@ -48,12 +55,23 @@ fn objects_are_listed_by_name_and_read_up_to_a_bound() {
         let listed = door.list("chain").expect("two");
         assert_eq!(listed, [of_chain("chain/a"), of_chain("chain/b")]);
         let long = door.get("chain/a", 4).expect_err("too long");
-        assert!(matches!(long, ObjectsError::TooLong { got: 5, most: 4, .. }), "{long}");
+        assert!(
+            matches!(
+                long,
+                ObjectsError::TooLong {
+                    got: 5,
+                    most: 4,
+                    ..
+                }
+            ),
+            "{long}"
+        );
         let none = door.get("chain/c", 4).expect_err("not there");
         assert!(matches!(none, ObjectsError::Missing { .. }), "{none}");
         assert_eq!(door.beginning("chain/a", 3).expect("there"), &b"123"[..]);
         assert_eq!(door.beginning("chain/a", 30).expect("there"), &b"12345"[..]);
-        door.replace("chain/a", Bytes::from_static(b"6")).expect("replaced");
+        door.replace("chain/a", Bytes::from_static(b"6"))
+            .expect("replaced");
         assert_eq!(door.get("chain/a", 4).expect("there"), &b"6"[..]);
     }
 }
@@ -66,7 +84,10 @@ fn what_an_upload_that_died_leaves_in_a_folder_is_not_listed() {
     std::fs::create_dir(folder.path().join("chain")).expect("made");
     std::fs::write(folder.path().join("chain/a.extent#1"), b"half").expect("written");
     assert_eq!(door.list("chain").expect("nothing"), []);
-    assert!(door.create("chain/a.extent", Bytes::from_static(b"whole")).expect("made"));
+    assert!(
+        door.create("chain/a.extent", Bytes::from_static(b"whole"))
+            .expect("made")
+    );
     assert_eq!(door.list("chain").expect("one").len(), 1);
 }
 

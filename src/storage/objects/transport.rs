@@ -51,18 +51,29 @@ impl HttpConnector for Transport {
         sockets.set_nodelay(true);
         let allowed = options.get_config_value(&ClientConfigKey::AllowHttp);
         let builder = HttpsConnectorBuilder::new().with_tls_config(config);
-        let builder = match allowed.as_deref() == Some("true") {
+        let is_plain_allowed = allowed.as_deref() == Some("true");
+        let builder = match is_plain_allowed {
             true => builder.https_or_http(),
             false => builder.https_only(),
         };
         let connector = builder.enable_http1().wrap_connector(sockets);
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(HttpClient::new(Service(client)))
+        Ok(HttpClient::new(Service {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            is_plain_allowed,
+        }))
     }
 }
 
 #[derive(Debug)]
-struct Service(Client<HttpsConnector<Sockets>, HttpRequestBody>);
+struct Service {
+    client: Client<HttpsConnector<Sockets>, HttpRequestBody>,
+    is_plain_allowed: bool,
+}
+
+/// The store's address is one of plain HTTP, and that was not allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("it is reached without TLS only where the environment says so: AWS_ALLOW_HTTP=true")]
+struct Plain;
 
 impl HttpService for Service {
     fn call<'a, 'b>(
@@ -74,7 +85,11 @@ impl HttpService for Service {
         Self: 'b,
     {
         Box::pin(async move {
-            let answer = timeout(ANSWER_TIMEOUT, self.0.request(request)).await;
+            if !self.is_plain_allowed && request.uri().scheme_str() == Some("http") {
+                // Tried again it is the same.
+                return Err(HttpError::new(HttpErrorKind::Unknown, Plain));
+            }
+            let answer = timeout(ANSWER_TIMEOUT, self.client.request(request)).await;
             let answer = answer.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?;
             let (head, body) = answer.map_err(broken)?.into_parts();
             let body = body.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error));

@@ -34,7 +34,8 @@ impl Archived {
     }
 
     fn verify(&self) -> Verdict {
-        self.verify_with(self.world.genesis.clone()).expect("a verdict")
+        self.verify_with(self.world.genesis.clone())
+            .expect("a verdict")
     }
 
     fn verify_with(&self, genesis: Genesis) -> Result<Verdict, VerifyError> {
@@ -71,7 +72,11 @@ impl Archived {
     }
 
     fn first_of(&self, name: &str) -> u64 {
-        Extent::decode(&self.read(name)).expect("an extent").opening.first.0
+        Extent::decode(&self.read(name))
+            .expect("an extent")
+            .opening
+            .first
+            .0
     }
 }
 
@@ -85,7 +90,10 @@ fn a_whole_archive_proves_what_the_members_folder_does() {
     assert_eq!(verdict.height, of_member.height);
     assert_eq!(verdict.digest, of_member.digest);
     assert_eq!(verdict.state_digest, of_member.state_digest);
-    assert_eq!((verdict.blocks, verdict.views), (of_member.blocks, of_member.views));
+    assert_eq!(
+        (verdict.blocks, verdict.views),
+        (of_member.blocks, of_member.views)
+    );
     assert!(verdict.signatures > verdict.blocks);
 }
 
@@ -102,7 +110,11 @@ fn a_flipped_bit_of_any_object_is_found_and_named() {
             });
             assert!(!verdict.ok, "{name} at {at}");
             let is_it = |fault: &Fault| fault.file == name && fault.height > 0;
-            assert!(verdict.faults.iter().any(is_it), "{name} at {at}: {:?}", verdict.faults);
+            assert!(
+                verdict.faults.iter().any(is_it),
+                "{name} at {at}: {:?}",
+                verdict.faults
+            );
         }
     }
     assert_eq!(archived.verify().faults, []);
@@ -121,7 +133,11 @@ fn a_flipped_bit_in_a_block_is_named_with_its_height() {
         bytes
     });
     assert_found(&verdict, name, read.opening.first.0 + 2, "block");
-    assert_eq!(verdict.height.0, read.opening.first.0 - 1, "what is before it holds");
+    assert_eq!(
+        verdict.height.0,
+        read.opening.first.0 - 1,
+        "what is before it holds"
+    );
     assert_eq!(verdict.faults.len(), 1, "{:?}", verdict.faults);
 }
 
@@ -142,18 +158,30 @@ fn a_cut_a_swapped_and_an_empty_object_are_found() {
     assert_found(&verdict, two, archived.first_of(two), "cut short");
     let other = archived.read(two).to_vec();
     let verdict = archived.changed(one, |_| other.clone());
-    assert_found(&verdict, one, archived.first_of(two), "it holds the extent from");
+    assert_found(
+        &verdict,
+        one,
+        archived.first_of(two),
+        "it holds the extent from",
+    );
     let proofs = archived.names(".proof");
     let other = archived.read(&proofs[2]).to_vec();
     let verdict = archived.changed(&proofs[1], |_| other.clone());
-    assert!(verdict.faults.iter().any(|fault| fault.file == proofs[1]), "{:?}", verdict.faults);
+    assert!(
+        verdict.faults.iter().any(|fault| fault.file == proofs[1]),
+        "{:?}",
+        verdict.faults
+    );
 }
 
 #[test]
 fn a_missing_and_a_foreign_object_are_found() {
     let archived = Archived::new();
     let chain = archived.world.genesis.chain();
-    for name in [format!("{chain}/notes.txt"), format!("{chain}/x/1-2.extent")] {
+    for name in [
+        format!("{chain}/notes.txt"),
+        format!("{chain}/x/1-2.extent"),
+    ] {
         let with = Archived::new();
         let name = name.replace(&chain.to_string(), &with.world.genesis.chain().to_string());
         with.put(&name, &b"?"[..]);
@@ -179,10 +207,15 @@ fn a_missing_and_a_foreign_object_are_found() {
     assert_eq!(verdict.height.0, first - 1);
     let proofs = archived.names(".proof");
     let last = first - 1;
-    assert_found(&without(&proofs[0]), &proofs[0], last, "is missing");
+    assert_found(&without(&proofs[0]), &proofs[0], last, "is not there");
     // The last extent: what is behind it tells.
     let gone = extents.last().expect("one");
-    assert_found(&without(gone), &tail(&chain), archived.first_of(gone), "are missing");
+    assert_found(
+        &without(gone),
+        &tail(&chain),
+        archived.first_of(gone),
+        "are missing",
+    );
     let ended = without(&tail(&chain));
     assert!(ended.ok, "a shorter archive is one: {:?}", ended.faults);
 }
@@ -212,9 +245,12 @@ fn a_certificate_that_the_views_seats_did_not_sign_is_found() {
     proof.certificate.signatures[0].0[5] ^= 1;
     let forged = proof.encode();
     let verdict = archived.changed(name, |_| forged.to_vec());
-    assert!(verdict.faults.iter().any(|fault| {
-        fault.file == *name && fault.what.contains("signature does not hold")
-    }));
+    assert!(
+        verdict
+            .faults
+            .iter()
+            .any(|fault| { fault.file == *name && fault.what.contains("signature does not hold") })
+    );
 }
 
 #[test]
@@ -223,8 +259,16 @@ fn an_archive_without_the_chain_is_no_archive_of_it() {
     let mut other = archived.world.genesis.clone();
     other.name = "other".into();
     let error = archived.verify_with(other).expect_err("nothing is there");
-    assert!(matches!(error, VerifyError::NothingArchived { .. }), "{error}");
-    let first = name(&archived.world.genesis.chain(), Kind::Extent, Height(1), Height(7));
+    assert!(
+        matches!(error, VerifyError::NothingArchived { .. }),
+        "{error}"
+    );
+    let first = name(
+        &archived.world.genesis.chain(),
+        Kind::Extent,
+        Height(1),
+        Height(7),
+    );
     assert!(archived.names("").contains(&first));
 }
 
@@ -236,5 +280,10 @@ fn a_lone_proof_behind_the_end_is_noted_and_one_before_it_is_a_fault() {
     let held = archived.read(&archived.names(".proof")[0]);
     let behind = name(&chain, Kind::Proof, Height(end + 5), Height(end + 9));
     archived.put(&behind, held);
-    assert_found(&archived.verify(), &behind, end + 5, "the extent that it proves is missing");
+    assert_found(
+        &archived.verify(),
+        &behind,
+        end + 5,
+        "the extent that it proves is missing",
+    );
 }
