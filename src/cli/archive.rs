@@ -6,11 +6,12 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use tokio::runtime::Runtime;
+use tokio::time;
 
 use super::args::Common;
 use super::failure::Failure;
@@ -37,6 +38,15 @@ pub(crate) struct ArchiveArgs {
     follow: bool,
 }
 
+/// Lets time pass between two looks.
+struct Clock(Runtime);
+
+impl Clock {
+    fn pass(&self, so_long: Duration) {
+        self.0.block_on(async { time::sleep(so_long).await });
+    }
+}
+
 /// What was done.
 #[derive(Serialize)]
 struct Done {
@@ -55,6 +65,7 @@ pub(crate) fn run(common: &Common, args: &ArchiveArgs) -> Result<ExitCode, Failu
     };
     let mut archiver = seam::archive::open(dir, &args.url)?;
     let (output, mut before) = (Output::new(common), None);
+    let clock = Clock(super::runtime()?);
     loop {
         let mut meter: Option<Meter> = None;
         let mut progress = |done: u64, total: u64| {
@@ -72,8 +83,8 @@ pub(crate) fn run(common: &Common, args: &ArchiveArgs) -> Result<ExitCode, Failu
         let round = match round {
             Err(error) if args.follow && error.may_pass() => {
                 say(format!("{error}; trying again"));
-                thread::sleep(TRY_AGAIN_AFTER);
-                archiver = again(dir, &args.url)?;
+                clock.pass(TRY_AGAIN_AFTER);
+                archiver = again(dir, &args.url, &clock)?;
                 continue;
             }
             other => other?,
@@ -91,16 +102,16 @@ pub(crate) fn run(common: &Common, args: &ArchiveArgs) -> Result<ExitCode, Failu
             output.line(&done, Done::line)?;
         }
         before = Some(done.round.height);
-        thread::sleep(LOOK_EVERY);
+        clock.pass(LOOK_EVERY);
     }
 }
 
 /// Opens the archive again once it answers.
-fn again(dir: &Path, url: &str) -> Result<Archiver, Failure> {
+fn again(dir: &Path, url: &str, clock: &Clock) -> Result<Archiver, Failure> {
     loop {
         match seam::archive::reopen(dir, url)? {
             Some(archiver) => return Ok(archiver),
-            None => thread::sleep(TRY_AGAIN_AFTER),
+            None => clock.pass(TRY_AGAIN_AFTER),
         }
     }
 }

@@ -202,8 +202,8 @@ Examples, a member more and a member less:
 /// Verbs that need no running member of ours.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ToolVerb {
-    /// Checks a member's folder, an archive or a proof file against a genesis document; nothing else
-    /// is asked.
+    /// Checks a member's folder, an archive or a proof file against a genesis document; nothing
+    /// else is asked.
     #[command(
         after_help = "Examples:\n  consortium verify --genesis genesis.json --proof paid.proof\n  \
         consortium verify --genesis genesis.json --archive s3://bucket/ledger"

@@ -1,5 +1,5 @@
-//! Storage: a durable log, tables that can be rebuilt, objects of an archive, and a twin of the disk
-//! for the simulator.
+//! Storage: a durable log, tables that can be rebuilt, objects of an archive, and a twin of the
+//! disk for the simulator.
 //!
 //! Source: design, 'durability, exactly'. In: opaque bytes. Out: the same bytes after a kill or a
 //! power loss. Holds: only what [`Log::sync`] or [`Tables::flush`] confirmed counts as durable;

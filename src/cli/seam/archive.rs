@@ -100,20 +100,24 @@ fn look<T>(
 
 impl From<ObjectsError> for Failure {
     fn from(error: ObjectsError) -> Self {
-        let next = match &error {
-            ObjectsError::Address { .. } => {
-                "give a folder, file:///…, s3://bucket/prefix, gs://… or az://…; credentials come \
-                 from the environment: consortium archive --help"
-            }
-            ObjectsError::Folder { .. } => "check the path, who owns it and its mode",
-            ObjectsError::Missing { .. } => "check the address: consortium archive --help",
-            ObjectsError::TooLong { .. } => "it is none of ours: move it away",
-            ObjectsError::Failed { .. } => {
-                "check the address, the credentials in the environment and that the store answers; \
-                 what was written is whole, and the same line goes on behind it"
-            }
-        };
+        let next = next_of_objects(&error);
         Self::refused(error, next)
+    }
+}
+
+fn next_of_objects(error: &ObjectsError) -> &'static str {
+    match error {
+        ObjectsError::Address { .. } => {
+            "give a folder, file:///…, s3://bucket/prefix, gs://… or az://…; credentials come from \
+             the environment: consortium archive --help"
+        }
+        ObjectsError::Folder { .. } => "check the path, who owns it and its mode",
+        ObjectsError::Missing { .. } => "check the address: consortium archive --help",
+        ObjectsError::TooLong { .. } => "it is none of ours: move it away",
+        ObjectsError::Failed { .. } => {
+            "check the address, the credentials in the environment and that the store answers; \
+             what was written is whole, and the same line goes on behind it"
+        }
     }
 }
 
@@ -125,8 +129,8 @@ impl From<ArchiveError> for Failure {
                  --archive names what is there"
             }
             ArchiveError::Differs { .. } | ArchiveError::Object { .. } => {
-                "nothing was overwritten; consortium verify --genesis FILE --archive URL says whether \
-                 the archive holds, and verify --dir whether this member does"
+                "nothing was overwritten; consortium verify --genesis FILE --archive URL says \
+                 whether the archive holds, and verify --dir whether this member does"
             }
             ArchiveError::Config(_) | ArchiveError::Genesis(_) | ArchiveError::Store(_) => {
                 "name a member's folder, the one that holds member.toml and data/"
@@ -141,11 +145,8 @@ impl From<ArchiveError> for Failure {
                 "consortium verify --genesis FILE --dir MEMBER_DIR names what is wrong with this \
                  member; archive from another one"
             }
-            ArchiveError::Objects(_) => "",
+            ArchiveError::Objects(error) => next_of_objects(error),
         };
-        match error {
-            ArchiveError::Objects(error) => error.into(),
-            error => Self::refused(error, next),
-        }
+        Self::refused(error, next)
     }
 }

@@ -423,9 +423,9 @@ fn a_log_that_begins_later_goes_on_with_an_archive_and_else_names_the_gap() {
     let story = world.story(40);
     world.write_log(&story);
     // What a pruned log still has: everything from the block behind height 15.
-    let is_cut = |record: &Record| match record {
-        Record::Block(block) => block.header.height.0 <= 15,
-        _ => is_certificate_below(record, 16),
+    let is_cut = |record: &Record| {
+        let is_below = matches!(record, Record::Block(block) if block.header.height.0 <= 15);
+        is_below || is_certificate_below(record, 16)
     };
     let pruned: Vec<Record> = story.iter().filter(|r| !is_cut(r)).cloned().collect();
     let pruned = world.observe(&pruned);
