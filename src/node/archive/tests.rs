@@ -133,9 +133,12 @@ fn proof() -> Proof {
     }
 }
 
+fn part(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u32).to_le_bytes()[..], bytes].concat()
+}
+
 /// The same bytes as [`written`], by hand from the page.
 fn by_hand() -> Vec<u8> {
-    let part = |bytes: &[u8]| [&(bytes.len() as u32).to_le_bytes()[..], bytes].concat();
     let (blocks, batch) = sample();
     let name = Digest::of(Domain::Batch, &batch);
     let mut bytes = b"consortium extent 1\n".to_vec();
@@ -170,6 +173,16 @@ fn the_form_of_every_object_is_frozen() {
     let (extent, proof) = (written(), proof());
     assert_eq!(extent, by_hand());
     let tail = encode_tail(&extent, &proof);
+    // A proof and a tail, by hand from the page.
+    let mut bytes = b"consortium proof 1\n".to_vec();
+    bytes.extend(part(&codec::encode(&proof.certificate)));
+    bytes.extend(part(&codec::encode(&proof.headers[0])));
+    let digest = Digest::of(Domain::Archive, &bytes);
+    bytes.extend(digest.as_bytes());
+    assert_eq!(proof.encode(), bytes);
+    let length = (extent.len() as u64).to_le_bytes();
+    let parts = [&b"consortium tail 1\n"[..], &length, &extent, &bytes];
+    assert_eq!(tail, parts.concat());
     let lines = [
         ("extent", &extent),
         ("proof", &proof.encode()),

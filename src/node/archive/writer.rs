@@ -26,6 +26,9 @@ use crate::storage::{Follower, LogReader, Objects, ObjectsError, Record, Store};
 /// Bytes of the log between two words about progress.
 const PROGRESS_BYTES: u64 = 4 << 20;
 
+/// How often an object is made that is refused and not there.
+const TRIES: u32 = 5;
+
 /// Archives one member's chain.
 pub struct Archiver {
     objects: Objects,
@@ -210,16 +213,11 @@ impl Archiver {
         bytes: Bytes,
         round: &mut Round,
     ) -> Result<bool, Result<ArchiveError, String>> {
-        let length = bytes.len() as u64;
-        let outer = |error| Ok(ArchiveError::Objects(error));
-        if self.objects.create(name, bytes.clone()).map_err(outer)? {
-            round.bytes += length;
-            return Ok(true);
-        }
-        match self.objects.get(name, length) {
-            Ok(held) if held == bytes => Ok(false),
-            Ok(held) => Err(Err(format!("{} bytes, and other ones", held.len()))),
-            Err(error) => Err(Err(error.to_string())),
+        let most = bytes.len() as u64;
+        match self.create(name, bytes.clone(), most, round)? {
+            None => Ok(true),
+            Some(held) if held == bytes => Ok(false),
+            Some(held) => Err(Err(format!("{} bytes, and other ones", held.len()))),
         }
     }
 
@@ -231,16 +229,38 @@ impl Archiver {
         stretch: &Stretch,
         round: &mut Round,
     ) -> Result<(), Result<ArchiveError, String>> {
-        let bytes = proof.encode();
-        let length = bytes.len() as u64;
-        let outer = |error| Ok(ArchiveError::Objects(error));
-        if self.objects.create(name, bytes).map_err(outer)? {
-            round.bytes += length;
+        let Some(held) = self.create(name, proof.encode(), PROOF_BYTES_MAX, round)? else {
             return Ok(());
-        }
-        let held = self.objects.get(name, PROOF_BYTES_MAX).map_err(outer)?;
+        };
         let held = Proof::decode(&held).map_err(Err)?;
         held.covers(stretch.last(), stretch.digest()).map_err(Err)
+    }
+
+    /// Makes an object; gives the one that is there already, of at most `most` bytes.
+    fn create(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        most: u64,
+        round: &mut Round,
+    ) -> Result<Option<Bytes>, Result<ArchiveError, String>> {
+        let outer = |error| Ok(ArchiveError::Objects(error));
+        let mut tries = 0;
+        loop {
+            let length = bytes.len() as u64;
+            if self.objects.create(name, bytes.clone()).map_err(outer)? {
+                round.bytes += length;
+                return Ok(None);
+            }
+            tries += 1;
+            match self.objects.get(name, most) {
+                Ok(held) => return Ok(Some(held)),
+                Err(error @ ObjectsError::TooLong { .. }) => return Err(Err(error.to_string())),
+                // Another writer was refused for ours, or broke off: there is none yet.
+                Err(ObjectsError::Missing { .. }) if tries < TRIES => {}
+                Err(error) => return Err(outer(error)),
+            }
+        }
     }
 
     /// Writes the certified blocks behind the last full extent, where the archive has fewer.
