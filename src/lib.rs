@@ -13,6 +13,8 @@
 pub mod api;
 pub mod application;
 pub mod blocks;
+pub mod bootstrap;
+pub mod checkpoint;
 pub mod cli;
 pub mod client;
 pub mod committee;

@@ -61,7 +61,7 @@ pub struct Snapshot {
     pub height: u64,
     /// The digest of the state, equal to [`Application::state_digest`] at that height.
     pub digest: Digest,
-    /// The bytes, equal at every member; only their concatenation matters.
+    /// The bytes in pieces, equal at every member: each is a segment of a checkpoint.
     pub chunks: Box<dyn Iterator<Item = Bytes> + Send>,
 }
 
@@ -149,8 +149,12 @@ pub trait Application: Send + Sync {
     /// Lets go of the roots of heights below `below`.
     fn release(&mut self, below: u64);
 
-    /// The state as it is now, as a stream.
-    fn snapshot(&self) -> Snapshot;
+    /// The state as it is now, in pieces of about `piece_bytes` and at most
+    /// [`SEGMENT_BYTES_MAX`](crate::blocks::SEGMENT_BYTES_MAX); none is empty.
+    ///
+    /// Where a piece ends is a function of the contents, and best one that few changes move: what
+    /// is equal in two snapshots is stored and fetched once.
+    fn snapshot(&self, piece_bytes: usize) -> Snapshot;
 
     /// Takes over the state of a snapshot. Changes nothing on error. Afterwards no change is
     /// pending: the host clears its tables and fills them from [`Application::entries`].

@@ -70,7 +70,7 @@ impl Application for Sum {
         false
     }
     fn release(&mut self, _: u64) {}
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self, _: usize) -> Snapshot {
         let bytes = [self.height.to_le_bytes(), self.sum.to_le_bytes()].concat();
         let chunks = Box::new(std::iter::once(Bytes::from(bytes)));
         Snapshot {
@@ -157,7 +157,7 @@ fn run(machine: &mut dyn Application, operations: &[Vec<u8>]) -> Vec<Executed> {
 }
 
 fn bytes(machine: &dyn Application) -> Vec<u8> {
-    machine.snapshot().chunks.flatten().collect()
+    machine.snapshot(1024).chunks.flatten().collect()
 }
 
 #[test]

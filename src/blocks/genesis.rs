@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::body::Body;
+use super::checkpoint_rules::CheckpointRules;
 use super::header::{Header, Link, ReceiptRoot};
 use super::predecessor::Predecessor;
 use super::proposal::FORMAT_VERSION;
@@ -97,6 +98,9 @@ pub struct Parameters {
     pub remembered_max: u32,
     /// When committees change and how they are drawn; the members may change it by vote.
     pub views: ViewRules,
+    /// When checkpoints are due and how snapshots are cut.
+    #[serde(skip_serializing_if = "CheckpointRules::is_default")]
+    pub checkpoints: CheckpointRules,
 }
 
 impl Default for Parameters {
@@ -114,6 +118,7 @@ impl Default for Parameters {
             expiry_blocks_max: 100_000,
             remembered_max: 2_000_000,
             views: ViewRules::default(),
+            checkpoints: CheckpointRules::default(),
         }
     }
 }
@@ -309,9 +314,12 @@ impl Genesis {
         if let Some(predecessor) = &self.successor_of {
             bytes = predecessor.write(bytes);
         }
-        match p.views.everyone_below {
-            EVERYONE_BELOW => bytes,
-            other => bytes.u8(2).u32(other),
+        if p.views.everyone_below != EVERYONE_BELOW {
+            bytes = bytes.u8(2).u32(p.views.everyone_below);
+        }
+        match p.checkpoints.is_default() {
+            true => bytes,
+            false => p.checkpoints.write(bytes),
         }
     }
 
@@ -466,7 +474,13 @@ impl Parameters {
         ];
         match rules.into_iter().find(|(_, is_good, _)| !is_good) {
             Some((field, _, why)) => Err(GenesisError::Parameter { field, why }),
-            None => Ok(self.views.check()?),
+            None => {
+                let (field, why) = match self.checkpoints.check() {
+                    Ok(()) => return Ok(self.views.check()?),
+                    Err(wrong) => wrong,
+                };
+                Err(GenesisError::Parameter { field, why })
+            }
         }
     }
 }

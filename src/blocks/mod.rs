@@ -7,6 +7,8 @@
 //! (`committee`).
 
 pub mod body;
+mod checkpoint;
+mod checkpoint_rules;
 pub mod codec;
 pub mod evidence;
 mod genesis;
@@ -29,6 +31,8 @@ pub use body::{
     BLOCK_BATCHES_MAX, BatchRef, BlockCertificate, Body, BodyError, MEMBERS_MAX,
     THRESHOLD_BYTES_MAX,
 };
+pub use checkpoint::CheckpointError;
+pub use checkpoint_rules::{CheckpointRules, SEGMENT_BYTES_MAX};
 pub use genesis::{
     ADDRESS_BYTES_MAX, Bounds, Clients, Founder, Genesis, GenesisError, LISTED_CLIENTS_MAX,
     NAME_BYTES_MAX, Parameters, is_address, is_name,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use super::body::{BLOCK_BATCHES_MAX, BatchRef, Body, BodyError};
+use super::checkpoint::CheckpointError;
 use super::codec::{self, DecodeError};
 use super::genesis::Bounds;
 use super::reconfiguration::ReconfigurationError;
@@ -77,6 +78,9 @@ pub enum ProposalError {
     /// A control body that does not belong to this view, or that nothing can check yet.
     #[error("a control body that has no place here")]
     Control,
+    /// A checkpoint body proves nothing.
+    #[error("checkpoint: {0}")]
+    Checkpoint(#[from] CheckpointError),
     /// A reconfiguration that makes no view.
     #[error("reconfiguration: {0}")]
     Reconfiguration(#[from] ReconfigurationError),
@@ -168,8 +172,7 @@ impl Proposal {
             Body::Freeze(body) if body.next == view.id().next() => Vec::new(),
             Body::Assemble(body) if body.next == view.id().next() => Vec::new(),
             Body::Reconfiguration(body) => body.checks(view)?,
-            // Refused until the machine that can check it is there: what it claims of lists and
-            // votes would else be certified unchecked.
+            Body::Checkpoint(body) if body.height < height => body.checks(view)?,
             Body::Genesis(_) | Body::Checkpoint(_) => return Err(ProposalError::Control),
             Body::Freeze(_) | Body::Assemble(_) => return Err(ProposalError::Control),
         };

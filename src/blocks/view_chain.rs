@@ -229,7 +229,7 @@ impl ViewChain {
         for step in steps {
             let view = self.newest().view.id().next();
             let wrong = |why| ViewChainError { view, why };
-            let looked = self.look(step);
+            let looked = self.look(&self.newest().view, step);
             if looked.is_err() {
                 // A signature before it may be what is wrong, and the first fault is named.
                 group.settle(verifier)?;
@@ -245,9 +245,24 @@ impl ViewChain {
         Ok(group.count)
     }
 
-    /// The view that `step` makes, and the signatures that are still to be checked.
-    fn look(&self, step: &Step) -> Result<(Seated, StepChecks), StepError> {
-        let ending = &self.newest().view;
+    /// Whether `step` holds in the view that it ends, which is proved here; nothing changes. Where
+    /// another step was walked there, one quorum has signed two.
+    ///
+    /// Errors: [`ViewChainError`], also where the view that it ends is not proved here.
+    pub fn examine(&self, step: &Step, verifier: &Verifier) -> Result<(), ViewChainError> {
+        let got = step.header.view;
+        let view = got.next();
+        let wrong = |why| ViewChainError { view, why };
+        let ending = self.get(got).ok_or(StepError::OtherView { got });
+        let ending = &ending.map_err(wrong)?.view;
+        let (_, checks) = self.look(ending, step).map_err(wrong)?;
+        let mut group = Group::default();
+        group.add(view, checks);
+        group.settle(verifier)
+    }
+
+    /// The view that `step` makes of `ending`, and the signatures that are still to be checked.
+    fn look(&self, ending: &View, step: &Step) -> Result<(Seated, StepChecks), StepError> {
         let Step {
             header,
             body,
@@ -259,7 +274,8 @@ impl ViewChain {
         if header.view != ending.id() {
             return Err(StepError::OtherView { got: header.view });
         }
-        if header.reconfiguration != self.opened_by() || header.height <= ending.opening().height {
+        let opened = self.opened_by(ending);
+        if header.reconfiguration != opened || header.height <= ending.opening().height {
             return Err(StepError::OtherOpening);
         }
         if header.body != body.root() {
@@ -284,11 +300,15 @@ impl ViewChain {
         Ok((Seated { view, members }, StepChecks { votes, keys }))
     }
 
-    /// What blocks of the newest view name as the last reconfiguration.
-    fn opened_by(&self) -> Link {
-        let newest = &self.newest().view;
-        let Opening { height, digest } = newest.opening();
-        match newest.id() {
+    /// The block that opened view `id`, where that view is proved; genesis for view 0.
+    pub fn opened(&self, id: ViewId) -> Option<Link> {
+        Some(self.opened_by(&self.get(id)?.view))
+    }
+
+    /// What blocks of a view name as the last reconfiguration.
+    fn opened_by(&self, view: &View) -> Link {
+        let Opening { height, digest } = view.opening();
+        match view.id() {
             ViewId(0) => self.genesis,
             ViewId(_) => Link { height, digest },
         }

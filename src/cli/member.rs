@@ -245,6 +245,7 @@ pub(crate) async fn run(common: &Common, verb: &MembersVerb) -> Result<ExitCode,
         | Operation::CaughtUp(..)
         | Operation::Rejoin(_)
         | Operation::Renew
+        | Operation::Snapshot
         | Operation::Threshold(..) => vec![own_folder(common)?],
     };
     carry(common, &targets, &folders, &operation).await

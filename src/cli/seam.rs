@@ -497,6 +497,9 @@ impl From<NodeError> for Failure {
             NodeError::Genesis(_) => "copy the ledger's genesis.json to where member.toml says",
             NodeError::Unusable(error) => next_of_unusable(error),
             NodeError::Plug(_) => "consortium engines and consortium overlays list the names",
+            NodeError::Snapshot { .. } => {
+                "consortium verify --genesis FILE --dir DIR names the fault"
+            }
             NodeError::Store(error) => next_of_store(error),
             NodeError::Log(LogError::Full { .. }) => FULL,
             NodeError::Log(_) => {

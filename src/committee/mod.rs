@@ -7,6 +7,7 @@
 //! ballot.
 //! Elsewhere: blocks and their bodies (`blocks`), timers (`fsm`).
 
+mod attest;
 mod ballot;
 mod certificate;
 mod draw;
@@ -19,6 +20,7 @@ mod sizes;
 mod view;
 mod voter;
 
+pub use attest::{AnchorVote, CheckpointVote, Nonce, Taken};
 pub use ballot::{Ballot, Kind, Vote};
 pub use certificate::{Certificate, CertificateError, SeatSet};
 pub use draw::{Candidate, Candidates, DrawError, MEMBERS_MAX, POSITIONS_MAX, WEIGHT_MAX};

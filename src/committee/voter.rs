@@ -14,7 +14,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Ballot, Certificate, Height, Kind, Lapse, Promise, Promises, Regency, Seat, View, ViewId, Vote,
+    AnchorVote, Ballot, Certificate, CheckpointVote, Height, Kind, Lapse, Nonce, Promise, Promises,
+    Regency, Seat, Taken, View, ViewId, Vote,
 };
 use crate::crypto::threshold::{Party, Terms};
 use crate::crypto::{Check, Digest, PublicKey, SecretKey, SignBytes, Signature, Tag, Verified};
@@ -459,6 +460,34 @@ impl Voter {
         let record = VoterRecord::Stopped(data.clone(), proofs);
         self.kept.apply(&record);
         Ok((vec![record], data))
+    }
+
+    /// Signs what its snapshot is; nothing once the log was found rolled back.
+    pub fn vouch_snapshot(&self, taken: Taken) -> Option<Verified<CheckpointVote>> {
+        let statement = taken.statement(&self.chain, self.view);
+        self.kept.lapse.is_none().then(|| {
+            Verified::vouch(CheckpointVote {
+                view: self.view,
+                taken,
+                seat: self.seat,
+                signature: self.secret.sign(&statement),
+            })
+        })
+    }
+
+    /// Signs where it stands for a newcomer: (height, header digest) of the newest block
+    /// certificate that it holds durably. A voter whose log was rolled back still knows that.
+    pub fn vouch_anchor(&self, nonce: Nonce, (height, digest): (Height, Digest)) -> AnchorVote {
+        let mut vote = AnchorVote {
+            view: self.view,
+            nonce,
+            height,
+            digest,
+            seat: self.seat,
+            signature: Signature([0; 64]),
+        };
+        vote.signature = self.secret.sign(&vote.statement(&self.chain));
+        vote
     }
 
     fn check_floor(&self, height: Height) -> Result<(), Refused> {

@@ -237,6 +237,9 @@ impl Consortium {
         let register = applied.register.clone();
         out.save(Record::Block(applied.block.clone()));
         out.emit(Event::Applied(Box::new(applied)));
+        if let Some(base) = self.chain.ledger.base() {
+            out.emit(Event::Snapshot(Box::new(base)));
+        }
         if let Some(register) = register {
             self.follow_register(now, height, &register, out);
         }

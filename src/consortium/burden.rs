@@ -7,6 +7,7 @@
 use super::replica::Consortium;
 use super::seal::AHEAD_MAX;
 use crate::blocks::Parameters;
+use crate::committee::SEATS_MAX;
 use crate::fsm::PAYLOADS_MAX;
 
 /// Counts of what is kept.
@@ -20,6 +21,8 @@ pub(crate) struct Burden {
     pub(crate) certificates: usize,
     /// Proposals that wait for batches.
     pub(crate) waiting: usize,
+    /// Votes for snapshots.
+    pub(crate) snapshots: usize,
 }
 
 impl Burden {
@@ -34,6 +37,7 @@ impl Burden {
             seals: ahead + window,
             certificates: AHEAD_MAX,
             waiting: heights * PAYLOADS_MAX,
+            snapshots: SEATS_MAX,
         }
     }
 
@@ -44,6 +48,7 @@ impl Burden {
             ("seals", self.seals, most.seals),
             ("certificates", self.certificates, most.certificates),
             ("waiting", self.waiting, most.waiting),
+            ("snapshots", self.snapshots, most.snapshots),
         ];
         let over = parts.into_iter().find(|(_, have, most)| have > most);
         over.map(|(part, ..)| part)
@@ -58,6 +63,7 @@ impl Consortium {
             seals: self.seals.heights(),
             certificates: self.seals.kept(),
             waiting: self.catchup.waits(),
+            snapshots: self.checkpoints.kept(),
         }
     }
 }

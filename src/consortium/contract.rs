@@ -8,14 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Effect, Views};
+use super::ledger::{Base, Effect, Snapshots, Views};
 use super::message::Block;
 pub use crate::blocks::Outcome;
 use crate::blocks::evidence::Evidence;
 pub use crate::blocks::evidence::FaultKind;
 use crate::blocks::receipts::Receipt;
 use crate::blocks::{Call, Group, Header, NextKey, SignedGroup};
-use crate::committee::{Certificate, Height, MemberId, Promised, View, ViewId, VoterRecord};
+use crate::committee::{Certificate, Height, MemberId, Promised, Taken, View, ViewId, VoterRecord};
 use crate::crypto::{Digest, PublicKey, SecretKey, Verified};
 use crate::fsm;
 use crate::membership::register::Register;
@@ -43,6 +43,11 @@ pub enum Command {
     Enter(ViewId, Option<Box<SecretKey>>, bool),
     /// A frame was refused since its sender stands in another view.
     Elsewhere(MemberId, ViewId),
+    /// Answers [`Event::Snapshot`]: it is durable. Also said at a start of one that is open still.
+    Taken(Taken),
+    /// Log files are about to be given up: what stands in old ones and still holds is saved again;
+    /// answered by [`Event::Resaved`].
+    Resave,
 }
 
 /// The application's answer for one block.
@@ -102,6 +107,8 @@ pub enum Timer {
     Spread,
     /// Our key for the next view is sent again, and a leader lets a height pass.
     Key,
+    /// Our word on our snapshot is sent again.
+    Snapshot,
 }
 
 /// One block for the application.
@@ -134,6 +141,8 @@ pub struct Applied {
     pub effect: Option<Effect>,
     /// Where views stand behind it, if it had an effect.
     pub views: Option<Box<Views>>,
+    /// Where snapshots stand behind it.
+    pub snapshots: Snapshots,
     /// The register of members behind this block, where the block changed it.
     pub register: Option<Arc<Register>>,
 }
@@ -250,6 +259,12 @@ pub enum Event {
     /// secret of the one before unless its key has a seat in this one, and answer with
     /// [`Command::Enter`].
     View(Box<View>),
+    /// A snapshot is due behind the last executed block: take it before the next one is executed,
+    /// and answer with [`Command::Taken`] once it is durable, if that is before the next one is
+    /// due.
+    Snapshot(Box<Base>),
+    /// Answers [`Command::Resave`]: what still holds is durable once more.
+    Resaved,
 }
 
 /// What to read from the disk and send, see [`super::serve`].
@@ -288,5 +303,12 @@ pub enum Change {
         ours: Box<Header>,
         /// The certified digest.
         certified: Digest,
+    },
+    /// Voting has halted: our snapshot differs from the certified one of the same height.
+    Diverged {
+        /// Ours.
+        ours: Taken,
+        /// The certified one.
+        certified: Taken,
     },
 }

@@ -35,6 +35,8 @@ pub(super) struct Faults {
     told: BTreeSet<(MemberId, FaultKind, Height)>,
     /// How many are kept of each member, and their bytes.
     kept: BTreeMap<MemberId, (usize, usize)>,
+    /// What is kept itself: evidence must outlive the log files that it was written to.
+    durable: Vec<Fault>,
 }
 
 /// What is done with a fault.
@@ -61,6 +63,11 @@ impl Faults {
     /// Every one that was noticed, by kind.
     pub(super) fn counts(&self) -> &BTreeMap<FaultKind, u64> {
         &self.counts
+    }
+
+    /// What is kept in the log.
+    pub(super) fn durable(&self) -> &[Fault] {
+        &self.durable
     }
 
     /// Counts `fault` and says what becomes of it.
@@ -90,6 +97,7 @@ impl Faults {
         }
         (*count, *bytes) = (*count + 1, grown);
         self.told.insert(name);
+        self.durable.push(fault.clone());
         Kept::Durably
     }
 }

@@ -15,7 +15,7 @@ use crate::blocks::{
     Body, Bounds, CheckedBatch, GroupError, Header, NextKey, Proposal, ProposalError,
 };
 use crate::committee::{
-    Certificate, CertificateError, Height, Kind, MemberId, Seat, View, ViewId, Vote,
+    Certificate, CertificateError, CheckpointVote, Height, Kind, MemberId, Seat, View, ViewId, Vote,
 };
 use crate::crypto::threshold::SIGNATURE_BYTES;
 use crate::crypto::{Check, Digest, Verified, Verifier};
@@ -75,6 +75,8 @@ pub enum Message {
     Beacon(Digest, BeaconPart),
     /// The sender's seat in this view has no key any more: nobody votes for it.
     Vacant(ViewId),
+    /// What a seat's snapshot is.
+    Snapshot(CheckpointVote),
 }
 
 /// What a seat has of a beacon.
@@ -111,6 +113,7 @@ impl Message {
             Message::Fetch(_) | Message::Request(_) => Lane::Votes,
             Message::Certificate(_) | Message::Overlay(_) | Message::Engine(_) => Lane::Votes,
             Message::Key(_) | Message::Beacon(..) | Message::Vacant(_) => Lane::Votes,
+            Message::Snapshot(_) => Lane::Votes,
         }
     }
 
@@ -149,6 +152,8 @@ pub enum Heard {
     Beacon(Digest, BeaconPart),
     /// See [`Message::Vacant`].
     Vacant(ViewId),
+    /// See [`Message::Snapshot`].
+    Snapshot(Verified<CheckpointVote>),
 }
 
 impl Heard {
@@ -161,6 +166,7 @@ impl Heard {
             Heard::Certificate(certificate) => Some(certificate.ballot.view),
             Heard::Batch(_) | Heard::Held(_) | Heard::Fetch(_) | Heard::Request(_) => None,
             Heard::Vacant(view) => Some(*view),
+            Heard::Snapshot(vote) => Some(vote.view),
             Heard::Overlay(_) | Heard::Engine(_) | Heard::Key(_) | Heard::Beacon(..) => None,
         }
     }
@@ -382,6 +388,16 @@ impl Ears {
                 self.is_ours(view)?;
                 seat.ok_or(HearError::NoSeat)?;
                 Ok(plain(Heard::Vacant(view)))
+            }
+            Message::Snapshot(vote) => {
+                self.is_ours(vote.view)?;
+                let is_sender = Some(vote.seat) == seat;
+                is_sender.then_some(()).ok_or(HearError::NoSeat)?;
+                let check = vote.check(&self.view).ok_or(HearError::BadSignature)?;
+                Ok(Opened {
+                    heard: Heard::Snapshot(Verified::vouch(vote)),
+                    checks: vec![check],
+                })
             }
         }
     }

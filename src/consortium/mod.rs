@@ -8,6 +8,7 @@
 mod apply;
 mod burden;
 mod catchup;
+mod checkpoints;
 mod contract;
 mod draw;
 mod faults;
@@ -25,6 +26,7 @@ mod seal;
 mod views;
 
 pub mod serve;
+pub mod snapshot;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::apply::Chain;
 use super::catchup::CatchUp;
+use super::checkpoints::Checkpoints;
 use super::contract::{Change, Command, Event, Fault, Record, Timer};
 use super::draw::Draw;
 use super::faults::Faults;
@@ -124,6 +125,7 @@ pub struct Consortium {
     /// The beacon that the next committee waits for.
     pub(super) draw: Option<Draw>,
     pub(super) vacancies: Vacancies,
+    pub(super) checkpoints: Checkpoints,
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
     untold: BTreeSet<Digest>,
     /// What ordering was told last.
@@ -194,6 +196,7 @@ impl Consortium {
             handover: Handover::new(restored.opened, restored.ending),
             draw: None,
             vacancies: Vacancies::default(),
+            checkpoints: Checkpoints::default(),
             untold: BTreeSet::new(),
             told: fsm::Work::default(),
             ordered: 0,
@@ -277,6 +280,7 @@ impl Consortium {
             Heard::Key(key) => self.on_key(now, &key, out),
             Heard::Beacon(freeze, part) => self.on_beacon(&from, &freeze, part),
             Heard::Vacant(view) => self.on_vacant(from, view),
+            Heard::Snapshot(vote) => self.on_snapshot(vote),
         }
     }
 
@@ -520,6 +524,8 @@ impl Consortium {
             Command::Key(key) => self.on_own_key(now, *key, out),
             Command::Enter(id, secret, is_fresh) => self.enter(now, id, (secret, is_fresh), out),
             Command::Elsewhere(from, view) => self.on_elsewhere(now, from, view, out),
+            Command::Taken(taken) => self.on_taken(now, taken, out),
+            Command::Resave => self.resave(out),
             Command::Submit(submission) => self.submit(now, submission, out),
             Command::Executed(execution) => self.on_executed(now, execution, out),
             Command::Connected(member) => {
@@ -547,6 +553,7 @@ impl Consortium {
             Timer::Spread => self.spread_more(out),
             Timer::Held => self.say_held(out),
             Timer::Key => self.keys_again(out),
+            Timer::Snapshot => self.vote_snapshot_again(out),
         }
     }
 

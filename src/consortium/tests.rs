@@ -290,7 +290,7 @@ impl Bench {
             Event::View(view) => return self.step_over(n, &view),
             Event::MakeKey(_) | Event::Serve(..) | Event::Changed(_) => return,
             Event::Submitted(..) | Event::Ordered(..) => return,
-            Event::Certified(_) => return,
+            Event::Certified(_) | Event::Snapshot(_) | Event::Resaved => return,
         };
         let outcomes = block
             .operations

@@ -110,9 +110,11 @@ impl Consortium {
             Some(Due::Draw(freeze)) => return self.drawn(freeze).cloned().map(Body::Assemble),
             None => {}
         }
-        let seats = self.ordering.next_seats()?;
-        let body = self.chain.ledger.reconfiguration(seats)?;
-        Some(Body::Reconfiguration(body))
+        self.checkpoint_due().or_else(|| {
+            let seats = self.ordering.next_seats()?;
+            let body = self.chain.ledger.reconfiguration(seats)?;
+            Some(Body::Reconfiguration(body))
+        })
     }
 
     /// Whether the leader, whoever it is, owes a control body.
@@ -130,6 +132,7 @@ impl Consortium {
         match ledger.due() {
             Some(Due::Body(_)) => true,
             Some(Due::Draw(freeze)) => self.drawn(freeze).is_some(),
+            None if self.checkpoint_due().is_some() => true,
             None => ledger.may_reconfigure() && self.ordering.next_seats().is_some(),
         }
     }
@@ -232,6 +235,10 @@ impl Consortium {
                 self.pool.unpropose_above(height);
                 drop(self.chain.pending.split_off(&height.next()));
                 self.tell(now, fsm::Command::Reconfigured(height), out);
+            }
+            (Some(Effect::Checkpointed), Body::Checkpoint(body)) => {
+                self.on_checkpoint(now, body, out);
+                self.tell(now, fsm::Command::Applied(height), out);
             }
             _ => self.tell(now, fsm::Command::Applied(height), out),
         }
@@ -357,6 +364,7 @@ impl Consortium {
         self.catchup = CatchUp::new(&self.options.me, &self.view);
         self.pool.install(&self.view);
         self.forget_vacancies();
+        self.checkpoints.enter();
         self.told = fsm::Work::default();
         out.emit(Event::Changed(Change::View(id)));
         self.tell(now, fsm::Command::Start, out);

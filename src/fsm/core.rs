@@ -104,6 +104,18 @@ impl Core {
         core
     }
 
+    /// Promises, payloads and decisions that a start would need.
+    pub(super) fn holdings(&self) -> Vec<Record> {
+        let promises = self.voter.iter().flat_map(Voter::records);
+        let mut records: Vec<Record> = promises.map(Record::Voter).collect();
+        for (height, instance) in &self.instances {
+            let payloads = instance.payloads();
+            records.extend(payloads.map(|payload| Record::Payload(*height, payload)));
+            records.extend(instance.decision().cloned().map(Record::Decision));
+        }
+        records
+    }
+
     /// Takes up what the disk had above what is applied or certified.
     fn resume(&mut self, payloads: Vec<(Height, Payload)>, decisions: &[Certificate]) {
         let closed = self.certified().min(self.decided);

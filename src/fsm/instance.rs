@@ -91,6 +91,16 @@ impl Instance {
         })
     }
 
+    /// The payloads that are held and may be written for.
+    pub(super) fn payloads(&self) -> impl Iterator<Item = Payload> + '_ {
+        let valid = self.payloads.iter();
+        let valid = valid.filter(|(.., validity)| *validity == Validity::Valid);
+        valid.map(|(digest, bytes, _)| Payload {
+            digest: *digest,
+            bytes: bytes.clone(),
+        })
+    }
+
     /// Bytes of the payloads that are held.
     pub(super) fn bytes(&self) -> usize {
         self.payloads.iter().map(|(_, bytes, _)| bytes.len()).sum()

@@ -322,6 +322,11 @@ impl Ordering {
         })
     }
 
+    /// Everything of open heights that was saved and still holds, to be saved again.
+    pub fn holdings(&self) -> Vec<Record> {
+        self.core.holdings()
+    }
+
     /// The newest block certificate.
     pub fn certificate(&self) -> Option<&Certificate> {
         self.core.base.as_ref()

@@ -68,6 +68,12 @@ pub struct Resources {
     pub log_file_mib: u32,
     /// Threads that check signatures; 0: one per processor, at most 8.
     pub verify_threads: usize,
+    /// Whether blocks below the oldest checkpoint that is kept are given up.
+    pub prune: bool,
+    /// Checkpoints that are kept and served to newcomers; at least 1.
+    pub keep_checkpoints: u32,
+    /// Blocks below the oldest of them that are kept besides.
+    pub keep_blocks: u64,
 }
 
 impl Default for Resources {
@@ -76,6 +82,9 @@ impl Default for Resources {
             tables_cache_mib: 64,
             log_file_mib: 64,
             verify_threads: 0,
+            prune: true,
+            keep_checkpoints: 2,
+            keep_blocks: 0,
         }
     }
 }

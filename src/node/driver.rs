@@ -55,6 +55,8 @@ pub(crate) enum Internal {
     Durable(u64, Result<Vec<Position>, LogError>),
     /// An answer to an event, or a link that came or went.
     Command(Command),
+    /// The tables do not need log files below this number any more.
+    Prune(u64),
     /// What the ledger remembers of a client's transaction is asked for.
     Recall(PublicKey, u64, oneshot::Sender<Option<Executed>>),
     /// End after what was taken in.
@@ -87,6 +89,8 @@ pub(crate) trait Ports {
     fn send(&mut self, to: &[MemberId], message: &Message, frame: Bytes);
     /// Appends a group; its number comes back as [`Internal::Durable`].
     fn save(&mut self, number: u64, records: Vec<(u8, Bytes)>);
+    /// Gives up log files below this number.
+    fn prune(&mut self, before: u64);
     /// Hands work to the application.
     fn execute(&mut self, work: Work);
     /// Answers a member from the disk.
@@ -217,6 +221,7 @@ impl<P: Ports> Driver<P> {
                 reply.send(known).ok();
             }
             Internal::Command(command) => self.handle(Input::Command(command)),
+            Internal::Prune(before) => self.ports.prune(before),
             Internal::Durable(number, positions) => {
                 self.barrier.durable(number, positions?, &mut self.leaving);
                 self.carry_out();
@@ -255,6 +260,9 @@ impl<P: Ports> Driver<P> {
                 // Admitted: nobody is told before more becomes of it.
                 Leaving::Emit(Event::Submitted(_, Ok(()))) => {}
                 Leaving::Emit(Event::Execute(block)) => self.ports.execute(Work::Block(block)),
+                Leaving::Emit(Event::Snapshot(base)) => {
+                    self.ports.execute(Work::Snapshot(base));
+                }
                 Leaving::Emit(Event::Serve(member, wanted)) => self.ports.serve(member, wanted),
                 Leaving::Emit(Event::MakeKey(call)) => self.ports.keys(KeyWork::Answer(call)),
                 Leaving::Emit(Event::View(view)) => self.ports.keys(KeyWork::Enter(view)),

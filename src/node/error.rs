@@ -11,6 +11,8 @@ use super::carried::CarriedError;
 use super::config::ConfigError;
 use super::index::IndexError;
 use super::keys::KeyError;
+use super::rebase::RebaseError;
+use super::shelf::ShelfError;
 use crate::application::RegistryError;
 use crate::blocks::{GenesisError, Link};
 use crate::committee::{Height, MemberId};
@@ -73,6 +75,15 @@ pub enum NodeError {
     #[error("{reason}")]
     Failed {
         /// What, as it was first told.
+        reason: String,
+    },
+    /// A snapshot of ours, or the folder that holds it, is damaged.
+    #[error(
+        "snapshots: {reason}. Without them this member cannot start; 'consortium rejoin --dir' \
+         fetches everything anew"
+    )]
+    Snapshot {
+        /// What is wrong.
         reason: String,
     },
 }
@@ -203,6 +214,20 @@ pub enum ReplayError {
         /// The first block of the log.
         first: Link,
     },
+}
+
+impl From<ShelfError> for NodeError {
+    fn from(error: ShelfError) -> Self {
+        let reason = error.to_string();
+        NodeError::Snapshot { reason }
+    }
+}
+
+impl From<RebaseError> for NodeError {
+    fn from(error: RebaseError) -> Self {
+        let reason = error.to_string();
+        NodeError::Snapshot { reason }
+    }
 }
 
 impl From<IndexError> for ReplayError {

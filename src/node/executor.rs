@@ -9,10 +9,12 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::bell::Ringing;
+use super::curator::Curation;
 use super::driver::Internal;
 use super::scribe::Note;
 use crate::application::{self, Application, Reader};
 use crate::committee::Height;
+use crate::consortium::ledger::Base;
 use crate::consortium::{Command, Execute, Execution, Outcome};
 
 /// Work for the application.
@@ -20,6 +22,8 @@ use crate::consortium::{Command, Execute, Execution, Outcome};
 pub(crate) enum Work {
     /// Execute a block.
     Block(Execute),
+    /// A snapshot is due of the state as it is now.
+    Snapshot(Box<Base>),
     /// Roots below this certified height are not asked for any more.
     Certified(Height),
 }
@@ -74,6 +78,7 @@ pub(crate) fn run(
     work: &Receiver<Work>,
     replica: &Ringing<Internal>,
     scribe: &SyncSender<Vec<Note>>,
+    (curator, segment_bytes): (&SyncSender<Curation>, usize),
     latest: &Latest,
 ) {
     while let Ok(work) = work.recv() {
@@ -94,6 +99,12 @@ pub(crate) fn run(
                 }
             }
             Work::Certified(height) => application.release(height.0),
+            Work::Snapshot(base) => {
+                let snapshot = application.snapshot(segment_bytes);
+                if curator.try_send(Curation::Take(base, snapshot)).is_err() {
+                    tracing::warn!("no snapshot: the one before is still being taken");
+                }
+            }
         }
     }
 }

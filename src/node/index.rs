@@ -11,10 +11,13 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::shelf::Shelf;
 use super::views::Trail;
 use crate::blocks::codec;
 use crate::blocks::receipts::Receipt;
+use crate::blocks::{Body, Step};
 use crate::committee::{Certificate, Height};
+use crate::consortium::ledger::{Name, remembered};
 use crate::consortium::records;
 use crate::consortium::serve::Archive;
 use crate::consortium::{Applied, Block, Executed, Record, Verdict};
@@ -124,17 +127,77 @@ pub(crate) struct Index {
     log: LogReader,
     recent: RwLock<Recent>,
     trail: Trail,
+    shelf: Arc<Shelf>,
 }
 
 impl Index {
-    /// The index of `tables` over `log`.
-    pub(crate) fn new(tables: Arc<dyn Tables>, log: LogReader) -> Self {
+    /// The index of `tables` over `log`, with what `shelf` keeps of blocks that were pruned.
+    pub(crate) fn new(tables: Arc<dyn Tables>, log: LogReader, shelf: Arc<Shelf>) -> Self {
         Self {
             tables,
             log,
             recent: RwLock::default(),
             trail: Trail::default(),
+            shelf,
         }
+    }
+
+    /// What is kept beside the log.
+    pub(crate) fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
+    }
+
+    /// Behind the last record of the log.
+    pub(crate) fn log_end(&self) -> Position {
+        self.log.end()
+    }
+
+    /// The lowest block that the log has; the next one above the tip where it has none.
+    pub(crate) fn first_block(&self) -> Result<Option<Height>, IndexError> {
+        let rows = self
+            .tables
+            .scan(BLOCKS, &Range::all(), Direction::Forward, 1)?;
+        let stored = rows.first().and_then(|(key, _)| key[..].try_into().ok());
+        let stored = stored.map(|key| Height(u64::from_be_bytes(key)));
+        let recent = self.read().blocks.keys().next().copied();
+        Ok([stored, recent].into_iter().flatten().min())
+    }
+
+    /// What the ledger remembered behind the block at `height`, by place in the receipt log; every
+    /// block up to there was noted, and an expiry lies at most `span` blocks ahead.
+    pub(crate) fn remembered(
+        &self,
+        height: Height,
+        span: u64,
+    ) -> Result<BTreeMap<u64, (Name, Executed)>, IndexError> {
+        // What waits in memory first: meanwhile it may go into the tables, and is found twice.
+        let recent: Vec<Arc<Vec<Kept>>> = {
+            let recent = self.read();
+            let upto = recent.results.range(..=height);
+            upto.map(|(_, kept)| Arc::clone(kept)).collect()
+        };
+        let mut memory = BTreeMap::new();
+        let mut take = |kept: &[Kept]| {
+            let ended = |one: &&Kept| one.executed.expiry >= height;
+            for one in kept.iter().filter(ended) {
+                let name = (one.client, one.client_sequence);
+                let executed = remembered(&one.executed);
+                memory.insert(executed.sequence, (name, executed));
+            }
+        };
+        let mut from = height.minus(span).0.to_be_bytes().to_vec();
+        let to = height.next().0.to_be_bytes();
+        loop {
+            let range = Range::between(&from, &to);
+            let rows = self.tables.scan(RESULTS, &range, Direction::Forward, 64)?;
+            let Some((last, _)) = rows.last() else { break };
+            from = [last, &[0][..]].concat();
+            for (_, row) in rows {
+                take(&decode_results(&row)?);
+            }
+        }
+        recent.iter().for_each(|kept| take(kept));
+        Ok(memory)
     }
 
     /// The tables.
@@ -185,8 +248,11 @@ impl Index {
     pub(crate) fn block_at(&self, height: Height) -> Result<Option<Block>, IndexError> {
         let recent = self.read().blocks.get(&height).copied();
         let position = self.position(recent, BLOCKS, &height.0.to_be_bytes())?;
-        match position.map(|position| self.record(position)).transpose()? {
-            None => Ok(None),
+        match self.kept_record(position)? {
+            None => Ok(self.step(height)?.map(|step| Block {
+                header: step.header,
+                body: Body::Reconfiguration(step.body),
+            })),
             Some(Record::Block(block)) => Ok(Some(block)),
             Some(_) => Err(damaged(format!("block {height}"), "another record")),
         }
@@ -213,10 +279,13 @@ impl Index {
             first.map(|(height, position)| (*height, *position))
         };
         let first = [stored, recent].into_iter().flatten().min();
-        match first
-            .map(|(_, position)| self.record(position))
-            .transpose()?
-        {
+        // A step that was kept may stand below all that the log has.
+        let steps = self.shelf.steps();
+        let step = steps.iter().map(|(at, _)| *at).find(|at| *at >= height);
+        if let Some(at) = step.filter(|at| first.is_none_or(|(first, _)| *at <= first)) {
+            return Ok(self.step(at)?.map(|step| step.certificate));
+        }
+        match self.kept_record(first.map(|(_, position)| position))? {
             None => Ok(None),
             Some(Record::Certificate(certificate)) => Ok(Some(certificate)),
             Some(_) => Err(damaged("a certificate".into(), "another record")),
@@ -227,7 +296,7 @@ impl Index {
     pub(crate) fn batch_of(&self, digest: &Digest) -> Result<Option<Bytes>, IndexError> {
         let recent = self.read().batches.get(digest).copied();
         let position = self.position(recent, BATCHES, digest.as_bytes())?;
-        match position.map(|position| self.record(position)).transpose()? {
+        match self.kept_record(position)? {
             None => Ok(None),
             Some(Record::Batch(bytes)) => Ok(Some(bytes)),
             Some(_) => Err(damaged(format!("batch {digest}"), "another record")),
@@ -272,6 +341,19 @@ impl Index {
         let (kind, bytes) = self.log.read(position)?;
         let decoded = records::decode(kind, &bytes);
         decoded.map_err(|error| damaged(format!("the record at {position}"), error))
+    }
+
+    /// The record at `position`, unless it was given up meanwhile.
+    fn kept_record(&self, position: Option<Position>) -> Result<Option<Record>, IndexError> {
+        match position.map(|position| self.record(position)).transpose() {
+            Err(IndexError::Log(LogError::Pruned { .. })) => Ok(None),
+            other => other,
+        }
+    }
+
+    fn step(&self, height: Height) -> Result<Option<Step>, IndexError> {
+        let step = self.shelf.step(height);
+        step.map_err(|error| damaged(format!("the step at {height}"), error))
     }
 
     fn position(

@@ -5,25 +5,26 @@
 //! Holds: the tables never stand above what the log holds durably; all tables stand at one height.
 //! Elsewhere: the log, which is the truth (`storage`), reading (`index`), the start (`recovery`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::index::{
-    BATCHES, BLOCKS, CERTIFICATES, Index, Kept, META, RESULTS, SEQUENCES, STATE, row,
+    BATCHES, BLOCKS, CERTIFICATES, Index, Kept, META, RESULTS, SEQUENCES, STATE, place, row,
 };
+use super::scribe::Pruning;
 use super::tiles::Tiles;
 use crate::application;
 use crate::blocks::receipts::ReceiptTree;
 use crate::blocks::{Body, Header, Link};
 use crate::committee::Height;
 use crate::consortium::Applied;
-use crate::consortium::ledger::{Parts, Views};
+use crate::consortium::ledger::{Parts, Snapshots, Views};
 use crate::consortium::records::Name;
 use crate::crypto::Digest;
 use crate::membership::register::{ROW_KEYS, Register};
-use crate::storage::{Batch, Position, Row, TableError};
+use crate::storage::{Batch, Direction, Position, Range, Row, TableError};
 
 /// Bytes of one row of results, about; a longer one is split.
 const RESULTS_BYTES: usize = 128 << 10;
@@ -31,6 +32,9 @@ const RESULTS_BYTES: usize = 128 << 10;
 const PENDING_MAX: usize = 100_000;
 /// Sealed heights that wait in memory before they are committed though more come.
 const SEALS_MAX: usize = 64;
+
+/// Rows of batches that are looked at together.
+const BATCHES_AT_ONCE: usize = 4096;
 
 /// The row of [`META`] that says where the tables stand.
 pub(crate) const STANDING: &[u8] = b"standing";
@@ -44,6 +48,10 @@ pub(crate) struct Standing {
     pub(crate) saved: (u64, u32),
     /// Logged batches that no applied block names.
     pub(crate) open: Vec<(Digest, (u64, u32))>,
+    /// Log files, each with the highest block that needs it.
+    pub(crate) needed: Vec<(u64, Height)>,
+    /// The snapshot that the tables were filled from, and its receipts: rows below are not here.
+    pub(crate) base: (Height, u64),
 }
 
 impl Standing {
@@ -61,10 +69,22 @@ struct Waiting {
     is_checkpoint: bool,
     /// Where views stand behind it, if it changed that.
     views: Option<Box<Views>>,
+    snapshots: Snapshots,
     kept: Arc<Vec<Kept>>,
     leaves: Vec<Digest>,
     batches: Vec<Digest>,
     register: Option<Arc<Register>>,
+}
+
+/// What the tables know of log files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Files {
+    /// Logged batches that no applied block names.
+    pub(crate) open: BTreeMap<Digest, Position>,
+    /// Log files, each with the highest block that needs it.
+    pub(crate) needed: BTreeMap<u64, Height>,
+    /// See [`Standing::base`].
+    pub(crate) base: (Height, u64),
 }
 
 /// The writer of the tables.
@@ -74,20 +94,27 @@ pub(crate) struct Keeper {
     parts: Parts,
     saved: Position,
     open: BTreeMap<Digest, Position>,
+    /// Log files, each with the highest block that needs it.
+    needed: BTreeMap<u64, Height>,
+    base: (Height, u64),
     records: Vec<(Name, Position)>,
     blocks: VecDeque<Waiting>,
     changes: VecDeque<(Height, Vec<application::Change>)>,
     pending: usize,
+    /// Heights that an expiry may lie ahead.
+    span: u64,
 }
 
 impl Keeper {
     /// Goes on from where the tables of `index` stand.
     pub(crate) fn new(
         index: Arc<Index>,
+        span: u64,
         parts: Parts,
         saved: Position,
-        open: BTreeMap<Digest, Position>,
+        files: Files,
     ) -> Self {
+        let Files { open, needed, base } = files;
         let tiles = Tiles::new(Arc::clone(index.tables()));
         Self {
             receipts: ReceiptTree::resume(parts.frontier.clone(), tiles),
@@ -95,10 +122,13 @@ impl Keeper {
             parts,
             saved,
             open,
+            needed,
+            base,
             records: Vec::new(),
             blocks: VecDeque::new(),
             changes: VecDeque::new(),
             pending: 0,
+            span,
         }
     }
 
@@ -106,8 +136,10 @@ impl Keeper {
     pub(crate) fn saved(&mut self, name: Name, position: Position) {
         assert!(position >= self.saved, "records become durable in order");
         self.saved = position;
-        if let Name::Batch(digest) = name {
-            self.open.insert(digest, position);
+        match name {
+            Name::Batch(digest) => drop(self.open.insert(digest, position)),
+            Name::Block(height) | Name::Certificate(height) => self.need(position.file, height),
+            Name::Nameless => {}
         }
         if name != Name::Nameless {
             self.records.push((name, position));
@@ -130,6 +162,7 @@ impl Keeper {
             digest: applied.digest,
             is_checkpoint: matches!(applied.block.body, Body::Checkpoint(_)),
             views: applied.views.clone(),
+            snapshots: applied.snapshots,
             kept,
             leaves: applied.receipts.iter().map(|r| r.leaf()).collect(),
             register: applied.register.clone(),
@@ -219,6 +252,8 @@ impl Keeper {
             open: open
                 .map(|(digest, at)| (*digest, (at.file, at.offset)))
                 .collect(),
+            needed: self.needed.iter().map(|(file, at)| (*file, *at)).collect(),
+            base: self.base,
         })
     }
 
@@ -232,7 +267,9 @@ impl Keeper {
             self.receipts.append(*leaf);
         }
         for digest in &block.batches {
-            self.open.remove(digest);
+            if let Some(position) = self.open.remove(digest) {
+                self.need(position.file, height);
+            }
         }
         put_results(batch, height, &block.kept);
         let link = Link {
@@ -248,8 +285,72 @@ impl Keeper {
             }
             self.parts.views = *views;
         }
+        self.parts.snapshots = block.snapshots;
         self.parts.marks.push(link);
         self.parts.tip = block.header;
+    }
+
+    /// The block at `height` needs log file `file`.
+    fn need(&mut self, file: u64, height: Height) {
+        let needed = self.needed.entry(file).or_default();
+        *needed = height.max(*needed);
+    }
+
+    /// Gives up rows of blocks up to a height; gives the first log file that is still needed, or
+    /// nothing where the tables do not stand above that height.
+    ///
+    /// Errors: what the tables said; the tables stand where they stood.
+    pub(crate) fn prune(&mut self, pruning: &Pruning) -> Result<Option<u64>, TableError> {
+        let Pruning { floor, before, .. } = *pruning;
+        if self.parts.tip.height < floor {
+            return Ok(None);
+        }
+        let waiting: BTreeSet<Digest> = { self.blocks.iter() }
+            .flat_map(|block| block.batches.iter().copied())
+            .collect();
+        // What the pool still holds was saved again since; the rest nobody will order any more.
+        let is_wanted =
+            |digest: &Digest, at: &mut Position| at.file >= before || waiting.contains(digest);
+        self.open.retain(is_wanted);
+        let used = self.needed.iter().filter(|(_, height)| **height > floor);
+        let open = self.open.values().map(|position| position.file);
+        let files = used.map(|(file, _)| *file).chain(open);
+        let first = files.fold(before, u64::min);
+        self.needed.retain(|file, _| *file >= first);
+        let mut batch = Batch::new();
+        for (name, position) in self.records.drain(..) {
+            put_record(&mut batch, name, position);
+        }
+        self.forget(pruning, first, &mut batch)?;
+        batch.put(META, STANDING, self.standing(self.saved));
+        self.index.tables().commit(batch)?;
+        let height = self.parts.tip.height;
+        self.index.committed(self.saved, height);
+        Ok(Some(first))
+    }
+
+    /// The rows that go.
+    fn forget(&self, pruning: &Pruning, first: u64, batch: &mut Batch) -> Result<(), TableError> {
+        let above = pruning.floor.next().0.to_be_bytes();
+        batch.delete_range(BLOCKS, Range::between(&[], &above));
+        batch.delete_range(CERTIFICATES, Range::between(&[], &above));
+        let receipts = pruning.receipts.to_be_bytes();
+        batch.delete_range(SEQUENCES, Range::between(&[], &receipts));
+        let remembered = self.parts.tip.height.minus(self.span).min(pruning.floor);
+        let results = remembered.0.to_be_bytes();
+        batch.delete_range(RESULTS, Range::between(&[], &results));
+        let tables = self.index.tables();
+        let mut from = Vec::new();
+        loop {
+            let range = Range::starting_at(&from);
+            let rows = tables.scan(BATCHES, &range, Direction::Forward, BATCHES_AT_ONCE)?;
+            let Some((last, _)) = rows.last() else { break };
+            from = [last, &[0][..]].concat();
+            let gone = { rows.into_iter() }
+                .filter(|(_, row)| place(row).is_none_or(|position| position.file < first));
+            gone.for_each(|(digest, _)| batch.delete(BATCHES, digest));
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! Holds: the replica's thread waits only for the log and the herald, which never wait for it.
 //! Elsewhere: when something may leave (`barrier`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -11,6 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use bytes::Bytes;
 
 use super::bell::Ringing;
+use super::curator::Curation;
 use super::driver::{Internal, KeyWork, News, Ports, offer};
 use super::ears::{Checks, Gate};
 use super::errand::Errand;
@@ -26,6 +28,7 @@ use super::seat_keys::SeatKeys;
 use super::watch::Watch;
 use crate::blocks::Call;
 use crate::committee::{Height, MemberId};
+use crate::consortium::ledger::Effect;
 use crate::consortium::serve;
 use crate::consortium::{Command, Event, Lane, Message, Wanted};
 use crate::crypto::{Digest, SecretKey, threshold};
@@ -55,6 +58,18 @@ impl Ports for Outlets {
         self.log.submit(records, move |positions| {
             // At the end of the process nobody listens; nothing behind the save has left.
             internal.send(Internal::Durable(number, positions)).ok();
+        });
+    }
+
+    fn prune(&mut self, before: u64) {
+        let internal = self.internal.clone();
+        self.log.prune(before, move |pruned| match pruned {
+            Ok(files) => tracing::info!(files, "log files are given up"),
+            // The log has stopped: whoever saves next is told the same, and the process ends.
+            Err(error) => {
+                tracing::error!(%error, "log files cannot be given up");
+                drop(internal);
+            }
         });
     }
 
@@ -199,7 +214,10 @@ pub(crate) struct Herald {
     pub(crate) newcomer: Newcomer,
     pub(crate) notes: SyncSender<Vec<Note>>,
     pub(crate) keys: SyncSender<KeyWork>,
+    pub(crate) curator: SyncSender<Curation>,
     pub(crate) is_woken: Arc<AtomicBool>,
+    /// Checkpoint blocks that wait for their certificate.
+    pub(crate) checkpoints: BTreeSet<Height>,
 }
 
 impl Herald {
@@ -245,13 +263,16 @@ impl Herald {
         }
     }
 
-    fn announce(&self, event: Event, notes: &mut Vec<Note>) {
+    fn announce(&mut self, event: Event, notes: &mut Vec<Note>) {
         let (index, waiters, watch) = (&self.index, &self.waiters, &self.watch);
         match event {
             Event::Submitted(digest, Err(why)) => waiters.denied(&digest, why),
             Event::Submitted(_, Ok(())) => {}
             Event::Ordered(height, names) => waiters.ordered(height, &names),
             Event::Applied(applied) => {
+                if applied.effect == Some(Effect::Checkpointed) {
+                    self.checkpoints.insert(applied.block.header.height);
+                }
                 let kept = Arc::new(kept(&applied));
                 index.applied(&applied, Arc::clone(&kept));
                 let register = applied.register.as_ref();
@@ -262,10 +283,21 @@ impl Herald {
             Event::Certified(certificate) => {
                 watch.certified(&certificate);
                 waiters.certified(&certificate);
+                let later = self
+                    .checkpoints
+                    .split_off(&certificate.ballot.height.next());
+                for height in std::mem::replace(&mut self.checkpoints, later) {
+                    // A queue that is full drops it, and the next one comes.
+                    offer(&self.curator, Curation::Certified(height));
+                }
             }
             Event::Changed(change) => watch.changed(&change),
             // The driver hands these to other threads.
-            Event::Execute(_) | Event::Serve(..) => {}
+            Event::Execute(_) | Event::Serve(..) | Event::Snapshot(_) => {}
+            Event::Resaved => {
+                notes.push(Note::Resaved);
+                offer(&self.curator, Curation::Resaved);
+            }
             Event::MakeKey(_) | Event::View(_) => {}
         }
     }

@@ -6,7 +6,7 @@
 //! names the height; tables that do not fit are rebuilt.
 //! Elsewhere: reading the log after a crash (`storage`), what is applied (`consortium::ledger`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,9 @@ use super::carried::Carried;
 use super::error::{NodeError, ReplayError, Unusable};
 use super::executor::execute;
 use super::index::{self, Index, kept};
-use super::keeper::{Keeper, STANDING, Standing};
+use super::keeper::{Files, Keeper, STANDING, Standing};
+use super::rebase::rebase;
+use super::shelf::Shelf;
 use super::tiles;
 use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
@@ -80,14 +82,14 @@ pub(crate) struct Recovered {
     pub(crate) is_new: bool,
 }
 
-/// What the tables gave.
-struct Start {
-    ledger: Ledger,
-    application: Box<dyn Application>,
-    saved: Position,
-    open: BTreeMap<Digest, Position>,
+/// What the tables gave, or a snapshot.
+pub(super) struct Start {
+    pub(super) ledger: Ledger,
+    pub(super) application: Box<dyn Application>,
+    pub(super) saved: Position,
+    pub(super) files: Files,
     /// Whether the tables hold nothing.
-    is_fresh: bool,
+    pub(super) is_fresh: bool,
 }
 
 /// Everything that the log holds and the tables do not.
@@ -112,8 +114,13 @@ pub(crate) fn recover(
     opening: &Opening<'_>,
     secret: &dyn Fn(&View) -> Option<SecretKey>,
 ) -> Result<Recovered, NodeError> {
-    let (tables, start) = open(opening)?;
-    let mut scan = Scan::new(opening, &start);
+    let shelf = Arc::new(Shelf::open(opening.store.dir())?);
+    let (tables, mut start) = open(opening)?;
+    let newest = shelf.newest();
+    if let Some(held) = newest.as_ref().filter(|_| start.is_fresh) {
+        start = rebase(opening, &*tables, &shelf, held)?;
+    }
+    let mut scan = Scan::new(opening, &start, &shelf)?;
     let options = Options {
         file_bytes: opening.log_file_bytes,
         ..Options::default()
@@ -125,15 +132,35 @@ pub(crate) fn recover(
         |record| scan.visit(record),
     )?;
     scan.check(opening, found.end)?;
-    let index = Arc::new(Index::new(tables, log.reader()));
-    let parts = start.ledger.parts().clone();
-    let mut keeper = Keeper::new(Arc::clone(&index), parts, start.saved, start.open.clone());
+    if let Some(held) = newest.filter(|held| held.taken.height > scan.top) {
+        // What the log has ends below: the blocks between were never here.
+        let open = std::mem::take(&mut start.files.open);
+        start = rebase(opening, &*tables, &shelf, &held)?;
+        start.files.open = open;
+    }
+    let base = start.ledger.height();
+    let bottom = shelf.newest().map_or(Height(0), |held| held.taken.height);
+    let bottom = bottom.max(base);
+    let top = scan.top.max(base);
+    let index = Arc::new(Index::new(tables, log.reader(), shelf));
+    let names = match start.files.base.0 == base {
+        true => scan.above(base, &index, &mut start.files.open)?,
+        false => std::mem::take(&mut scan.names),
+    };
+    let mut open = start.files.open.clone();
+    let span = opening.genesis.parameters.expiry_blocks_max.into();
+    let mut keeper = Keeper::new(
+        Arc::clone(&index),
+        span,
+        start.ledger.parts().clone(),
+        start.saved,
+        start.files,
+    );
     if let Some(carried) = opening.carried.filter(|_| start.is_fresh) {
         let put = |(key, value): &(Bytes, Bytes)| (key.clone(), Some(value.clone()));
         keeper.changed(Height(0), carried.entries().iter().map(put).collect());
     }
-    let mut open = start.open;
-    for (name, position) in std::mem::take(&mut scan.names) {
+    for (name, position) in names {
         index.saved(name, position);
         keeper.saved(name, position);
         if let Name::Batch(digest) = name {
@@ -147,8 +174,9 @@ pub(crate) fn recover(
         ledger: start.ledger,
         application: start.application,
         open,
+        base: bottom,
     };
-    replay.run(scan.top)?;
+    replay.run(top)?;
     let batches = replay.batches()?;
     let recent = replay.recent(scan.restoring.certified())?;
     let block = |height| index.block_at(height).ok().flatten();
@@ -213,7 +241,7 @@ fn fresh(opening: &Opening<'_>) -> Start {
         application,
         is_fresh: true,
         saved: Position { file: 0, offset: 0 },
-        open: BTreeMap::new(),
+        files: Files::default(),
     }
 }
 
@@ -265,7 +293,11 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         ledger,
         application,
         saved,
-        open,
+        files: Files {
+            open,
+            needed: standing.needed.into_iter().collect(),
+            base: standing.base,
+        },
         is_fresh: false,
     }))
 }
@@ -360,15 +392,49 @@ impl Iterator for Rows<'_> {
 }
 
 impl Scan {
-    fn new(opening: &Opening<'_>, start: &Start) -> Self {
-        Self {
+    fn new(opening: &Opening<'_>, start: &Start, shelf: &Shelf) -> Result<Self, NodeError> {
+        let top = start.ledger.height();
+        let mut restoring = Restoring::default();
+        // Views whose blocks were pruned are known by the steps that led to them.
+        for (height, _) in shelf.steps().into_iter().filter(|(at, _)| *at <= top) {
+            if let Some(step) = shelf.step(height)? {
+                restoring.take(&Record::Certificate(step.certificate));
+            }
+        }
+        Ok(Self {
             from: start.saved,
             chain: *opening.view.chain(),
-            restoring: Restoring::default(),
+            restoring,
             names: Vec::new(),
-            top: start.ledger.height(),
+            top,
             failure: None,
+        })
+    }
+
+    /// The records that count above the block at `base`; `open` loses the batches of the others.
+    fn above(
+        &mut self,
+        base: Height,
+        index: &Index,
+        open: &mut BTreeMap<Digest, Position>,
+    ) -> Result<Vec<(Name, Position)>, NodeError> {
+        let mut named = BTreeSet::new();
+        for (name, position) in &self.names {
+            let Name::Block(height) = name else { continue };
+            if *height <= base
+                && let Record::Block(block) = index.record(*position).map_err(ReplayError::from)?
+            {
+                named.extend(block.body.batches().map(BatchRef::digest));
+            }
         }
+        open.retain(|digest, _| !named.contains(digest));
+        let names = std::mem::take(&mut self.names).into_iter();
+        let counts = |(name, _): &(Name, Position)| match name {
+            Name::Block(height) | Name::Certificate(height) => *height > base,
+            Name::Batch(digest) => !named.contains(digest),
+            Name::Nameless => true,
+        };
+        Ok(names.filter(counts).collect())
     }
 
     fn visit(&mut self, record: LogRecord<'_>) {
@@ -425,6 +491,8 @@ struct Replay<'a> {
     ledger: Ledger,
     application: Box<dyn Application>,
     open: BTreeMap<Digest, Position>,
+    /// The newest snapshot at or below the start; blocks up to there may be pruned.
+    base: Height,
 }
 
 impl Replay<'_> {
@@ -519,13 +587,23 @@ impl Replay<'_> {
         Ok(batches)
     }
 
-    /// Applied blocks from `certified` on, as the replica remembers them.
+    /// Applied blocks from `certified` on, as the replica remembers them. Where it starts from a
+    /// snapshot those below are not here, and nobody asks for them.
     fn recent(&self, certified: Height) -> Result<Vec<(Height, Digest, bool)>, ReplayError> {
+        let (tip, base) = (self.ledger.tip(), self.base);
         let mut recent = Vec::new();
-        for height in (certified.0.max(1)..=self.ledger.height().0).map(Height) {
-            let block = self.index.block_at(height)?;
-            let block = block.ok_or(ReplayError::Block { height })?;
-            recent.push(restoring::recent(&block, self.ledger.parameters()));
+        for height in (certified.0.max(1)..=tip.height.0).map(Height) {
+            match self.index.block_at(height)? {
+                Some(block) => {
+                    recent.push(restoring::recent(&block, self.ledger.parameters()));
+                }
+                None if height <= base => {}
+                None => return Err(ReplayError::Block { height }),
+            }
+        }
+        let last = recent.last().map(|(height, ..)| *height);
+        if tip.height == base && tip.height > Height(0) && last != Some(tip.height) {
+            recent.push((tip.height, self.ledger.tip_digest(), true));
         }
         Ok(recent)
     }

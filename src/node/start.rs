@@ -17,6 +17,7 @@ use super::bell::{self, Bell, Ringing};
 use super::carried::Carried;
 use super::clock::Clock;
 use super::config::{CONFIG_FILE, Config, ConfigError};
+use super::curator::Retention;
 use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, UNFIT, Unusable};
@@ -30,7 +31,7 @@ use super::newcomer::Newcomer;
 use super::outlets::Smith;
 use super::peers::Peers;
 use super::recovery::{self, Opening, Recovered};
-use super::scribe::NOTES_MAX;
+use super::scribe::{NOTES_MAX, Scribe};
 use super::seat_keys::SeatKeys;
 use super::selftest::{self, Verdict};
 use super::threads::{Helpers, Spawner, no_thread};
@@ -337,6 +338,8 @@ impl Machinery {
         let hearing = Arc::new(self.hearing(&checks, &waiters)?);
         let gate = hearing.submissions();
         let who = who(&files, &options.config);
+        let parameters = files.genesis.parameters.clone();
+        let retention = Retention::of(&options.config.resources);
         let net = Arc::new(self.net(&files, options, met, hearing)?);
         let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
         let counts = Counts::new(log.counts());
@@ -346,7 +349,8 @@ impl Machinery {
         let mut spawn = Spawner::new(&watch);
         let (notes, noted) = sync_channel(NOTES_MAX);
         let internal = self.internal.0.clone();
-        spawn.scribe(keeper, noted)?;
+        let scribe = Scribe::new(keeper, internal.clone());
+        spawn.scribe(scribe, noted)?;
         let ports = spawn.helpers(
             Helpers {
                 net: Arc::clone(&net),
@@ -358,6 +362,8 @@ impl Machinery {
                 smith,
                 peers,
                 newcomer,
+                parameters,
+                retention,
             },
             recovered.application,
             log,

@@ -4,23 +4,25 @@
 //! Holds: a thread that panics or fails tells why before it is gone.
 //! Elsewhere: what each does (`driver`, `executor`, `outlets`, `scribe`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::bell::Ringing;
+use super::curator::{CURATOR_MAX, Curator, Retention};
 use super::driver::{Driver, Internal, KEY_WORK_MAX, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
 use super::error::NodeError;
 use super::executor::{self, Latest};
 use super::herald::Waiters;
 use super::index::Index;
-use super::keeper::Keeper;
 use super::newcomer::Newcomer;
 use super::outlets::{self, Herald, Outlets, Smith};
 use super::peers::Peers;
-use super::scribe::{self, Note};
+use super::scribe::{Note, Scribe};
 use super::watch::Watch;
 use crate::application::Application;
+use crate::blocks::Parameters;
 use crate::net::Net;
 use crate::storage::GroupCommit;
 
@@ -35,6 +37,8 @@ pub(crate) struct Helpers {
     pub(crate) smith: Smith,
     pub(crate) peers: Peers,
     pub(crate) newcomer: Newcomer,
+    pub(crate) parameters: Parameters,
+    pub(crate) retention: Retention,
 }
 
 /// Starts threads whose panic or failure ends the process.
@@ -86,13 +90,31 @@ impl<'a> Spawner<'a> {
             smith,
             peers,
             newcomer,
+            parameters,
+            retention,
         } = helpers;
         let (work, working) = sync_channel(WORK_MAX);
         let (servings, served) = sync_channel(SERVINGS_MAX);
         let (news, heralded) = sync_channel(NEWS_MAX);
+        let (curator, curations) = sync_channel(CURATOR_MAX);
+        let curating = Curator {
+            index: Arc::clone(&index),
+            watch: Arc::clone(self.watch),
+            internal: internal.clone(),
+            notes: notes.clone(),
+            rules: parameters.checkpoints,
+            span: parameters.expiry_blocks_max.into(),
+            retention,
+        };
+        self.thread("curator", move || curating.run(&curations))?;
         let (replica, changes) = (internal.clone(), notes.clone());
+        let (cutting, pieces) = (
+            curator.clone(),
+            parameters.checkpoints.segment_bytes as usize,
+        );
         self.thread("executor", move || {
-            executor::run(application, &working, &replica, &changes, &latest);
+            let cutter = (&cutting, pieces);
+            executor::run(application, &working, &replica, &changes, cutter, &latest);
         })?;
         let (keys, forged) = sync_channel(KEY_WORK_MAX);
         let is_woken = Arc::clone(&smith.is_woken);
@@ -109,7 +131,9 @@ impl<'a> Spawner<'a> {
             newcomer,
             notes,
             keys: keys.clone(),
+            curator,
             is_woken,
+            checkpoints: BTreeSet::new(),
         };
         self.thread("herald", move || herald.run(&heralded))?;
         Ok(Outlets {
@@ -140,12 +164,12 @@ impl<'a> Spawner<'a> {
 
     pub(crate) fn scribe(
         &mut self,
-        keeper: Keeper,
+        scribe: Scribe,
         notes: Receiver<Vec<Note>>,
     ) -> Result<(), NodeError> {
         let watch = Arc::clone(self.watch);
         self.thread("scribe", move || {
-            if let Err(error) = scribe::run(keeper, &notes) {
+            if let Err(error) = scribe.run(&notes) {
                 watch.fail(error);
             }
         })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::blocks::receipts::{Nodes, node_hash};
 use crate::crypto::Digest;
-use crate::storage::{Batch, TableError, Tables};
+use crate::storage::{Batch, Direction, Range, TableError, Tables};
 
 /// The table of tiles.
 pub(crate) const TILES: &str = "tiles";
@@ -22,6 +22,8 @@ pub(crate) const TILE_HASHES: u64 = 1 << TILE_LEVELS;
 pub(crate) struct Tiles {
     tables: Arc<dyn Tables>,
     changed: BTreeMap<(u8, u64), Vec<Digest>>,
+    /// Nodes of the edge that a snapshot brought: what is left of them was never here.
+    pins: BTreeMap<(u8, u64), Digest>,
     /// The first failure of the tables; proofs are refused and commits fail from then on.
     failure: Option<TableError>,
 }
@@ -29,10 +31,15 @@ pub(crate) struct Tiles {
 impl Tiles {
     /// The tiles in `tables`.
     pub(crate) fn new(tables: Arc<dyn Tables>) -> Self {
+        let (pins, failure) = match pins(&*tables) {
+            Ok(pins) => (pins, None),
+            Err(error) => (BTreeMap::new(), Some(error)),
+        };
         Self {
             tables,
             changed: BTreeMap::new(),
-            failure: None,
+            pins,
+            failure,
         }
     }
 
@@ -65,18 +72,25 @@ impl Tiles {
 
 impl Nodes for Tiles {
     fn get(&self, level: u8, index: u64) -> Option<Digest> {
+        if let Some(pin) = self.pins.get(&(level, index)) {
+            return Some(*pin);
+        }
         let (tile_level, above) = (level / TILE_LEVELS, level % TILE_LEVELS);
         let first = index.checked_shl(above.into())?;
         let tile = self.tile(tile_level, first / TILE_HASHES)?;
         let start = usize::try_from(first % TILE_HASHES).ok()?;
-        let mut row = tile.get(start..start + (1 << above))?.to_vec();
+        let hashes = tile.get(start..start + (1 << above))?.iter();
+        let mut row: Vec<Option<Digest>> = hashes.map(known).collect();
+        let (mut at, mut place) = (tile_level * TILE_LEVELS, first);
         while row.len() > 1 {
-            row = row
-                .chunks(2)
-                .map(|pair| node_hash(&pair[0], &pair[1]))
-                .collect();
+            (at, place) = (at + 1, place / 2);
+            let pair = |(offset, pair): (u64, &[Option<Digest>])| match pair {
+                [Some(left), Some(right)] => Some(node_hash(left, right)),
+                _ => self.pins.get(&(at, place + offset)).copied(),
+            };
+            row = (0..).zip(row.chunks(2)).map(pair).collect();
         }
-        row.first().copied()
+        row.first().copied().flatten()
     }
 
     fn put(&mut self, level: u8, index: u64, node: Digest) {
@@ -95,10 +109,12 @@ impl Nodes for Tiles {
         }
         let tile = self.changed.entry(place).or_default();
         let at = usize::try_from(index % TILE_HASHES).expect("a tile has 256 hashes");
-        match tile.get(at) {
+        match tile.get_mut(at) {
+            Some(hole) if *hole == Digest::ZERO => *hole = node,
             Some(before) => assert_eq!(*before, node, "a complete node never changes"),
             None => {
-                assert_eq!(tile.len(), at, "nodes of one level complete in order");
+                // What stands left of a snapshot's edge is not known here.
+                tile.resize(at, Digest::ZERO);
                 tile.push(node);
             }
         }
@@ -110,6 +126,30 @@ pub(crate) fn key(level: u8, index: u64) -> Vec<u8> {
     let mut key = vec![level];
     key.extend_from_slice(&index.to_be_bytes());
     key
+}
+
+/// The key of a node that a snapshot brought.
+pub(crate) fn pin_key(level: u8, index: u64) -> Vec<u8> {
+    key(PIN | level, index)
+}
+
+/// The bit of a key's level that tells a pin from a tile.
+const PIN: u8 = 0x80;
+
+fn pins(tables: &dyn Tables) -> Result<BTreeMap<(u8, u64), Digest>, TableError> {
+    let range = Range::starting_at(&[PIN]);
+    let rows = tables.scan(TILES, &range, Direction::Forward, usize::MAX)?;
+    let pin = |(key, row): (Vec<u8>, Vec<u8>)| {
+        let (level, index) = key.split_first()?;
+        let index = u64::from_be_bytes(index.try_into().ok()?);
+        Some(((level & !PIN, index), Digest(row.try_into().ok()?)))
+    };
+    Ok(rows.into_iter().filter_map(pin).collect())
+}
+
+/// A hash that is kept.
+fn known(hash: &Digest) -> Option<Digest> {
+    Some(*hash).filter(|hash| *hash != Digest::ZERO)
 }
 
 fn hashes(row: &[u8]) -> Vec<Digest> {

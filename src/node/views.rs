@@ -92,7 +92,8 @@ fn heights(index: &Index, last: Opened) -> Result<Vec<Height>, LookError> {
     Ok(known.iter().take(count).copied().collect())
 }
 
-fn step(index: &Index, height: Height) -> Result<Step, LookError> {
+/// The step that the block at `height` is.
+pub(crate) fn step(index: &Index, height: Height) -> Result<Step, LookError> {
     let (header, body) = reconfiguration(index, height)?;
     let certificate = index.certificate_from(height)?;
     let certificate = certificate.filter(|held| held.ballot.height == height);

@@ -205,6 +205,13 @@ impl Watch {
                     state.count_convicted();
                 }
             }
+            Change::Diverged { ours, certified } => {
+                tracing::error!(
+                    ?ours,
+                    ?certified,
+                    "our snapshot is another than the certified one"
+                );
+            }
             Change::Reached(member, true) => tracing::info!(%member, "reached again"),
             Change::Reached(member, false) => tracing::warn!(%member, "not reached"),
             Change::Lapsed(holder, promise) => {
@@ -238,6 +245,11 @@ impl Watch {
     }
 
     /// The process ends.
+    /// Whether the process ends.
+    pub(crate) fn is_ending(&self) -> bool {
+        *self.ending.borrow()
+    }
+
     pub(crate) fn end(&self) {
         self.ending.send_replace(true);
     }

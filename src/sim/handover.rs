@@ -145,6 +145,7 @@ impl World {
             | Message::Engine(_)
             | Message::Key(_)
             | Message::Beacon(..)
+            | Message::Snapshot(_)
             | Message::Vacant(_) => return,
         };
         let member = &self.members[index];

@@ -336,6 +336,7 @@ impl World {
                 self.leave(index, leaving.collect());
             }
             Event::Changed(change) => self.on_change(index, change),
+            Event::Snapshot(_) | Event::Resaved => {}
             Event::MakeKey(call) => self.make_key(index, call),
             Event::View(view) => {
                 let ended = &mut self.members[index].ended;
@@ -363,7 +364,11 @@ impl World {
                 let what = format!("member {index} lost nothing and does not know {promise}");
                 self.oracle.breaks("memory", what);
             }
-            Change::Halted { .. } if self.oracle.is_faulty(index) => {}
+            Change::Halted { .. } | Change::Diverged { .. } if self.oracle.is_faulty(index) => {}
+            Change::Diverged { ours, .. } => {
+                let what = format!("member {index} took another snapshot at {}", ours.height);
+                self.oracle.breaks("agreement", what);
+            }
             Change::Halted { height, .. } => {
                 self.oracle
                     .breaks("agreement", format!("member {index} halts at {height}"));

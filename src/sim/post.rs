@@ -220,6 +220,7 @@ fn length(message: &Message) -> usize {
         Message::Persist(_) | Message::Request(_) | Message::Certificate(_) => 0,
         Message::Key(_) | Message::Beacon(..) => VOTE_BYTES,
         Message::Vacant(_) => 0,
+        Message::Snapshot(_) => VOTE_BYTES,
     };
     VOTE_BYTES + bytes
 }
@@ -251,6 +252,7 @@ fn summary(message: &Message) -> [u64; 2] {
         Message::Key(key) => [16, brief(&key.proof.key.0)],
         Message::Beacon(freeze, _) => [17, brief(freeze)],
         Message::Vacant(view) => [18, view.0],
+        Message::Snapshot(vote) => [19, vote.taken.height.0],
     }
 }
 

@@ -13,9 +13,11 @@ mod frame;
 mod log;
 mod medium;
 mod objects;
+mod packs;
 mod pool;
 mod reader;
 mod recovery;
+mod sealed;
 pub mod simulated;
 mod store;
 mod tables;
@@ -27,9 +29,11 @@ pub use follow::Follower;
 pub use log::{FILE_BYTES_MAX, FILE_BYTES_MIN, Log, LogCounts, Options, Position, Record};
 pub use medium::{Directory, Medium, MediumFile};
 pub use objects::{Access, Listed, Objects, ObjectsError, without_secrets};
+pub use packs::{PackError, Packs, is_pack_name};
 pub use pool::Pool;
 pub use reader::LogReader;
 pub use recovery::Recovered;
+pub use sealed::{SealedError, read_sealed, write_sealed};
 pub use store::{Store, StoreError, StoreId};
 pub use tables::{
     Batch, Direction, KEY_BYTES_MAX, Range, Row, TableError, TableOptions, Tables, TablesReport,

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 pub use self::operation::{Code, Operation};
-pub use self::snapshot::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_VERSION};
+pub use self::snapshot::SNAPSHOT_VERSION;
 pub use self::view::Answer;
 use self::view::View;
 use super::map::{KEY, Map, MapProof, VALUE, value_digest};
@@ -263,11 +263,15 @@ impl Application for Kv {
         self.view.sealed = self.view.sealed.split_off(&below);
     }
 
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self, piece_bytes: usize) -> Snapshot {
         Snapshot {
             height: self.view.height,
             digest: self.state_digest(),
-            chunks: Box::new(snapshot::write(&self.view.map, self.view.height)),
+            chunks: Box::new(snapshot::write(
+                &self.view.map,
+                self.view.height,
+                piece_bytes,
+            )),
         }
     }
 

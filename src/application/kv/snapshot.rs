@@ -6,6 +6,9 @@
 //! memory of one entry besides the map.
 //! Elsewhere: segments and their digests (`checkpoint`).
 //!
+//! The stream is cut where the map forks: a piece is the largest part of the trie that fits, so a
+//! change alters the piece that it is in and no other.
+//!
 //! Bytes, integers little-endian: version u8, height u64, number of entries u64, then the entries
 //! in the order of their keys' digests: key length u32, key, value length u32, value. Nothing
 //! follows.
@@ -20,33 +23,34 @@ use super::Filling;
 /// The first byte of a snapshot.
 pub const SNAPSHOT_VERSION: u8 = 1;
 
-/// A chunk is handed out once it has at least this many bytes.
-pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// What an entry has besides its key and value.
+const ENTRY_OVERHEAD: u64 = 4 + 4;
 
 /// No entry is longer than this.
 const ENTRY_BYTES_MAX: usize = 4 + KEY_BYTES_MAX + 4 + VALUE_BYTES_MAX;
 
 const HEAD_BYTES: usize = 1 + 8 + 8;
 
-pub(super) fn write(map: &Map, height: u64) -> impl Iterator<Item = Bytes> + Send + use<> {
+pub(super) fn write(
+    map: &Map,
+    height: u64,
+    piece_bytes: usize,
+) -> impl Iterator<Item = Bytes> + Send + use<> {
     let mut head = Vec::with_capacity(HEAD_BYTES);
     head.push(SNAPSHOT_VERSION);
     head.extend_from_slice(&height.to_le_bytes());
     head.extend_from_slice(&map.len().to_le_bytes());
-    let mut entries = map.entries();
-    let body = std::iter::from_fn(move || {
-        let mut chunk = Vec::new();
-        while chunk.len() < SNAPSHOT_CHUNK_BYTES {
-            let Some((key, value)) = entries.next() else {
-                break;
-            };
-            KEY.write(&key, &mut chunk)
+    let pieces = map.pieces(ENTRY_OVERHEAD, piece_bytes);
+    let body = pieces.map(|entries| {
+        let mut piece = Vec::new();
+        for (key, value) in entries {
+            KEY.write(&key, &mut piece)
                 .expect("a key in the map is within its bound");
             VALUE
-                .write(&value, &mut chunk)
+                .write(&value, &mut piece)
                 .expect("a value in the map is within its bound");
         }
-        (!chunk.is_empty()).then(|| Bytes::from(chunk))
+        Bytes::from(piece)
     });
     std::iter::once(Bytes::from(head)).chain(body)
 }

@@ -10,6 +10,9 @@ use super::super::{ReadError, Registry, RegistryError};
 use super::*;
 use crate::blocks::receipts::outcome_digest;
 
+/// Bytes of a piece in these tests.
+const PIECE: usize = 4096;
+
 fn put(key: &str, value: &str) -> Vec<u8> {
     let (key, value) = (key.as_bytes(), value.as_bytes());
     bytes(Operation::Put { key, value })
@@ -68,7 +71,7 @@ fn filled(count: usize) -> Kv {
 }
 
 fn stream(kv: &Kv) -> Vec<u8> {
-    kv.snapshot().chunks.flatten().collect()
+    kv.snapshot(PIECE).chunks.flatten().collect()
 }
 
 fn restore(bytes: &[u8], cut: usize) -> Result<Kv, RestoreError> {
@@ -162,7 +165,7 @@ fn a_full_state_refuses_growth_and_allows_the_rest() {
         .collect();
     let full = Code::Full as u16;
     assert_eq!(codes, [0, 0, full, full, full, 0, 0, 0, 0]);
-    let mut chunks = kv.snapshot().chunks.map(Ok);
+    let mut chunks = kv.snapshot(PIECE).chunks.map(Ok);
     let mut smaller = Kv::new();
     smaller.state_bytes_max = ENTRY_BYTES;
     assert!(matches!(
@@ -380,7 +383,7 @@ fn a_snapshot_and_a_state_digest_have_these_bytes() {
 fn a_snapshot_is_of_one_height_while_execution_goes_on() {
     let mut kv = filled(2000);
     let (expected, digest) = (stream(&kv), kv.state_digest());
-    let mut snapshot = kv.snapshot();
+    let mut snapshot = kv.snapshot(PIECE);
     let mut bytes: Vec<u8> = snapshot.chunks.by_ref().take(2).flatten().collect();
     let acts: Vec<_> = (0..2000)
         .step_by(3)
@@ -390,10 +393,43 @@ fn a_snapshot_is_of_one_height_while_execution_goes_on() {
     bytes.extend(snapshot.chunks.flatten());
     assert_eq!(bytes, expected);
     assert_eq!((snapshot.height, snapshot.digest), (1, digest));
-    for cut in [1000, SNAPSHOT_CHUNK_BYTES + 1, bytes.len()] {
+    for cut in [1000, PIECE + 1, bytes.len()] {
         let restored = restore(&bytes, cut).expect("a snapshot reads back");
         assert_eq!((restored.height(), restored.state_digest()), (1, digest));
     }
+}
+
+#[test]
+fn a_change_alters_the_piece_that_it_is_in_and_no_other() {
+    let mut kv = filled(2000);
+    let pieces = |kv: &Kv| -> Vec<Bytes> { kv.snapshot(PIECE).chunks.collect() };
+    let before = pieces(&kv);
+    assert!(before.iter().skip(1).all(|piece| piece.len() <= PIECE));
+    assert!(before.len() > 100, "{} pieces", before.len());
+    for (act, most) in [
+        (put("key 7", "another"), 2),
+        (put("a new key", "which may cut its piece in two"), 3),
+        (delete("key 8"), 3),
+    ] {
+        let old = pieces(&kv);
+        run(&mut kv, true, &[act]);
+        // The head counts entries and names the height.
+        let new = pieces(&kv);
+        let other = new.iter().filter(|piece| !old.contains(piece)).count();
+        assert!((2..=most).contains(&other), "{other} other pieces");
+    }
+    let again = restore(&pieces(&kv).concat(), 77).expect("pieces in order are the stream");
+    assert_eq!(pieces(&again), pieces(&kv));
+}
+
+#[test]
+fn an_entry_that_fits_no_piece_is_one() {
+    let mut kv = Kv::new();
+    let long = "x".repeat(3 * PIECE);
+    run(&mut kv, true, &[put("long", &long), put("short", "y")]);
+    let sizes: Vec<usize> = kv.snapshot(PIECE).chunks.map(|piece| piece.len()).collect();
+    assert_eq!(sizes.len(), 3);
+    assert!(sizes.contains(&(4 + 4 + 4 + long.len())));
 }
 
 #[test]

@@ -142,10 +142,45 @@ impl Map {
         }
     }
 
+    /// The entries in path order, cut into the largest parts of the trie that have at most `most`
+    /// bytes, where an entry counts its key, its value and `overhead`; one that is longer by itself
+    /// is a piece of its own. The whole is walked once, and later what changed.
+    pub fn pieces(&self, overhead: u64, most: usize) -> Pieces {
+        Pieces {
+            todo: self.root.iter().cloned().collect(),
+            overhead,
+            most: most as u64,
+        }
+    }
+
     /// Every key and value in path order, of the map as it is now, whatever happens to it later.
     pub fn entries(&self) -> Entries {
         Entries {
             todo: self.root.iter().cloned().collect(),
+        }
+    }
+}
+
+/// The entries of one state of a map, in pieces that follow its shape.
+#[derive(Clone, Debug)]
+pub struct Pieces {
+    todo: Vec<Link>,
+    overhead: u64,
+    most: u64,
+}
+
+impl Iterator for Pieces {
+    type Item = Entries;
+    fn next(&mut self) -> Option<Entries> {
+        loop {
+            let link = self.todo.pop()?;
+            match &link {
+                Link::Branch(branch) if link.weight(self.overhead) > self.most => {
+                    let [low, high] = &branch.children;
+                    self.todo.extend([high.clone(), low.clone()]);
+                }
+                Link::Branch(_) | Link::Leaf(_) => return Some(Entries { todo: vec![link] }),
+            }
         }
     }
 }

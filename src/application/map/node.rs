@@ -89,6 +89,16 @@ pub(super) struct Branch {
     pub(super) bit: u8,
     pub(super) children: [Link; 2],
     hash: OnceLock<Digest>,
+    /// Entries below, and bytes of their keys and values.
+    weight: OnceLock<(u64, u64)>,
+}
+
+impl Branch {
+    /// What is below changes.
+    fn touch(&mut self) {
+        self.hash.take();
+        self.weight.take();
+    }
 }
 
 /// A shared node.
@@ -107,6 +117,22 @@ impl Link {
                 Link::Leaf(leaf) => return leaf,
                 Link::Branch(branch) => link = &branch.children[side(path, branch.bit)],
             }
+        }
+    }
+
+    /// Bytes of all entries below, each with `overhead`; counted once, as deep as the hash.
+    pub(super) fn weight(&self, overhead: u64) -> u64 {
+        let (count, bytes) = self.counted();
+        count * overhead + bytes
+    }
+
+    fn counted(&self) -> (u64, u64) {
+        match self {
+            Link::Leaf(leaf) => (1, (leaf.key.len() + leaf.value.len()) as u64),
+            Link::Branch(branch) => *branch.weight.get_or_init(|| {
+                let [low, high] = branch.children.each_ref().map(Link::counted);
+                (low.0 + high.0, low.1 + high.1)
+            }),
         }
     }
 
@@ -132,7 +158,7 @@ pub(super) fn graft(link: &mut Link, leaf: Arc<Leaf>, at: Option<u8>) {
         && at.is_none_or(|bit| branch.bit < bit)
     {
         let branch = Arc::make_mut(branch);
-        branch.hash.take();
+        branch.touch();
         let side = side(&leaf.path, branch.bit);
         return graft(&mut branch.children[side], leaf, at);
     }
@@ -151,6 +177,7 @@ pub(super) fn graft(link: &mut Link, leaf: Arc<Leaf>, at: Option<u8>) {
         bit,
         children,
         hash: OnceLock::new(),
+        weight: OnceLock::new(),
     }));
 }
 
@@ -168,6 +195,6 @@ pub(super) fn cut(link: &mut Link, path: &Digest) {
         return;
     }
     let branch = Arc::make_mut(branch);
-    branch.hash.take();
+    branch.touch();
     cut(&mut branch.children[side], path);
 }

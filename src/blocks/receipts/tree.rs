@@ -74,7 +74,7 @@ impl Frontier {
     }
 
     /// Each node of the edge with its level and index.
-    fn placed(&self) -> impl Iterator<Item = (u8, u64, Digest)> + '_ {
+    pub fn placed(&self) -> impl Iterator<Item = (u8, u64, Digest)> + '_ {
         let levels = (0..64u8).rev().filter(|level| self.size >> level & 1 == 1);
         levels.zip(&self.nodes).map(|(level, node)| {
             // All leaves of higher levels stand to the left, so the node's index is the even

@@ -10,9 +10,11 @@
 //! Elsewhere: what an operation does (`application`), where entries are kept (`storage`), which
 //! bodies are decided (`fsm`).
 
+pub(super) mod digest;
 mod judge;
 mod memory;
 mod parts;
+mod snapshots;
 mod views;
 
 #[cfg(test)]
@@ -26,6 +28,7 @@ use bytes::Bytes;
 use self::judge::{Fate, Fresh, Judgement, judge};
 use self::memory::Memory;
 pub use self::parts::{Parts, RestoreError};
+pub use self::snapshots::{Base, Snapshots};
 pub use self::views::{Announced, Due, Effect, Views};
 use super::OUTCOME_BYTES_MAX;
 use super::contract::{Answer, Applied, Denied, Execute, Executed, Execution, Outcome, Verdict};
@@ -35,7 +38,7 @@ use crate::blocks::{
     Body, FORMAT_VERSION, Genesis, Group, Header, Link, Parameters, ReceiptRoot, Transaction,
 };
 use crate::committee::{Height, ViewId};
-use crate::crypto::{Digest, Domain, Hasher, PublicKey, Verifier};
+use crate::crypto::{Digest, PublicKey, Verifier};
 use crate::membership::register::{self, Register, ThresholdKey};
 use crate::plant::{self, Plant};
 
@@ -116,6 +119,8 @@ struct UnderWay {
     timestamp_us: u64,
     is_sealed: bool,
     body: Body,
+    /// Bytes of its operations.
+    bytes: u64,
     judgement: Judgement,
 }
 
@@ -319,6 +324,7 @@ impl Ledger {
             "a control body has no transactions"
         );
         let body = self.effective(body);
+        let bytes = groups.iter().map(snapshots::weigh).sum();
         let judgement = judge(self, height, groups);
         let execute = Execute {
             height,
@@ -332,6 +338,7 @@ impl Ledger {
             timestamp_us: execute.timestamp_us,
             is_sealed: execute.is_sealed,
             body,
+            bytes,
             judgement,
         });
         execute
@@ -376,6 +383,7 @@ impl Ledger {
             block,
             effect,
             views: effect.map(|_| Box::new(self.parts.views.clone())),
+            snapshots: self.parts.snapshots,
             digest: self.tip_digest,
             answers,
             receipts,
@@ -402,7 +410,9 @@ impl Ledger {
                 verifier: &self.verifier,
             };
             let register = Arc::make_mut(&mut self.register);
-            register.execute(&place, &fresh.name.0, &fresh.operation)
+            let outcome = register.execute(&place, &fresh.name.0, &fresh.operation);
+            self.parts.snapshots.is_asked |= Register::asks_snapshot(&fresh.operation, &outcome);
+            outcome
         };
         block.judgement.fresh.iter().map(outcome).collect()
     }
@@ -486,6 +496,9 @@ impl Ledger {
             digest: self.tip_digest,
         };
         let effect = parts.views.apply(link, &block.body);
+        parts
+            .snapshots
+            .apply(link, &block.body, block.bytes, &self.parameters.checkpoints);
         match &block.body {
             Body::Checkpoint(_) => parts.checkpoint = link,
             Body::Freeze(_) => Arc::make_mut(&mut self.register).freeze(link.height),
@@ -508,45 +521,6 @@ impl Ledger {
         self.look_ahead();
         let body = block.body;
         (Block { header, body }, effect)
-    }
-
-    /// The digest of everything here, to compare members: the parts, the register, then each entry
-    /// by expiry, client and sequence. Walks the whole memory.
-    pub fn digest(&self) -> Digest {
-        let mut hasher = Hasher::new(Domain::State);
-        hasher.update(self.tip_digest.as_bytes());
-        for link in [&self.parts.checkpoint, &self.parts.reconfiguration] {
-            hasher.update(&link.height.0.to_le_bytes());
-            hasher.update(link.digest.as_bytes());
-        }
-        hasher.update(&self.parts.frontier.size().to_le_bytes());
-        for node in self.parts.frontier.nodes() {
-            hasher.update(node.as_bytes());
-        }
-        for mark in self.parts.marks.iter() {
-            hasher.update(mark.digest.as_bytes());
-        }
-        self.parts.views.hash_into(&mut hasher);
-        self.register.hash_into(&mut hasher);
-        hasher.update(&(self.memory.len() as u64).to_le_bytes());
-        for ((client, sequence), executed) in self.entries() {
-            hasher.update(client.as_bytes());
-            for number in [
-                sequence,
-                executed.sequence,
-                executed.height.0,
-                executed.index.into(),
-                executed.expiry.0,
-                executed.outcome.code.into(),
-                executed.outcome.bytes.len() as u64,
-            ] {
-                hasher.update(&number.to_le_bytes());
-            }
-            hasher.update(&executed.outcome.bytes);
-            hasher.update(executed.operation.as_bytes());
-            hasher.update(executed.outcome_digest.as_bytes());
-        }
-        hasher.finish()
     }
 }
 

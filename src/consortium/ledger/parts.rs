@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshots::Snapshots;
 use super::views::Views;
 use crate::blocks::receipts::Frontier;
 use crate::blocks::{Genesis, Header, Link};
@@ -27,6 +28,8 @@ pub struct Parts {
     pub marks: Marks,
     /// Which view orders, and what is announced of the next.
     pub views: Views,
+    /// When the next snapshot is due, and which one is open.
+    pub snapshots: Snapshots,
 }
 
 impl Parts {
@@ -44,6 +47,7 @@ impl Parts {
             frontier: Frontier::new(),
             marks: Marks::new(link),
             views: Views::genesis(link),
+            snapshots: Snapshots::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::blocks::body::{Checkpoint, Freeze, Reconfiguration};
 use crate::blocks::receipts::Frontier;
 use crate::blocks::{BatchRef, Clients, Transaction};
 use crate::committee::SeatSet;
+use crate::crypto::Domain;
 
 fn client(number: u8) -> PublicKey {
     PublicKey(Digest([number; 32]))
@@ -361,11 +362,11 @@ fn the_state_root_stands_in_sealed_headers_alone() {
     assert!(applied.block.header.state.is_some());
 }
 
-#[test]
-fn the_header_after_a_checkpoint_links_to_it() {
-    let checkpoint = Body::Checkpoint(Checkpoint {
-        height: Height(0),
-        header: Digest::ZERO,
+/// A checkpoint body of the snapshot at `link`, which is signed by nobody.
+fn checkpoint(link: Link) -> Body {
+    Body::Checkpoint(Checkpoint {
+        height: link.height,
+        header: link.digest,
         manifest: Digest::ZERO,
         state: Digest::ZERO,
         bytes: 0,
@@ -373,26 +374,106 @@ fn the_header_after_a_checkpoint_links_to_it() {
         signers: SeatSet::default(),
         votes: Vec::new(),
         compact: None,
-    });
-    let mut ledger = ledger();
-    let mut links = Vec::new();
-    let mut digests = vec![ledger.tip_digest()];
-    let empty = Body::Transactions(Vec::new());
-    for body in [checkpoint, empty] {
-        let decided = Decided {
-            body,
-            ..decided(&ledger, Vec::new())
-        };
-        let header = apply_decided(&mut ledger, decided).block.header;
-        links.push(header.checkpoint);
-        digests.push(ledger.tip_digest());
+    })
+}
+
+fn tip(ledger: &Ledger) -> Link {
+    Link {
+        height: ledger.height(),
+        digest: ledger.tip_digest(),
     }
-    let link = |height: u64| Link {
-        height: Height(height),
-        digest: digests[height as usize],
+}
+
+/// A ledger that wants a snapshot every so many blocks, with its first one due.
+fn with_snapshots(every_blocks: u32) -> Ledger {
+    let mut ledger = ledger();
+    ledger.parameters.checkpoints.every_blocks = every_blocks;
+    for _ in 0..every_blocks {
+        assert_eq!(ledger.base(), None);
+        apply(&mut ledger, Vec::new());
+    }
+    ledger
+}
+
+/// Applies a block with this body.
+fn apply_body(ledger: &mut Ledger, body: Body) -> Applied {
+    let decided = Decided {
+        body,
+        ..decided(ledger, Vec::new())
     };
-    let want = [0, 1].map(link);
-    assert_eq!(links, want);
+    apply_decided(ledger, decided)
+}
+
+#[test]
+fn the_header_after_a_checkpoint_links_to_it() {
+    let mut ledger = with_snapshots(8);
+    let open = tip(&ledger);
+    assert_eq!(
+        ledger.base().map(|base| base.parts),
+        Some(ledger.parts().clone())
+    );
+    let genesis = ledger.parts().checkpoint;
+    let applied = apply_body(&mut ledger, checkpoint(open));
+    assert_eq!(applied.effect, Some(Effect::Checkpointed));
+    assert_eq!(applied.block.header.checkpoint, genesis);
+    let made = tip(&ledger);
+    let next = apply(&mut ledger, Vec::new());
+    assert_eq!(next.block.header.checkpoint, made);
+}
+
+#[test]
+fn a_checkpoint_of_anything_but_the_open_snapshot_is_an_empty_block() {
+    let mut ledger = with_snapshots(8);
+    let open = tip(&ledger);
+    let other = Link {
+        digest: Digest::ZERO,
+        ..open
+    };
+    let lower = Link {
+        height: Height(7),
+        ..open
+    };
+    for wrong in [other, lower, Link::default()] {
+        let applied = apply_body(&mut ledger, checkpoint(wrong));
+        assert_eq!(applied.effect, None);
+        assert_eq!(applied.block.body, Body::Transactions(Vec::new()));
+    }
+    apply_body(&mut ledger, checkpoint(open));
+    let again = apply_body(&mut ledger, checkpoint(open));
+    assert_eq!(again.effect, None, "a try becomes a checkpoint once");
+}
+
+#[test]
+fn the_next_snapshot_ends_the_try_before_it() {
+    let mut ledger = with_snapshots(8);
+    let first = tip(&ledger);
+    for _ in 0..8 {
+        apply(&mut ledger, Vec::new());
+    }
+    let second = tip(&ledger);
+    assert_eq!(ledger.open_snapshot(), Some(second));
+    assert_eq!(apply_body(&mut ledger, checkpoint(first)).effect, None);
+    let applied = apply_body(&mut ledger, checkpoint(second));
+    assert_eq!(applied.effect, Some(Effect::Checkpointed));
+}
+
+#[test]
+fn bytes_of_operations_make_a_snapshot_due() {
+    let mut ledger = ledger();
+    ledger.parameters.checkpoints.every_bytes = 1024;
+    let mut due = Vec::new();
+    for sequence in 0..40 {
+        apply(
+            &mut ledger,
+            vec![group(1, &[(sequence, sequence + 5, "operation")])],
+        );
+        due.push(ledger.base().is_some());
+    }
+    // Each counts its nine bytes and 64 more.
+    let gap = due.iter().position(|is_due| *is_due).expect("one is due");
+    assert_eq!(gap, 1024 / (9 + 64));
+    let again = due[gap + 1..].iter().position(|is_due| *is_due);
+    assert_eq!(again, Some(gap), "as many bytes again");
 }
 
 #[test]

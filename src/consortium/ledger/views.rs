@@ -46,6 +46,8 @@ pub enum Effect {
     Assembled,
     /// The view has ended with this block.
     Reconfigured,
+    /// A snapshot became a checkpoint: what stands before it is superfluous.
+    Checkpointed,
 }
 
 /// What the next block should have.
@@ -224,7 +226,8 @@ impl Views {
                 };
                 Some(Effect::Reconfigured)
             }
-            Body::Genesis(_) | Body::Checkpoint(_) | Body::Transactions(_) => None,
+            Body::Checkpoint(_) => Some(Effect::Checkpointed),
+            Body::Genesis(_) | Body::Transactions(_) => None,
         }
     }
 }
@@ -256,7 +259,8 @@ impl Ledger {
             }
             (Body::Assemble(_), due) => *due == Some(Due::Body(body.clone())),
             (Body::Reconfiguration(body), _) => self.ends_view(body),
-            (Body::Genesis(_) | Body::Checkpoint(_) | Body::Transactions(_), _) => true,
+            (Body::Checkpoint(body), _) => self.parts.snapshots.takes(body),
+            (Body::Genesis(_) | Body::Transactions(_), _) => true,
         };
         match has_effect {
             true => body,

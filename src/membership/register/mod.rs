@@ -227,6 +227,11 @@ impl Register {
         }
     }
 
+    /// Whether an operation of the ledger, which was carried out, asks for a snapshot.
+    pub fn asks_snapshot(operation: &[u8], outcome: &Outcome) -> bool {
+        outcome.code == 0 && Operation::from_bytes(operation) == Ok(Operation::Snapshot)
+    }
+
     /// The chain.
     pub fn chain(&self) -> &Digest {
         &self.chain

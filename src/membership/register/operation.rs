@@ -87,6 +87,8 @@ pub enum Operation {
     Renew,
     /// A named member's part in the threshold key of its committee.
     Threshold(Call, Step),
+    /// The signer wants a snapshot to be taken, as the next block allows.
+    Snapshot,
 }
 
 /// A part in the generation of a threshold key.
@@ -215,6 +217,7 @@ impl Operation {
             Operation::Rejoin(_) => "rejoin",
             Operation::Threshold(..) => "threshold",
             Operation::Renew => "rotate",
+            Operation::Snapshot => "snapshot",
         }
     }
 
@@ -247,6 +250,7 @@ impl Operation {
                 out.step(step);
             }
             Operation::Renew => drop(out.u8(16)),
+            Operation::Snapshot => drop(out.u8(18)),
         }
         out.0
     }
@@ -284,6 +288,7 @@ impl Operation {
                 Self::Threshold(Call { next, assemble }, reader.step()?)
             }
             16 => Self::Renew,
+            18 => Self::Snapshot,
             _ => return None,
         };
         reader.0.is_empty().then_some(operation)

@@ -92,11 +92,8 @@ fn client() -> SecretKey {
     SecretKey::from_seed([7; 32])
 }
 
-fn group(chain: &Digest, sequence: u64, value: u8) -> SignedGroup {
-    let operation = crate::application::kv::Operation::Put {
-        key: b"key",
-        value: &[value],
-    };
+fn group(chain: &Digest, sequence: u64, value: &[u8]) -> SignedGroup {
+    let operation = crate::application::kv::Operation::Put { key: b"key", value };
     let transaction = Transaction {
         sequence,
         expiry: Height(1_000),
@@ -106,6 +103,15 @@ fn group(chain: &Digest, sequence: u64, value: u8) -> SignedGroup {
 }
 
 pub(super) async fn put(node: &Node, sequence: u64, value: u8, promise: Promise) -> Settlement {
+    put_bytes(node, sequence, &[value], promise).await
+}
+
+pub(super) async fn put_bytes(
+    node: &Node,
+    sequence: u64,
+    value: &[u8],
+    promise: Promise,
+) -> Settlement {
     let handle = node.handle();
     let group = group(&handle.genesis().chain(), sequence, value);
     let submitted = tokio::time::timeout(PATIENCE, handle.submit(group, promise));
@@ -126,6 +132,12 @@ fn verified(dir: &Path, number: usize) -> Verified {
 }
 
 pub(super) fn verified_in(dir: PathBuf) -> Verified {
+    let verdict = verdict_in(dir);
+    assert_eq!(verdict.faults, [], "{:?}", verdict.notes);
+    verdict
+}
+
+pub(super) fn verdict_in(dir: PathBuf) -> Verified {
     let config = Config::load(&dir).expect("its settings");
     let genesis = read_genesis(&dir, &config).expect("its document");
     let progress = &mut |_, _| {};
@@ -134,9 +146,7 @@ pub(super) fn verified_in(dir: PathBuf) -> Verified {
         genesis,
         progress,
     });
-    let verdict = verdict.expect("it is readable");
-    assert_eq!(verdict.faults, [], "{:?}", verdict.notes);
-    verdict
+    verdict.expect("it is readable")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -14,8 +14,8 @@ use super::files::{Scratch, copy};
 use super::findings::{Findings, Place, log_file};
 use super::replay::Replay;
 use super::rows::{Cursor, Difference};
-use crate::blocks::codec;
 use crate::blocks::receipts::{Frontier, Nodes, ReceiptTree};
+use crate::blocks::{BatchRef, codec};
 use crate::committee::Height;
 use crate::consortium::ledger::{Parts, remembered};
 use crate::consortium::records::Name;
@@ -29,7 +29,7 @@ use crate::node::keeper::{STANDING, Standing, result_rows};
 use crate::node::recovery;
 use crate::node::tiles::{self, TILE_HASHES, TILE_LEVELS, TILES};
 use crate::storage::{
-    Position, Range, TableError, TableOptions, Tables, open_tables, verify_tables,
+    Direction, Position, Range, TableError, TableOptions, Tables, open_tables, verify_tables,
 };
 
 const CACHE_BYTES: u64 = 64 << 20;
@@ -114,12 +114,18 @@ pub(super) struct Compare {
     height: Height,
     blocks: Cursor,
     certificates: Cursor,
+    certified: BTreeMap<Height, Position>,
     results: Cursor,
     sequences: Cursor,
     receipts: ReceiptTree<TileRows>,
     tiles: BTreeMap<u8, Cursor>,
     batches: Batches,
     found: Vec<Difference>,
+    /// The snapshot that the replay went on from: rows that follow from what is below it are not
+    /// compared.
+    base: Option<Height>,
+    /// Log files, each with the highest block that needs it.
+    needed: BTreeMap<u64, Height>,
     /// The register where the tables stand, once the replay came there.
     register: Option<Arc<Register>>,
 }
@@ -146,11 +152,14 @@ impl Batches {
         self.open.insert(digest);
     }
 
-    fn named(&mut self, digest: Digest) {
-        self.open.remove(&digest);
-        if !self.logged.contains_key(&digest) {
+    /// A block names it; where it was logged, if it was open.
+    fn named(&mut self, digest: Digest) -> Option<Position> {
+        let was_open = self.open.remove(&digest);
+        let position = self.logged.get(&digest).copied();
+        if position.is_none() {
             self.inlined.insert(digest);
         }
+        position.filter(|_| was_open)
     }
 }
 
@@ -167,21 +176,52 @@ impl Compare {
         let start = Position { file: 0, offset: 0 };
         let tip = standing.as_ref().map(|s| s.parts.tip.height);
         let cursor = |table| Cursor::new(table, Range::all());
-        Ok(Ok(Self {
+        let base = standing.as_ref().map_or((Height(0), 0), |s| s.base);
+        let mut compare = Self {
             saved: standing.as_ref().map_or(start, Standing::saved),
             height: tip.unwrap_or(Height(0)),
             standing,
             tables,
             blocks: cursor(BLOCKS),
             certificates: cursor(CERTIFICATES),
+            certified: BTreeMap::new(),
             results: cursor(RESULTS),
             sequences: cursor(SEQUENCES),
             receipts: ReceiptTree::resume(Frontier::new(), TileRows::default()),
             tiles: BTreeMap::new(),
             batches: Batches::default(),
             found: Vec::new(),
+            needed: BTreeMap::new(),
+            base: None,
             register: None,
-        }))
+        };
+        if base.0 > Height(0) {
+            compare.rebase(base.0, base.1)?;
+        }
+        Ok(Ok(compare))
+    }
+
+    /// The replay goes on from a snapshot: blocks up to `height`, with so many receipts, are not
+    /// replayed, and their rows may be gone.
+    pub(super) fn rebase(&mut self, height: Height, receipts: u64) -> Result<(), TableError> {
+        if self.base.is_some_and(|base| base >= height) {
+            return Ok(());
+        }
+        self.base = Some(height);
+        let first = |table| -> Result<Vec<u8>, TableError> {
+            let rows = self
+                .tables
+                .scan(table, &Range::all(), Direction::Forward, 1)?;
+            Ok(rows
+                .into_iter()
+                .next()
+                .map_or(vec![u8::MAX; 9], |(key, _)| key))
+        };
+        self.blocks.skip_below(first(BLOCKS)?);
+        self.certificates.skip_below(first(CERTIFICATES)?);
+        self.results.start_at(&height.next().0.to_be_bytes());
+        self.sequences.start_at(&receipts.to_be_bytes());
+        Ok(())
     }
 
     /// A record of the log, in order.
@@ -190,18 +230,17 @@ impl Compare {
             return;
         }
         let value = row(position);
+        if let Name::Block(height) | Name::Certificate(height) = name {
+            self.need(position.file, height);
+        }
         match name {
             Name::Block(height) => {
                 let key = height.0.to_be_bytes();
                 let row = (&key[..], &value[..]);
                 self.blocks.expect(&*self.tables, row, &mut self.found);
             }
-            Name::Certificate(height) => {
-                let key = height.0.to_be_bytes();
-                let row = (&key[..], &value[..]);
-                self.certificates
-                    .expect(&*self.tables, row, &mut self.found);
-            }
+            // It may be saved again before log files are given up: the last one counts.
+            Name::Certificate(height) => drop(self.certified.insert(height, position)),
             Name::Batch(digest) => self.batches.logged(digest, position),
             Name::Nameless => {}
         }
@@ -213,8 +252,10 @@ impl Compare {
         if height > self.height {
             return;
         }
-        for batch in applied.block.body.batches() {
-            self.batches.named(batch.digest());
+        for digest in applied.block.body.batches().map(BatchRef::digest) {
+            if let Some(position) = self.batches.named(digest) {
+                self.need(position.file, height);
+            }
         }
         for (key, value) in result_rows(height, &kept(applied)) {
             let row = (&key[..], &value[..]);
@@ -225,19 +266,28 @@ impl Compare {
             let row = (&key[..], &value[..]);
             self.sequences.expect(&*self.tables, row, &mut self.found);
         }
-        for receipt in &applied.receipts {
-            self.receipts.append(receipt.leaf());
-        }
-        self.tile_rows();
-        if height == self.height {
-            self.receipts.nodes_mut().close();
+        if self.base.is_none() {
+            for receipt in &applied.receipts {
+                self.receipts.append(receipt.leaf());
+            }
             self.tile_rows();
+        }
+        if height == self.height {
+            if self.base.is_none() {
+                self.receipts.nodes_mut().close();
+                self.tile_rows();
+            }
             self.state(replay);
             self.parts(replay.ledger(), findings);
             self.memory(replay.ledger(), findings);
             self.register = Some(Arc::clone(replay.ledger().register()));
         }
         self.tell(height, findings);
+    }
+
+    fn need(&mut self, file: u64, height: Height) {
+        let needed = self.needed.entry(file).or_default();
+        *needed = height.max(*needed);
     }
 
     fn tile_rows(&mut self) {
@@ -273,6 +323,7 @@ impl Compare {
             frontier,
             views,
             marks,
+            snapshots,
         } = ledger.parts();
         let fields = [
             ("tip", *tip == parts.tip),
@@ -284,6 +335,7 @@ impl Compare {
             ("edge of the receipt log", *frontier == parts.frontier),
             ("view", *views == parts.views),
             ("set of recent blocks", *marks == parts.marks),
+            ("snapshot that is due", *snapshots == parts.snapshots),
         ];
         for (field, _) in fields.iter().filter(|(_, is_same)| !is_same) {
             let what = format!("table {META}, where it stands: the replay gives another {field}");
@@ -332,9 +384,19 @@ impl Compare {
         }
     }
 
-    /// The log ended behind the record at `end`.
-    pub(super) fn finish(mut self, end: Position, replay: &Replay, findings: &mut Findings) {
+    /// The log ended behind the record at `end`; the newest snapshot that is kept has this height.
+    pub(super) fn finish(
+        mut self,
+        end: Position,
+        (replay, newest): (&Replay, Height),
+        findings: &mut Findings,
+    ) {
         let tip = replay.good().0;
+        let (base, receipts) = self.standing.as_ref().map_or((Height(0), 0), |s| s.base);
+        if base > newest || (base == Height(0) && receipts != 0) {
+            let what = format!("table {META}: filled from a snapshot at {base} that is not kept");
+            findings.add(FOLDER, Place::Height(self.height), what);
+        }
         self.tell(tip, findings);
         if self.saved > end {
             let (saved, place) = (self.saved, Place::Height(tip.next()));
@@ -356,6 +418,11 @@ impl Compare {
             return;
         }
         let (tables, found) = (&*self.tables, &mut self.found);
+        for (height, position) in &self.certified {
+            let (key, value) = (height.0.to_be_bytes(), row(*position));
+            self.certificates
+                .expect(tables, (&key[..], &value[..]), found);
+        }
         for cursor in [
             &mut self.blocks,
             &mut self.certificates,
@@ -363,6 +430,13 @@ impl Compare {
             &mut self.sequences,
         ] {
             cursor.finish(tables, found);
+        }
+        if let Some(base) = self.base {
+            findings.note(format!(
+                "the blocks up to {base} are pruned: their rows in the tables, and those of the \
+                 receipt log, were checked against their own checksums alone"
+            ));
+            return self.tell(self.height, findings);
         }
         let mut above = 0;
         for (level, cursor) in &mut self.tiles {
@@ -405,6 +479,11 @@ impl Compare {
         let Some(standing) = &self.standing else {
             return;
         };
+        let needed: Vec<(u64, Height)> = self.needed.iter().map(|(f, h)| (*f, *h)).collect();
+        if self.batches.late.is_empty() && needed != standing.needed {
+            let what = format!("table {META}, log files: the replay needs others");
+            findings.add(FOLDER, Place::Height(self.height), what);
+        }
         let open: BTreeMap<Digest, (u64, u32)> = standing.open.iter().copied().collect();
         let Batches { logged, late, .. } = &self.batches;
         let missing = self.batches.open.iter().filter(|d| !open.contains_key(d));

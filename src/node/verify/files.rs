@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 
 use super::findings::{Findings, Place};
 use super::{VerifyError, keys};
+use crate::node::shelf::{SNAPSHOTS, VIEWS};
 use crate::storage::{Store, StoreError, StoreId};
 
 const STORE: &str = "STORE";
 const LOCK: &str = "LOCK";
+/// Folders of a data directory.
+const FOLDERS: [&str; 4] = ["log", "tables", SNAPSHOTS, VIEWS];
 /// Files of the tables; below the last one, a folder, the engine names what it likes.
 const TABLES: [&str; 4] = ["ENGINE", "SEAL", "tables.redb", "sled"];
 /// Names that are tried for a folder of copies.
@@ -64,7 +67,7 @@ impl Folder<'_> {
             let kind = entry.file_type().map_err(failed)?;
             let file = Path::new(folder).join(&name).display().to_string();
             let is_known = match folder {
-                "" if kind.is_dir() => ["log", "tables"].contains(&&name[..]),
+                "" if kind.is_dir() => FOLDERS.contains(&&name[..]),
                 "" => [STORE, LOCK].contains(&&name[..]),
                 "log" => is_log_name(&name) && kind.is_file(),
                 _ => TABLES.contains(&&name[..]) && kind.is_dir() == (name == "sled"),

@@ -13,6 +13,7 @@ mod checks;
 mod compare;
 mod files;
 mod findings;
+mod kept;
 mod locate;
 mod replay;
 mod rows;
@@ -30,6 +31,7 @@ pub use self::archive::{VerifyArchive, archive_legacy, verify_archive};
 use self::compare::{Compare, Opened};
 use self::files::{Folder, Scratch};
 use self::findings::{Findings, Place};
+use self::kept::Kept;
 use self::walk::{Context, Walked};
 use super::carried::{Carried, CarriedError};
 use super::config::{Config, ConfigError};
@@ -292,6 +294,7 @@ impl Look<'_> {
             true => None,
             false => self.tables(&scratch, &mut findings)?,
         };
+        let kept = Kept::look(self.context, self.data, is_running, &mut findings);
         let mut walked = match store {
             None => Walked::nothing(self.context),
             Some(store) => {
@@ -300,7 +303,8 @@ impl Look<'_> {
                     store,
                     is_running,
                 };
-                let walked = walk::walk(self.context, &log, compare, &mut findings, progress);
+                let beside = (compare, &kept);
+                let walked = walk::walk(self.context, &log, beside, &mut findings, progress);
                 let walked = walked.map_err(|source| self.unreadable(source, is_running))?;
                 locate::places(&log, &mut findings)
                     .map_err(|source| self.unreadable(source, is_running))?;

@@ -13,6 +13,7 @@ use crate::committee::Height;
 use crate::consortium::{Applied, Block, Decided, Ledger};
 use crate::crypto::Digest;
 use crate::node::executor::execute;
+use crate::node::shelf::{Held, Shelf};
 
 /// The ledger and the application, as far as the log holds.
 pub(super) struct Replay {
@@ -40,6 +41,36 @@ impl Replay {
             stopped: false,
             is_ahead: false,
         }
+    }
+
+    /// Goes on from the snapshot `held` of `shelf`, whatever stood here before.
+    ///
+    /// Errors: what is wrong with it; nothing changes.
+    pub(super) fn rebase(
+        &mut self,
+        context: &Context,
+        shelf: &Shelf,
+        held: &Held,
+    ) -> Result<Header, String> {
+        let mut application = (context.make)();
+        let chain = context.genesis.chain();
+        let content = shelf.restore(held, &chain, &mut *application);
+        let content = content.map_err(|error| error.to_string())?;
+        let (parts, register) = (content.parts, Some(content.register));
+        let ledger = Ledger::restore(&context.genesis, parts, register, content.memory);
+        let mut ledger = ledger.map_err(|error| error.to_string())?;
+        if let Some(carried) = &context.carried {
+            ledger = ledger.inheriting(carried.names());
+        }
+        let tip = ledger.tip().clone();
+        *self = Self {
+            good: (ledger.height(), ledger.tip_digest()),
+            ledger,
+            application,
+            stopped: false,
+            is_ahead: false,
+        };
+        Ok(tip)
     }
 
     /// The last height that holds, and its header's digest.

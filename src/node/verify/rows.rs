@@ -43,6 +43,8 @@ pub(super) struct Cursor {
     rows: Peekable<std::vec::IntoIter<Row>>,
     is_at_end: bool,
     is_broken: bool,
+    /// Nothing below it is asked for.
+    first: Vec<u8>,
 }
 
 impl Cursor {
@@ -54,7 +56,19 @@ impl Cursor {
             rows: Vec::new().into_iter().peekable(),
             is_at_end: false,
             is_broken: false,
+            first: Vec::new(),
         }
+    }
+
+    /// Rows below `key` are not asked for.
+    pub(super) fn skip_below(&mut self, key: Vec<u8>) {
+        self.first = key;
+    }
+
+    /// Goes on at `key`.
+    pub(super) fn start_at(&mut self, key: &[u8]) {
+        *self = Self::new(self.table, Range::starting_at(key));
+        self.first = key.to_vec();
     }
 
     /// The next row should be this one.
@@ -64,6 +78,9 @@ impl Cursor {
         (key, value): (&[u8], &[u8]),
         found: &mut Vec<Difference>,
     ) {
+        if *key < self.first[..] {
+            return;
+        }
         loop {
             self.fill(tables, found);
             let order = self.rows.peek().map(|(next, _)| next[..].cmp(key));

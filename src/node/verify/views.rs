@@ -6,6 +6,7 @@
 //! above the one that ends it, while votes and decisions may: they are void there.
 //! Elsewhere: whether a block has an effect (`replay`), signatures (`checks`).
 
+use crate::blocks::Step;
 use crate::blocks::body::Reconfiguration;
 use crate::committee::{Ballot, Height, Opening, View, ViewId};
 use crate::crypto::Check;
@@ -23,6 +24,23 @@ impl Views {
         Self {
             made: vec![founders.clone()],
             opened: founders.id(),
+        }
+    }
+
+    /// Takes in views that are proved, up to the block at `base`; those that are here stay.
+    pub(super) fn proved(&mut self, steps: &[Step], base: Height) {
+        for step in steps.iter().filter(|step| step.header.height <= base) {
+            let opening = Opening {
+                height: step.header.height,
+                digest: step.header.digest(),
+            };
+            let chain = *self.present().chain();
+            if step.body.next == self.present().id().next()
+                && let Ok(view) = step.body.view(&chain, opening)
+            {
+                self.opened = self.opened.max(view.id());
+                self.made.push(view);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use super::batches::Batches;
 use super::checks::{Checker, Subject};
 use super::compare::Compare;
 use super::findings::{Findings, Place, log_file};
+use super::kept::Kept;
 use super::locate;
 use super::replay::Replay;
 use super::views::Views;
@@ -26,6 +27,7 @@ use crate::consortium::records::{self, Name};
 use crate::consortium::{Block, Record};
 use crate::crypto::{Check, Digest};
 use crate::node::carried::Carried;
+use crate::node::shelf::SNAPSHOTS;
 use crate::storage::{self, LogError, Position, Report, StoreId, verify_log};
 
 /// Bytes of the log between two words about progress.
@@ -95,7 +97,7 @@ impl Walked {
 pub(super) fn walk(
     context: &Context,
     log: &Log,
-    compare: Option<Compare>,
+    (compare, kept): (Option<Compare>, &Kept),
     findings: &mut Findings,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Walked, LogError> {
@@ -105,7 +107,10 @@ pub(super) fn walk(
     let mut told = Progress::new(log);
     let (walked, is_foreign, wrong, report) = thread::scope(|scope| {
         let (checker, workers) = Checker::start(scope);
-        let mut walk = Walk::new(context, log, (compare, checker), findings);
+        let mut walk = Walk::new(context, log, (compare, checker, kept), findings);
+        if told.is_pruned() {
+            walk.begin();
+        }
         let report = verify_log(&log.dir, log.store, |record| {
             told.tell(record.position, progress);
             walk.visit(record);
@@ -116,7 +121,7 @@ pub(super) fn walk(
     let report = report?;
     progress(told.total, told.total);
     if !is_foreign {
-        told.first(findings);
+        told.first(kept, findings);
         problems(log, report, findings);
         wrong
             .into_iter()
@@ -161,10 +166,16 @@ impl Progress {
         }
     }
 
-    /// Nothing prunes a log yet, so the first file is there.
-    fn first(&self, findings: &mut Findings) {
-        if self.starts.keys().next().is_some_and(|first| *first > 1) {
-            let what = "the file is missing: the log starts at a later one";
+    /// Whether the log begins at a later file than the first.
+    fn is_pruned(&self) -> bool {
+        self.starts.keys().next().is_some_and(|first| *first > 1)
+    }
+
+    /// Earlier files are given up for a snapshot alone.
+    fn first(&self, kept: &Kept, findings: &mut Findings) {
+        if self.is_pruned() && kept.bases.is_empty() {
+            let what = "the file is missing: the log starts at a later one, and no snapshot that \
+                        holds stands for what was before";
             findings.add(log_file(1), Place::Height(Height(1)), what);
         }
     }
@@ -221,6 +232,9 @@ struct Walk<'a> {
     findings: &'a mut Findings,
     checker: Checker,
     compare: Option<Compare>,
+    kept: &'a Kept,
+    /// The snapshot that the replay went on from; blocks up to there are not replayed.
+    base: Height,
     batches: Batches,
     views: Views,
     votes: Votes,
@@ -245,7 +259,7 @@ impl<'a> Walk<'a> {
     fn new(
         context: &'a Context,
         log: &Log,
-        (compare, checker): (Option<Compare>, Checker),
+        (compare, checker, kept): (Option<Compare>, Checker, &'a Kept),
         findings: &'a mut Findings,
     ) -> Self {
         let header = context.genesis.header();
@@ -255,6 +269,8 @@ impl<'a> Walk<'a> {
             findings,
             checker,
             compare,
+            kept,
+            base: Height(0),
             batches: Batches::new(log),
             views: Views::of(&context.founders),
             votes: Votes::default(),
@@ -263,6 +279,57 @@ impl<'a> Walk<'a> {
             counts: Counts::default(),
             end: Position { file: 0, offset: 0 },
             is_foreign: false,
+        }
+    }
+
+    /// The log begins behind blocks that were pruned: what its first records speak of is known from
+    /// the view chain.
+    fn begin(&mut self) {
+        if let Some(held) = self.kept.bases.first() {
+            let height = held.taken.height;
+            self.views.proved(&self.kept.steps, height);
+            self.votes.forget_below(height.next());
+            self.base = height;
+        }
+    }
+
+    /// Blocks below `first` are not here: the replay goes on from a snapshot, if there is one.
+    fn rebase(&mut self, first: Height) -> bool {
+        let Some((held, shelf)) = self.kept.base_for(first).zip(self.kept.shelf.as_ref()) else {
+            return false;
+        };
+        let height = held.taken.height;
+        match self.replay.rebase(self.context, shelf, &held) {
+            Err(what) => {
+                let what = format!("snapshot {height}: {what}");
+                self.findings.add(SNAPSHOTS, Place::Height(height), what);
+                return false;
+            }
+            Ok(tip) => {
+                let receipts = tip.receipts.size;
+                let compared = self.compare.as_mut().map(|c| c.rebase(height, receipts));
+                if let Some(Err(error)) = compared {
+                    self.findings
+                        .add("tables", Place::Height(height), error.to_string());
+                    self.compare = None;
+                }
+                self.last = (tip, held.taken.header);
+            }
+        }
+        self.views.proved(&self.kept.steps, height);
+        self.votes.forget_below(height.next());
+        self.base = height;
+        self.findings.note(format!(
+            "blocks up to {height} are pruned; the replay goes on from the snapshot there"
+        ));
+        true
+    }
+
+    /// A block that a snapshot stands for.
+    fn pass(&mut self, block: &Block, position: Position) {
+        self.known(Name::Block(block.header.height), position);
+        for batch in block.body.batches() {
+            self.batches.release(&batch.digest());
         }
     }
 
@@ -355,6 +422,13 @@ impl<'a> Walk<'a> {
         }
         self.counts.blocks += 1;
         self.counts.checkpoints += u64::from(matches!(block.body, Body::Checkpoint(_)));
+        if height > self.last.0.height.next() {
+            // Where there is no snapshot it is missed below.
+            self.rebase(height);
+        }
+        if height <= self.base {
+            return self.pass(&block, position);
+        }
         let tip = self.last.0.height;
         if height <= tip {
             let what = format!("block {height} stands behind block {tip}");
@@ -472,6 +546,9 @@ impl<'a> Walk<'a> {
         let ballot = certificate.ballot;
         let height = ballot.height;
         self.known(Name::Certificate(height), position);
+        if height <= self.base {
+            return;
+        }
         let checks = self.views.certifier(&ballot).and_then(|view| {
             let checks = certificate.checks(view);
             checks.map_err(|error| error.to_string())
@@ -504,7 +581,9 @@ impl<'a> Walk<'a> {
     /// Settles what only the end of the log tells; gives whether it is of another chain as well.
     fn finish(mut self) -> (Walked, bool) {
         if let Some(compare) = self.compare.take() {
-            compare.finish(self.end, &self.replay, self.findings);
+            let newest = self.kept.bases.last().map(|held| held.taken.height);
+            let replayed = (&self.replay, newest.unwrap_or_default());
+            compare.finish(self.end, replayed, self.findings);
         }
         let (height, digest) = self.replay.good();
         let last = self.last.0.height;
@@ -520,7 +599,7 @@ impl<'a> Walk<'a> {
             blocks: self.counts.blocks,
             views: self.views.count(),
             checkpoints: self.counts.checkpoints,
-            signatures: self.checker.finish(),
+            signatures: self.checker.finish() + self.kept.signatures,
             certified: self.counts.certified,
             is_running: false,
             replay: self.replay,

@@ -307,6 +307,7 @@ fn as_message(heard: &Heard) -> Message {
         Heard::Key(key) => Message::Key(Box::new(key.into_inner())),
         Heard::Beacon(freeze, part) => Message::Beacon(freeze, part),
         Heard::Vacant(view) => Message::Vacant(view),
+        Heard::Snapshot(vote) => Message::Snapshot(vote.into_inner()),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::blocks::{Clients, Founder};
 use crate::committee::{KeyProof, MemberId};
-use crate::crypto::SecretKey;
+use crate::crypto::{Domain, SecretKey};
 use crate::membership::register::{Done, Motion, Operation, Refusal, Status};
 
 const WORLD: Digest = Digest([0xee; 32]);

@@ -30,7 +30,8 @@ use crate::fsm::Payload;
 use crate::node::executor::execute;
 use crate::node::index::{Index, kept};
 use crate::node::init::{self, Cluster};
-use crate::node::keeper::Keeper;
+use crate::node::keeper::{Files, Keeper};
+use crate::node::shelf::Shelf;
 use crate::node::verify::{Verdict, VerifyDir, verify_dir};
 use crate::node::{Config, keys, recovery};
 use crate::storage::{Log, Options, Position, Store, TableOptions, open_tables};
@@ -163,7 +164,8 @@ impl World {
         let mut ledger = Ledger::genesis(&self.genesis);
         let mut application: Box<dyn Application> = Box::new(kv::Kv::new());
         let start = Position { file: 0, offset: 0 };
-        let mut keeper = Keeper::new(index, ledger.parts().clone(), start, BTreeMap::new());
+        let parts = ledger.parts().clone();
+        let mut keeper = Keeper::new(index, 100_000, parts, start, Files::default());
         let mut batches: BTreeMap<Digest, Bytes> = BTreeMap::new();
         for (record, position) in records.iter().zip(positions) {
             let name = records::name(record);
@@ -197,7 +199,8 @@ impl World {
         };
         let tables = open_tables(&self.data().join("tables"), "redb", &options);
         let tables = Arc::from(tables.expect("nobody has them open"));
-        Arc::new(Index::new(tables, log.reader()))
+        let shelf = Shelf::open(&self.data()).expect("an empty shelf opens");
+        Arc::new(Index::new(tables, log.reader(), Arc::new(shelf)))
     }
 
     /// Writes the records as a log; gives an index that holds them in memory.

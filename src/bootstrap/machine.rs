@@ -1,0 +1,359 @@
+//! The machine of a newcomer: one place where every input arrives and goes to its stage.
+//!
+//! Source: `bootstrap`'s head. In: messages, timers, commands. Out: asks, records, events.
+//! Holds: one stage at a time; a message counts only while as much was asked of its sender.
+//! Elsewhere: the stages (`walk`, `anchor`, `find`, `gather`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::SeedableRng as _;
+use rand::rngs::ChaCha12Rng;
+
+use super::anchor::Seek;
+use super::contract::{
+    Command, Contact, Event, Held, HeldError, Misdeed, Options, Record, Stage, Target, Timer,
+};
+use super::find::Find;
+use super::gather::Gather;
+use super::message::{Answer, Ask, Message};
+use super::walk::Walk;
+use crate::blocks::{STEPS_MAX, ViewChain};
+use crate::checkpoint::{Page, Tally};
+use crate::committee::{Height, MEMBERS_MAX, MemberId, ViewId};
+use crate::crypto::Digest;
+use crate::machine::{Input, Machine, Outbox, Span, Time, To};
+
+/// Members that are asked, at most; further links are not used.
+pub const PEERS_MAX: usize = 256;
+/// Answers of one member that nobody asked for, until it is banned.
+pub const STRAYS_MAX: u32 = 64;
+/// How often a stage looks whether something is overdue.
+const TICK: Span = Span::from_ms(100);
+
+/// A member that can be reached.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    /// Answers that it may give.
+    pub(super) credit: u32,
+    strays: u32,
+    /// The view that was named when it was asked for steps, and when; until it answers.
+    pub(super) steps: Option<(ViewId, Time)>,
+    /// The highest certified height that it spoke of.
+    seen: Height,
+}
+
+/// What is under way.
+pub(super) enum State {
+    Idle,
+    Walk(Walk),
+    Anchor(Seek),
+    Checkpoint(Find),
+    Gather(Box<Gather>),
+    Done,
+    Stuck,
+}
+
+/// What one input leads to.
+pub(super) type Out = Outbox<Bootstrap>;
+
+/// A newcomer.
+pub struct Bootstrap {
+    pub(super) options: Options,
+    pub(super) chain: ViewChain,
+    pub(super) contacts: Vec<Contact>,
+    pub(super) peers: BTreeMap<MemberId, Peer>,
+    banned: BTreeSet<MemberId>,
+    pub(super) rng: ChaCha12Rng,
+    pub(super) state: State,
+    /// The number of the stage.
+    pub(super) round: u64,
+    /// Tries for an anchor without one that succeeded.
+    pub(super) tries: u32,
+    /// Digests of segments that are held, while none are gathered.
+    pub(super) held: BTreeSet<Digest>,
+    resumed: Option<(Box<Target>, Vec<Page>)>,
+    /// What was received, once there is nothing to gather any more.
+    pub(super) tally: Tally,
+}
+
+impl Bootstrap {
+    /// A newcomer with what the disk gave back; it does nothing before [`Command::Start`].
+    ///
+    /// Errors: [`HeldError`] where the steps on the disk do not hold.
+    pub fn new(options: Options, held: Held) -> Result<Self, HeldError> {
+        let mut chain = ViewChain::of(&options.genesis)?;
+        for stretch in held.steps.chunks(STEPS_MAX) {
+            chain.walk(stretch, &options.verifier)?;
+        }
+        let pinned = options.pin.and_then(|pin| {
+            let opened = chain.opened(pin.view)?;
+            (opened.digest != pin.digest).then_some(pin.view)
+        });
+        if let Some(view) = pinned {
+            return Err(HeldError::OtherRoot { view });
+        }
+        let last = held.steps.last();
+        let contacts = last.map_or_else(
+            || Contact::founders(&options.genesis),
+            |step| Contact::listed(&step.body),
+        );
+        Ok(Self {
+            rng: ChaCha12Rng::from_seed(options.seed),
+            options,
+            chain,
+            contacts,
+            peers: BTreeMap::new(),
+            banned: BTreeSet::new(),
+            state: State::Idle,
+            round: 0,
+            tries: 0,
+            held: held.segments,
+            resumed: held.target.map(|target| (target, held.pages)),
+            tally: Tally::default(),
+        })
+    }
+
+    /// Where it stands.
+    pub fn stage(&self) -> Stage {
+        match &self.state {
+            State::Idle => Stage::Idle,
+            State::Walk(_) => Stage::Walk,
+            State::Anchor(_) => Stage::Anchor,
+            State::Checkpoint(_) => Stage::Checkpoint,
+            State::Gather(_) => Stage::Gather,
+            State::Done => Stage::Done,
+            State::Stuck => Stage::Stuck,
+        }
+    }
+
+    /// The views that are proved.
+    pub fn views(&self) -> &ViewChain {
+        &self.chain
+    }
+
+    /// What was received of the snapshot.
+    pub fn tally(&self) -> Tally {
+        match &self.state {
+            State::Gather(gather) => gather.assembler.tally(),
+            State::Idle | State::Walk(_) | State::Anchor(_) | State::Checkpoint(_) => self.tally,
+            State::Done | State::Stuck => self.tally,
+        }
+    }
+
+    /// What is gathered now, for whoever offers it to other newcomers.
+    pub fn gathering(&self) -> Option<&crate::checkpoint::Assembler> {
+        match &self.state {
+            State::Gather(gather) => Some(&gather.assembler),
+            State::Idle | State::Walk(_) | State::Anchor(_) | State::Checkpoint(_) => None,
+            State::Done | State::Stuck => None,
+        }
+    }
+
+    /// The highest height that anybody spoke of: a hint, proved by nothing.
+    pub fn ahead(&self) -> Height {
+        let seen = self.peers.values().map(|peer| peer.seen);
+        seen.max().unwrap_or_default()
+    }
+
+    /// Whether a member is banned.
+    pub fn is_banned(&self, who: &MemberId) -> bool {
+        self.banned.contains(who)
+    }
+
+    /// How many things are kept that members make grow: for those who watch bounds.
+    pub fn kept(&self) -> usize {
+        self.peers.len() + self.banned.len()
+    }
+
+    /// Asks `who`, which may then give so many answers.
+    pub(super) fn ask(&mut self, who: MemberId, ask: Ask, out: &mut Out) {
+        let answers = match &ask {
+            Ask::Segments(_, segments) => u32::try_from(segments.len()).unwrap_or(u32::MAX),
+            Ask::Steps(..) | Ask::Anchor(..) | Ask::Checkpoint(_) => 1,
+            Ask::Holding(_) | Ask::Page(..) => 1,
+        };
+        if let Some(peer) = self.peers.get_mut(&who) {
+            peer.credit = peer.credit.saturating_add(answers);
+            out.send(To::One(who), Message::Ask(ask));
+        }
+    }
+
+    /// Another stage begins.
+    pub(super) fn enter(&mut self, state: State, out: &mut Out) {
+        self.round += 1;
+        self.state = state;
+        out.emit(Event::Stage(self.stage()));
+        self.arm(out);
+    }
+
+    /// Looks again in a moment.
+    fn arm(&self, out: &mut Out) {
+        let timer = match &self.state {
+            State::Walk(_) => Timer::Walk(self.round),
+            State::Anchor(_) => Timer::Anchor(self.round),
+            State::Checkpoint(_) => Timer::Checkpoint(self.round),
+            State::Gather(_) => Timer::Gather(self.round),
+            State::Idle | State::Done | State::Stuck => return,
+        };
+        out.arm(timer, TICK);
+    }
+
+    /// Never asks `who` again, nor hears it.
+    pub(super) fn ban(&mut self, now: Time, who: MemberId, misdeed: Misdeed, out: &mut Out) {
+        if self.banned.len() < MEMBERS_MAX {
+            self.banned.insert(who);
+        }
+        out.emit(Event::Banned(who, misdeed));
+        self.lose(now, who, out);
+    }
+
+    /// A member that answers what nobody asked.
+    pub(super) fn stray(&mut self, now: Time, who: MemberId, out: &mut Out) {
+        let Some(peer) = self.peers.get_mut(&who) else {
+            return;
+        };
+        peer.strays += 1;
+        if peer.strays > STRAYS_MAX {
+            self.ban(now, who, Misdeed::Flood, out);
+        }
+    }
+
+    /// A member cannot be reached, or is not to be.
+    fn lose(&mut self, now: Time, who: MemberId, out: &mut Out) {
+        self.peers.remove(&who);
+        match &mut self.state {
+            State::Walk(walk) => {
+                walk.lose(&who);
+                self.walk_on(now, out);
+            }
+            State::Gather(gather) => {
+                gather.assembler.leave(&who);
+                self.gather_on(now, out);
+            }
+            State::Idle | State::Anchor(_) | State::Checkpoint(_) => {}
+            State::Done | State::Stuck => {}
+        }
+    }
+
+    fn on_connected(&mut self, now: Time, who: MemberId, out: &mut Out) {
+        let is_welcome = who != self.options.me && !self.banned.contains(&who);
+        if !is_welcome || self.peers.len() >= PEERS_MAX {
+            return;
+        }
+        // What was asked before the link fell is lost.
+        self.peers.insert(who, Peer::default());
+        match &mut self.state {
+            State::Walk(_) => self.walk_on(now, out),
+            State::Anchor(_) => self.seek_from(now, who, out),
+            State::Checkpoint(_) => self.find_on(now, out),
+            State::Gather(gather) => {
+                gather.assembler.leave(&who);
+                self.gather_from(now, who, out);
+            }
+            State::Idle | State::Done | State::Stuck => {}
+        }
+    }
+
+    fn command(&mut self, now: Time, command: Command, out: &mut Out) {
+        match command {
+            Command::Start => self.start(now, out),
+            Command::Connected(who) => self.on_connected(now, who, out),
+            Command::Disconnected(who) => self.lose(now, who, out),
+            Command::Seen(who, height) => {
+                if let Some(peer) = self.peers.get_mut(&who) {
+                    peer.seen = peer.seen.max(height);
+                }
+            }
+        }
+    }
+
+    /// Begins: with the walk, or where an earlier try left off.
+    fn start(&mut self, now: Time, out: &mut Out) {
+        if !matches!(self.state, State::Idle) {
+            return;
+        }
+        out.emit(Event::Members(self.contacts.clone()));
+        match self.resumed.take() {
+            Some((target, pages)) => self.resume(now, target, pages, out),
+            None => self.begin_walk(now, out),
+        }
+    }
+
+    fn hear(&mut self, now: Time, from: MemberId, message: Message, out: &mut Out) {
+        if self.banned.contains(&from) || !self.peers.contains_key(&from) {
+            return;
+        }
+        if !message.is_bounded() {
+            self.ban(now, from, Misdeed::Malformed, out);
+            return;
+        }
+        match message {
+            Message::Ask(ask) => out.emit(Event::Serve(from, ask)),
+            Message::Answer(answer) => self.answered(now, from, answer, out),
+        }
+    }
+
+    fn answered(&mut self, now: Time, from: MemberId, answer: Answer, out: &mut Out) {
+        let peer = self.peers.get_mut(&from);
+        match peer {
+            Some(peer) if peer.credit > 0 => peer.credit -= 1,
+            Some(_) | None => {
+                self.stray(now, from, out);
+                return;
+            }
+        }
+        match answer {
+            Answer::Steps(steps) => self.on_steps(now, from, &steps, out),
+            Answer::Anchor(anchor) => self.on_anchor(now, from, *anchor, out),
+            Answer::Checkpoint(block) => self.on_checkpoint(now, from, *block, out),
+            Answer::Holding(manifest, holding) => {
+                self.on_holding(now, from, &manifest, &holding, out);
+            }
+            Answer::Page(manifest, page) => self.on_page(now, from, &manifest, *page, out),
+            Answer::Segment(manifest, index, bytes) => {
+                self.on_segment(now, from, (&manifest, index), bytes, out);
+            }
+            Answer::Lacks(manifest, lacking) => {
+                self.on_lacks(now, from, &manifest, &lacking, out);
+            }
+        }
+    }
+
+    fn on_timer(&mut self, now: Time, timer: Timer, out: &mut Out) {
+        let (Timer::Walk(round)
+        | Timer::Anchor(round)
+        | Timer::Checkpoint(round)
+        | Timer::Gather(round)) = timer;
+        if round != self.round {
+            return; // It guarded an earlier stage.
+        }
+        match &self.state {
+            State::Walk(_) => self.walk_on(now, out),
+            State::Anchor(_) => self.seek_on(now, out),
+            State::Checkpoint(_) => self.find_on(now, out),
+            State::Gather(_) => self.gather_on(now, out),
+            State::Idle | State::Done | State::Stuck => {}
+        }
+        if round == self.round {
+            self.arm(out); // A new stage has armed its own.
+        }
+    }
+}
+
+impl Machine for Bootstrap {
+    type Peer = MemberId;
+    type Message = Message;
+    type Heard = Message;
+    type Timer = Timer;
+    type Command = Command;
+    type Record = Record;
+    type Event = Event;
+
+    fn handle(&mut self, now: Time, input: Input<Self>, out: &mut Out) {
+        match input {
+            Input::Message { from, message } => self.hear(now, from, message, out),
+            Input::Timer(timer) => self.on_timer(now, timer, out),
+            Input::Command(command) => self.command(now, command, out),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Newcomers among honest, silent, slow, lying and crashing members.
+
+mod units;

@@ -1,0 +1,3 @@
+//! Shares and leases.
+
+use crate::bootstrap::*;

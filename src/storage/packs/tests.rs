@@ -1,0 +1,122 @@
+//! Packs keep what was synced, share it, give up the rest, and name damage.
+
+use std::fs;
+
+use rand::SeedableRng;
+use rand::rngs::ChaCha12Rng;
+
+use super::*;
+use crate::crypto::Domain;
+use crate::storage::simulated::{Crash, SimulatedDisk};
+
+fn segment(number: u64, bytes: usize) -> (Digest, Vec<u8>) {
+    let content: Vec<u8> = (0..bytes).map(|i| (i as u64 * 31 + number) as u8).collect();
+    (
+        Digest::of(
+            Domain::Snapshot,
+            &[&number.to_le_bytes(), &content[..]].concat(),
+        ),
+        content,
+    )
+}
+
+#[test]
+fn what_was_synced_is_there_after_any_power_loss() {
+    for seed in 0..40 {
+        for how in [Crash::Lose, Crash::Keep, Crash::Prefix, Crash::Subset] {
+            let disk = SimulatedDisk::default();
+            let packs = Packs::open_on(disk.clone()).expect("an empty disk opens");
+            let all: Vec<_> = (0..20)
+                .map(|number| segment(number, 50 + 7 * seed))
+                .collect();
+            for (index, (digest, bytes)) in all.iter().enumerate() {
+                assert!(packs.append(digest, bytes).expect("it is written"));
+                assert!(!packs.append(digest, bytes).expect("it is known"));
+                if index == 9 {
+                    packs.sync().expect("the disk works");
+                }
+            }
+            drop(packs);
+            disk.crash(how, &mut ChaCha12Rng::seed_from_u64(seed as u64));
+            let packs = Packs::open_on(disk).expect("a torn pack opens");
+            for (digest, bytes) in &all[..10] {
+                let read = packs.read(digest).expect("it is whole");
+                assert_eq!(read.as_deref(), Some(&bytes[..]));
+            }
+            for (digest, bytes) in &all[10..] {
+                match packs.read(digest) {
+                    Ok(None) | Err(PackError::Damaged { .. }) => {}
+                    Ok(Some(read)) => assert_eq!(read, bytes[..]),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            let (digest, bytes) = segment(99, 10);
+            packs
+                .append(&digest, &bytes)
+                .expect("it goes on in another pack");
+            packs.sync().expect("the disk works");
+            assert_eq!(
+                packs.read(&digest).expect("it is whole").as_deref(),
+                Some(&bytes[..])
+            );
+        }
+    }
+}
+
+#[test]
+fn what_nobody_refers_to_makes_room() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let packs = Packs::open(dir.path()).expect("an empty folder opens");
+    let all: Vec<_> = (0..200).map(|number| segment(number, 1 << 20)).collect();
+    for (digest, bytes) in &all {
+        packs.append(digest, bytes).expect("it is written");
+    }
+    packs.sync().expect("the disk works");
+    let size = || -> u64 {
+        let files = fs::read_dir(dir.path()).expect("it is there").flatten();
+        files
+            .map(|file| file.metadata().expect("it is there").len())
+            .sum()
+    };
+    assert_eq!(size(), packs.bytes());
+    let live: BTreeSet<Digest> = all.iter().step_by(10).map(|(digest, _)| *digest).collect();
+    let freed = packs.retain(&live).expect("the disk works");
+    assert!(freed > 170 << 20, "{freed} bytes");
+    assert_eq!(size(), packs.bytes());
+    let again = Packs::open(dir.path()).expect("it opens again");
+    assert_eq!(again.digests(), live);
+    for (digest, bytes) in all.iter().step_by(10) {
+        assert_eq!(
+            again.read(digest).expect("whole").as_deref(),
+            Some(&bytes[..])
+        );
+    }
+    assert!(again.problems().is_empty());
+    assert_eq!(again.retain(&live).expect("nothing to do"), 0);
+}
+
+#[test]
+fn every_flipped_bit_is_found() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let packs = Packs::open(dir.path()).expect("an empty folder opens");
+    let all: Vec<_> = (0..3).map(|number| segment(number, 40)).collect();
+    for (digest, bytes) in &all {
+        packs.append(digest, bytes).expect("it is written");
+    }
+    packs.sync().expect("the disk works");
+    let path = dir.path().join(pack_name(1));
+    let whole = fs::read(&path).expect("the pack is there");
+    for place in 0..whole.len() {
+        let mut altered = whole.clone();
+        altered[place] ^= 1;
+        fs::write(&path, &altered).expect("it is written");
+        let found = match Packs::read_only(dir.path()) {
+            Err(PackError::Damaged { .. }) => true,
+            Err(other) => panic!("{other}"),
+            Ok(packs) => all
+                .iter()
+                .any(|(digest, _)| !matches!(packs.read(digest), Ok(Some(_)))),
+        };
+        assert!(found, "byte {place}");
+    }
+}
