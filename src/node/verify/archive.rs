@@ -453,12 +453,17 @@ impl<'a> Walk<'a> {
         checked.map_err(|error| format!("its body: {error}"))
     }
 
-    /// Takes in the view that the block makes, if it makes one.
+    /// Takes in the votes for a snapshot, and the view that the block makes, if it makes one.
     fn hand_over(&mut self, block: &Block, digest: Digest, at: Position) -> Result<(), String> {
+        let height = block.header.height;
+        if let Body::Checkpoint(body) = &block.body {
+            let checks = body.checks(self.views.present());
+            let checks = checks.map_err(|error| format!("its votes: {error}"))?;
+            self.checker.add(Subject::Votes(height, at), checks);
+        }
         let Body::Reconfiguration(body) = &block.body else {
             return Ok(());
         };
-        let height = block.header.height;
         let made = self.views.make(body, Opening { height, digest });
         let checks = made.map_err(|what| format!("it makes no view: {what}"))?;
         self.checker.add(Subject::Votes(height, at), checks);

@@ -6,6 +6,7 @@
 //! Elsewhere: what is asked, signed and tried again (crate object_store).
 
 use std::error::Error as StdError;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use object_store::client::{
 };
 use object_store::{ClientConfigKey, ClientOptions};
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 
@@ -29,21 +32,39 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take to begin; an upload counts in.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Names the file of certificates that are trusted, as other programs read it.
+const ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
+/// Where systems keep the certificates that are trusted: Debian, Fedora, SUSE, Alpine and macOS.
+const ROOTS: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The system's certificates; none where there are none: a store without TLS needs none.
+fn roots() -> RootCertStore {
+    let named = std::env::var_os(ROOTS_VARIABLE).map(PathBuf::from);
+    let mut files = named.into_iter().chain(ROOTS.map(PathBuf::from));
+    let mut roots = RootCertStore::empty();
+    if let Some(read) = files.find_map(|file| CertificateDer::pem_file_iter(file).ok()) {
+        roots.add_parsable_certificates(read.filter_map(Result::ok));
+    }
+    roots
+}
+
 /// Makes the transport.
 #[derive(Debug)]
 pub(super) struct Transport;
 
 impl HttpConnector for Transport {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let mut roots = RootCertStore::empty();
-        // A machine without roots may still reach a store that needs no TLS.
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the ring provider has suites of TLS 1.3")
-            .with_root_certificates(roots)
+            .with_root_certificates(roots())
             .with_no_client_auth();
         let mut sockets = Sockets::new();
         sockets.enforce_http(false);
