@@ -6,6 +6,7 @@
 //! Elsewhere: what is asked, signed and tried again (crate object_store).
 
 use std::error::Error as StdError;
+use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -128,7 +129,10 @@ fn broken(error: hyper_util::client::legacy::Error) -> HttpError {
     let mut cause = error.source();
     while let Some(error) = cause {
         // A certificate that does not hold will not hold a second later.
-        if error.is::<rustls::Error>() {
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
             kind = HttpErrorKind::Unknown;
         }
         cause = error.source();
