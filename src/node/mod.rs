@@ -4,6 +4,7 @@
 //! Holds: the replica is owned by one thread; nothing behind a save leaves before it is durable.
 //! Elsewhere: decisions (`consortium`), what is asked over HTTP (`api`).
 
+mod archive;
 mod barrier;
 mod bell;
 mod bootstrap;
@@ -47,6 +48,7 @@ mod views;
 mod vitals;
 mod watch;
 
+pub use self::archive::{ArchiveError, Archiver, Round, Tail};
 pub use self::carried::{Carried, CarriedError};
 pub use self::config::{Config, Neighbours, Observer, Resources, Timing};
 pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
@@ -54,7 +56,8 @@ pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};
 pub use self::start::{Node, Options, read_genesis, run};
 pub use self::verify::{
-    FAULTS_MAX, Fault, Legacy, Verdict, VerifyDir, VerifyError, verify_dir, verify_legacy,
+    FAULTS_MAX, Fault, Legacy, Verdict, VerifyArchive, VerifyDir, VerifyError, archive_legacy,
+    verify_archive, verify_dir, verify_legacy,
 };
 pub use self::watch::{Certified, Tip};
 
