@@ -304,7 +304,16 @@ fn du(dir: &Path) -> u64 {
 /// Shows what the member that came back said of it.
 fn talk(dir: &Path) {
     let text = fs::read_to_string(dir.join("talk")).unwrap_or_default();
-    let words = ["bootstrap", "checkpoint", "snapshot", "segments", "replay", "http://"];
-    let lines = text.lines().filter(|line| words.iter().any(|word| line.contains(word)));
+    let words = [
+        "bootstrap",
+        "checkpoint",
+        "snapshot",
+        "segments",
+        "replay",
+        "http://",
+    ];
+    let lines = text
+        .lines()
+        .filter(|line| words.iter().any(|word| line.contains(word)));
     lines.for_each(|line| eprintln!("{line}"));
 }

@@ -99,8 +99,8 @@ impl CatchUp {
         self.is_too_far = false;
     }
 
-    /// Whether nobody who is asked has what we lack: all that are connected have pruned it, or more
-    /// than may be faulty have, and the others had two turns each and gave nothing.
+    /// Whether nobody who is asked has what we lack: more than may be faulty have pruned it, and the
+    /// others too, or they had two turns each and gave nothing.
     fn is_stranded(&self, faulty: usize) -> bool {
         let asked = self.peers.iter();
         let asked = asked.filter(|peer| self.connected.contains(peer));
@@ -108,7 +108,7 @@ impl CatchUp {
             (all + 1, pruned + usize::from(self.pruned.contains(peer)))
         });
         let is_late = self.turns > 2 * self.peers.len();
-        pruned > 0 && (pruned == all || (pruned > faulty && is_late))
+        pruned > faulty && (pruned == all || is_late)
     }
 
     /// Whom to ask: the present peer while it is connected, else the next that is; where nobody is

@@ -15,12 +15,15 @@ use super::replica::{Consortium, Out};
 use crate::blocks::Body;
 use crate::blocks::body::Checkpoint;
 use crate::committee::{CheckpointVote, Seat, Taken};
-use crate::crypto::Verified;
+use crate::crypto::{Digest, Verified};
 use crate::fsm;
 use crate::machine::{Span, Time, To};
 
 /// How often our vote is sent again while its try is open.
 const VOTE_EVERY: Span = Span::from_ms(1_000);
+
+/// Bytes of batches that are saved again at once, at most.
+const RESAVED_BYTES: usize = 8 << 20;
 
 /// What is known of snapshots.
 #[derive(Debug, Default)]
@@ -64,16 +67,16 @@ impl Consortium {
     /// Says what our snapshot is, as long as its try is open, and again after a while.
     fn vote_snapshot(&mut self, out: &mut Out) {
         let Some(taken) = self.open_own() else { return };
+        if !self.checkpoints.is_armed {
+            self.checkpoints.is_armed = true;
+            out.arm(Timer::Snapshot, VOTE_EVERY);
+        }
         let voter = self.ordering.voter_mut();
         let Some(vote) = voter.and_then(|voter| voter.vouch_snapshot(taken)) else {
             return;
         };
         out.send(To::Committee, Message::Snapshot(*vote));
         self.on_snapshot(vote);
-        if !self.checkpoints.is_armed {
-            self.checkpoints.is_armed = true;
-            out.arm(Timer::Snapshot, VOTE_EVERY);
-        }
     }
 
     /// The vote may be lost.
@@ -134,7 +137,7 @@ impl Consortium {
     }
 
     /// Log files will be given up: whatever stands in them and is in no block is saved again.
-    pub(super) fn resave(&mut self, out: &mut Out) {
+    pub(super) fn resave(&mut self, number: u64, out: &mut Out) {
         let view = self.view.id();
         for certificate in [self.handover.opened(), self.ordering.certificate()] {
             let certificate = certificate.into_iter().cloned();
@@ -149,10 +152,16 @@ impl Consortium {
         }
         let faults = self.faults.durable().iter();
         faults.for_each(|fault| out.save(Record::Fault(fault.clone())));
-        let held: Vec<_> = self.pool.held().collect();
+        // The oldest batches: they would hold the oldest files. Votes wait behind what is saved.
+        let held: Vec<Digest> = self.pool.held().collect();
+        let mut bytes = 0;
         for batch in held.iter().filter_map(|digest| self.pool.get(digest)) {
+            bytes += batch.bytes.len();
+            if bytes > RESAVED_BYTES {
+                break;
+            }
             out.save(Record::Batch(batch.bytes.clone()));
         }
-        out.emit(Event::Resaved);
+        out.emit(Event::Resaved(number, held));
     }
 }

@@ -49,8 +49,8 @@ pub enum Command {
     /// Answers [`Event::Snapshot`]: it is durable. Also said at a start of one that is open still.
     Taken(Taken),
     /// Log files are about to be given up: what stands in old ones and still holds is saved again;
-    /// answered by [`Event::Resaved`].
-    Resave,
+    /// answered by [`Event::Resaved`] with the same number.
+    Resave(u64),
 }
 
 /// The application's answer for one block.
@@ -266,8 +266,9 @@ pub enum Event {
     /// and answer with [`Command::Taken`] once it is durable, if that is before the next one is
     /// due.
     Snapshot(Box<Base>),
-    /// Answers [`Command::Resave`]: what still holds is durable once more.
-    Resaved,
+    /// Answers [`Command::Resave`]: what still holds is durable once more, aside from these batches,
+    /// which are held as well: the log keeps them where they stand.
+    Resaved(u64, Vec<Digest>),
     /// A newcomer asks where we stand, and this is our signed word, with the certificate of that
     /// block; none for the one that opened the view. Add the header there and send it, see
     /// [`crate::bootstrap::shelf::anchor`].

@@ -530,7 +530,7 @@ impl Consortium {
             Command::Enter(id, secret, is_fresh) => self.enter(now, id, (secret, is_fresh), out),
             Command::Elsewhere(from, view) => self.on_elsewhere(now, from, view, out),
             Command::Taken(taken) => self.on_taken(now, taken, out),
-            Command::Resave => self.resave(out),
+            Command::Resave(number) => self.resave(number, out),
             Command::Submit(submission) => self.submit(now, submission, out),
             Command::Executed(execution) => self.on_executed(now, execution, out),
             Command::Connected(member) => {

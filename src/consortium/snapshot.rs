@@ -69,6 +69,10 @@ where
         let mut leaves = Vec::new();
         let mut put = |section, segment: Bytes| {
             let leaf = Leaf::of(section, &segment);
+            if !(1..=SEGMENT_BYTES_MAX).contains(&segment.len()) {
+                let (index, bytes) = (leaves.len() as u32, leaf.bytes);
+                return Err(CutError::Manifest(ManifestError::Size { index, bytes }));
+            }
             if leaves.len() >= MANIFEST_LEAVES_MAX as usize {
                 let count = leaves.len() as u64 + 1;
                 return Err(CutError::Manifest(ManifestError::Count { count }));

@@ -291,7 +291,7 @@ impl Bench {
             Event::View(view) => return self.step_over(n, &view),
             Event::MakeKey(_) | Event::Serve(..) | Event::Changed(_) => return,
             Event::Submitted(..) | Event::Ordered(..) => return,
-            Event::Certified(_) | Event::Snapshot(_) | Event::Resaved => return,
+            Event::Certified(_) | Event::Snapshot(_) | Event::Resaved(..) => return,
             Event::Anchored(..) | Event::TooFar => return,
         };
         let outcomes = block

@@ -107,7 +107,9 @@ impl Core {
     /// Promises, payloads and decisions that a start would need.
     pub(super) fn holdings(&self) -> Vec<Record> {
         let promises = self.voter.iter().flat_map(Voter::records);
-        let mut records: Vec<Record> = promises.map(Record::Voter).collect();
+        // A voter whose log was rolled back is none any more, and must not become one again.
+        let lapse = self.recall.lapse().map(VoterRecord::Lapsed);
+        let mut records: Vec<Record> = promises.chain(lapse).map(Record::Voter).collect();
         for (height, instance) in &self.instances {
             let payloads = instance.payloads();
             records.extend(payloads.map(|payload| Record::Payload(*height, payload)));

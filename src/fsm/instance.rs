@@ -91,11 +91,14 @@ impl Instance {
         })
     }
 
-    /// The payloads that are held and may be written for.
+    /// The payloads that are held and may be written for, or are decided.
     pub(super) fn payloads(&self) -> impl Iterator<Item = Payload> + '_ {
-        let valid = self.payloads.iter();
-        let valid = valid.filter(|(.., validity)| *validity == Validity::Valid);
-        valid.map(|(digest, bytes, _)| Payload {
+        let decided = self.decision().map(|decision| decision.ballot.digest);
+        let wanted = self.payloads.iter();
+        let wanted = wanted.filter(move |(digest, _, validity)| {
+            *validity == Validity::Valid || Some(*digest) == decided
+        });
+        wanted.map(|(digest, bytes, _)| Payload {
             digest: *digest,
             bytes: bytes.clone(),
         })

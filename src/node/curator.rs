@@ -31,6 +31,8 @@ use crate::consortium::snapshot::Whole;
 
 /// Work that may wait for the curator: snapshots beyond it are not taken, and the next one is.
 pub(crate) const CURATOR_MAX: usize = 16;
+/// Snapshots that are no checkpoint yet and are kept, at most.
+const TRIES_KEPT: usize = 2;
 /// How long the herald may take to note a block that was executed.
 const LAG_MAX: Duration = Duration::from_secs(60);
 const LAG_STEP: Duration = Duration::from_millis(5);
@@ -110,6 +112,27 @@ impl Curator {
 
     /// A snapshot that was taken before a restart may have its try open still.
     fn resume(&mut self) {
+        let last = self.watch.tip().header.checkpoint.height;
+        let block = self.index.block_at(last).ok().flatten();
+        if let Some(Body::Checkpoint(body)) = block.map(|block| block.body) {
+            let (certified, height) = (body.taken(), body.height);
+            match self.shelf().at(height) {
+                // It was told before the restart, and nothing was mended since.
+                Some(held) if held.taken != certified => {
+                    let what = format!(
+                        "our snapshot at {height} is another than the certified one: this member's \
+                         state is not the ledger's; consortium rejoin --dir fetches it anew"
+                    );
+                    return self.watch.fail(what);
+                }
+                Some(held) if held.proof.is_none() => {
+                    if let Err(error) = self.certified(last) {
+                        tracing::error!(%error, "a checkpoint is not used for pruning");
+                    }
+                }
+                Some(_) | None => {}
+            }
+        }
         if let Some(held) = self.shelf().held().last() {
             self.tell(Command::Taken(held.taken));
         }
@@ -145,6 +168,17 @@ impl Curator {
         let (bytes, seconds) = (taken.bytes, started.elapsed().as_secs_f64());
         tracing::info!(%height, bytes, written, seconds, "snapshot taken");
         self.tell(Command::Taken(taken));
+        self.give_up_tries()
+    }
+
+    /// Snapshots that became no checkpoint go, but for the newest.
+    fn give_up_tries(&mut self) -> Result<(), CurateError> {
+        let held = self.shelf().held();
+        let tries = held.iter().filter(|held| held.proof.is_none()).count();
+        if tries > TRIES_KEPT {
+            let (kept, _) = self.kept();
+            self.shelf().keep(&kept)?;
+        }
         Ok(())
     }
 
@@ -207,14 +241,15 @@ impl Curator {
         }
         let header = self.index.block_at(floor)?;
         let header = header.ok_or(CurateError::Missing(floor))?.header;
+        let before = self.index.log_end().file;
         let note = Note::Prune {
             floor,
             receipts: header.receipts.size,
-            before: self.index.log_end().file,
+            before,
         };
         // Whoever ends before this is done leaves more than is needed.
         if self.notes.send(vec![note]).is_ok() {
-            self.tell(Command::Resave);
+            self.tell(Command::Resave(before));
         }
         Ok(())
     }
@@ -235,6 +270,8 @@ impl Curator {
             .map_or(Height(0), |held| held.taken.height);
         let open = held.iter().map(|held| held.taken.height);
         let open = open.filter(|height| *height > newest);
+        let open: Vec<Height> = open.collect();
+        let open = open.into_iter().rev().take(TRIES_KEPT);
         let heights = certified.iter().map(|held| held.taken.height);
         (heights.chain(open).collect(), oldest)
     }
@@ -252,10 +289,15 @@ impl Curator {
         let block = self.index.block_at(top)?;
         let block = block.ok_or(CurateError::Missing(top))?;
         let mut at = block.header.reconfiguration.height;
+        let mut steps = Vec::new();
         while at > Height(0) && !known.contains(&at) {
             let step = views::step(&self.index, at)?;
             at = step.header.reconfiguration.height;
-            self.shelf().add_step(&step)?;
+            steps.push(step);
+        }
+        // From below, so that what a kill cuts off has no gap.
+        for step in steps.iter().rev() {
+            self.shelf().add_step(step)?;
         }
         Ok(())
     }

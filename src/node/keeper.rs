@@ -301,16 +301,17 @@ impl Keeper {
     ///
     /// Errors: what the tables said; the tables stand where they stood.
     pub(crate) fn prune(&mut self, pruning: &Pruning) -> Result<Option<u64>, TableError> {
-        let Pruning { floor, before, .. } = *pruning;
+        let (floor, before, held) = (pruning.floor, pruning.before, &pruning.held);
         if self.parts.tip.height < floor {
             return Ok(None);
         }
         let waiting: BTreeSet<Digest> = { self.blocks.iter() }
             .flat_map(|block| block.batches.iter().copied())
             .collect();
-        // What the pool still holds was saved again since; the rest nobody will order any more.
-        let is_wanted =
-            |digest: &Digest, at: &mut Position| at.file >= before || waiting.contains(digest);
+        // What the pool holds stays; the rest nobody will order any more.
+        let is_wanted = |digest: &Digest, at: &mut Position| {
+            at.file >= before || held.contains(digest) || waiting.contains(digest)
+        };
         self.open.retain(is_wanted);
         let used = self.needed.iter().filter(|(_, height)| **height > floor);
         let open = self.open.values().map(|position| position.file);
@@ -336,7 +337,8 @@ impl Keeper {
         batch.delete_range(CERTIFICATES, Range::between(&[], &above));
         let receipts = pruning.receipts.to_be_bytes();
         batch.delete_range(SEQUENCES, Range::between(&[], &receipts));
-        let remembered = self.parts.tip.height.minus(self.span).min(pruning.floor);
+        // Snapshots that are still to be cut, all of them above the floor, need what they remember.
+        let remembered = pruning.floor.minus(self.span);
         let results = remembered.0.to_be_bytes();
         batch.delete_range(RESULTS, Range::between(&[], &results));
         let tables = self.index.tables();

@@ -319,8 +319,8 @@ impl Herald {
             Event::Execute(_) | Event::Serve(..) | Event::Snapshot(_) => {}
             Event::Anchored(..) => {}
             Event::TooFar => self.go_back(),
-            Event::Resaved => {
-                notes.push(Note::Resaved);
+            Event::Resaved(before, held) => {
+                notes.push(Note::Resaved(before, held));
                 offer(&self.curator, Curation::Resaved);
             }
             Event::MakeKey(_) | Event::View(_) => {}

@@ -23,8 +23,9 @@ use crate::consortium::snapshot::Content;
 use crate::membership::register::ROW_KEYS;
 use crate::storage::{Batch, Position, Range, TableError, Tables};
 
-/// Rows of the application that are committed together.
+/// Rows that are committed together, and bytes of them.
 const ROWS_AT_ONCE: usize = 8192;
+const BYTES_AT_ONCE: usize = 16 << 20;
 
 /// Why a snapshot makes no tables.
 #[derive(Debug, thiserror::Error)]
@@ -112,11 +113,13 @@ fn fill(
     content: &Content,
     application: &dyn Application,
 ) -> Result<(), TableError> {
-    let mut batch = Batch::new();
+    let (mut batch, mut bytes) = (Batch::new(), 0);
     for (key, value) in application.entries() {
+        bytes += key.len() + value.len();
         batch.put(index::STATE, key, value);
-        if batch.len() >= ROWS_AT_ONCE {
+        if batch.len() >= ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
             tables.commit(std::mem::take(&mut batch))?;
+            bytes = 0;
         }
     }
     let span = u64::from(opening.genesis.parameters.expiry_blocks_max);

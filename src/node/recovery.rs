@@ -117,8 +117,8 @@ pub(crate) fn recover(
     let shelf = Arc::new(Shelf::open(opening.store.dir())?);
     let (tables, mut start) = open(opening)?;
     let newest = shelf.newest();
-    if let Some(held) = newest.as_ref().filter(|_| start.is_fresh) {
-        start = rebase(opening, &*tables, &shelf, held)?;
+    if start.is_fresh {
+        start = from_snapshot(opening, &*tables, &shelf, start)?;
     }
     let mut scan = Scan::new(opening, &start, &shelf)?;
     let options = Options {
@@ -137,6 +137,7 @@ pub(crate) fn recover(
         let open = std::mem::take(&mut start.files.open);
         start = rebase(opening, &*tables, &shelf, &held)?;
         start.files.open = open;
+        scan.feed(&shelf, scan.top, held.taken.height)?;
     }
     let base = start.ledger.height();
     let bottom = shelf.newest().map_or(Height(0), |held| held.taken.height);
@@ -218,6 +219,27 @@ fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {
     })?;
     let tables = open_engine(opening, &dir)?;
     Ok((tables, fresh(opening)))
+}
+
+/// The start out of the newest snapshot that can be read; `fresh` where there is none.
+fn from_snapshot(
+    opening: &Opening<'_>,
+    tables: &dyn Tables,
+    shelf: &Shelf,
+    fresh: Start,
+) -> Result<Start, NodeError> {
+    let mut failure = None;
+    for held in shelf.certified() {
+        match rebase(opening, tables, shelf, &held) {
+            Ok(start) => return Ok(start),
+            Err(error) => {
+                let height = held.taken.height;
+                tracing::error!(%height, %error, "a snapshot cannot be read");
+                failure = Some(error);
+            }
+        }
+    }
+    failure.map_or(Ok(fresh), |error| Err(error.into()))
 }
 
 fn open_engine(opening: &Opening<'_>, dir: &Path) -> Result<Arc<dyn Tables>, TableError> {
@@ -394,21 +416,27 @@ impl Iterator for Rows<'_> {
 impl Scan {
     fn new(opening: &Opening<'_>, start: &Start, shelf: &Shelf) -> Result<Self, NodeError> {
         let top = start.ledger.height();
-        let mut restoring = Restoring::default();
-        // Views whose blocks were pruned are known by the steps that led to them.
-        for (height, _) in shelf.steps().into_iter().filter(|(at, _)| *at <= top) {
-            if let Some(step) = shelf.step(height)? {
-                restoring.take(&Record::Certificate(step.certificate));
-            }
-        }
-        Ok(Self {
+        let mut scan = Self {
             from: start.saved,
             chain: *opening.view.chain(),
-            restoring,
+            restoring: Restoring::default(),
             names: Vec::new(),
             top,
             failure: None,
-        })
+        };
+        scan.feed(shelf, Height(0), top)?;
+        Ok(scan)
+    }
+
+    /// Views whose blocks were pruned, or were never here, are known by the steps that led to them.
+    fn feed(&mut self, shelf: &Shelf, above: Height, upto: Height) -> Result<(), NodeError> {
+        let steps = shelf.steps().into_iter();
+        for (height, _) in steps.filter(|(at, _)| (above.next()..=upto).contains(at)) {
+            if let Some(step) = shelf.step(height)? {
+                self.restoring.take(&Record::Certificate(step.certificate));
+            }
+        }
+        Ok(())
     }
 
     /// The records that count above the block at `base`; `open` loses the batches of the others.

@@ -4,6 +4,7 @@
 //! Holds: a commit is made when much waits or some time passed; a failure ends the process.
 //! Elsewhere: what a commit holds (`keeper`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
@@ -17,6 +18,7 @@ use crate::application::Change;
 use crate::committee::Height;
 use crate::consortium::Applied;
 use crate::consortium::records::Name;
+use crate::crypto::Digest;
 use crate::storage::{Position, TableError};
 
 /// Vectors of notes that wait; a full queue makes the herald and the executor wait.
@@ -46,16 +48,18 @@ pub(crate) enum Note {
         /// The first log file that was written since.
         before: u64,
     },
-    /// It is saved again.
-    Resaved,
+    /// What stood in log files below this number is saved again, or in these batches.
+    Resaved(u64, Vec<Digest>),
 }
 
 /// An order to prune that waits for [`Note::Resaved`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pruning {
     pub(crate) floor: Height,
     pub(crate) receipts: u64,
     pub(crate) before: u64,
+    /// Batches that are held still, wherever they stand.
+    pub(crate) held: BTreeSet<Digest>,
 }
 
 /// The scribe.
@@ -64,7 +68,7 @@ pub(crate) struct Scribe {
     /// Whom it tells which log files are not needed any more.
     internal: Ringing<Internal>,
     pruning: Option<Pruning>,
-    is_resaved: bool,
+    resaved: Option<(u64, Vec<Digest>)>,
 }
 
 impl Scribe {
@@ -74,7 +78,7 @@ impl Scribe {
             keeper,
             internal,
             pruning: None,
-            is_resaved: false,
+            resaved: None,
         }
     }
 
@@ -107,8 +111,8 @@ impl Scribe {
                 }
                 since = None;
             }
-            if is_open && std::mem::take(&mut self.is_resaved) {
-                self.prune()?;
+            if let Some((before, held)) = self.resaved.take().filter(|_| is_open) {
+                self.prune(before, held)?;
             }
             if !is_open {
                 return Ok(());
@@ -130,22 +134,34 @@ impl Scribe {
                     floor,
                     receipts,
                     before,
+                    held: BTreeSet::new(),
                 });
             }
-            Note::Resaved => self.is_resaved = true,
+            Note::Resaved(before, held) => self.resaved = Some((before, held)),
         }
     }
 
-    /// Gives rows up, and says which log files may go.
-    fn prune(&mut self) -> Result<(), TableError> {
-        let Some(pruning) = self.pruning.take() else {
+    /// Gives rows up, and says which log files may go: those below `before`, behind which everything
+    /// that counts is saved again, whatever a later order says.
+    fn prune(&mut self, before: u64, held: Vec<Digest>) -> Result<(), TableError> {
+        let Some(mut pruning) = self.pruning.take() else {
             return Ok(());
         };
-        if let Some(first) = self.keeper.prune(&pruning)? {
+        // The tables must stand above what goes.
+        if self.keeper.commit()?.is_some() {
             self.keeper.flush()?;
-            let floor = pruning.floor;
-            tracing::info!(%floor, first, "blocks are pruned; log files below the first go");
-            self.internal.send(Internal::Prune(first)).ok(); // at the end nobody listens
+        }
+        pruning.before = pruning.before.min(before);
+        pruning.held = held.into_iter().collect();
+        match self.keeper.prune(&pruning)? {
+            Some(first) => {
+                self.keeper.flush()?;
+                let floor = pruning.floor;
+                tracing::info!(%floor, first, "blocks are pruned; log files below the first go");
+                self.internal.send(Internal::Prune(first)).ok(); // at the end nobody listens
+            }
+            // It is too early: the next word that all is saved again finds it.
+            None => self.pruning = Some(pruning),
         }
         Ok(())
     }

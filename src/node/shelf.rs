@@ -122,6 +122,8 @@ struct Known {
 
 /// The shelf; every thread may look.
 pub(crate) struct Shelf {
+    /// Whether a damaged file is an error, not a snapshot less.
+    is_strict: bool,
     snapshots: PathBuf,
     views: PathBuf,
     packs: Packs,
@@ -133,7 +135,7 @@ impl Shelf {
     ///
     /// Errors: [`ShelfError`].
     pub(crate) fn open(data: &Path) -> Result<Self, ShelfError> {
-        Self::with(data, Packs::open(&data.join(SNAPSHOTS))?)
+        Self::with(data, Packs::open(&data.join(SNAPSHOTS))?, false)
     }
 
     /// The same, which nothing is ever written to; `None` where there is none.
@@ -144,11 +146,12 @@ impl Shelf {
         if !dir.is_dir() {
             return Ok(None);
         }
-        Self::with(data, Packs::read_only(&dir)?).map(Some)
+        Self::with(data, Packs::read_only(&dir)?, true).map(Some)
     }
 
-    fn with(data: &Path, packs: Packs) -> Result<Self, ShelfError> {
+    fn with(data: &Path, packs: Packs, is_strict: bool) -> Result<Self, ShelfError> {
         let mut shelf = Self {
+            is_strict,
             snapshots: data.join(SNAPSHOTS),
             views: data.join(VIEWS),
             packs,
@@ -170,22 +173,28 @@ impl Shelf {
             let Some(height) = parse_snapshot(&name) else {
                 continue;
             };
-            let Some(bytes) = read_sealed(&self.snapshots, &name)? else {
-                continue;
-            };
-            let path = self.snapshots.join(&name);
-            let read = read_snapshot(&bytes).filter(|(taken, _)| taken.height == height);
-            let (taken, manifest) =
-                read.ok_or_else(|| wrong(&path, "no snapshot of this height"))?;
-            let proof = self.proof(&taken)?;
-            let held = Held {
-                taken,
-                manifest,
-                proof,
-            };
-            known.held.insert(height, Arc::new(held));
+            match self.read_held(&name, height) {
+                Ok(held) => drop(held.map(|held| known.held.insert(height, Arc::new(held)))),
+                Err(error) if self.is_strict => return Err(error),
+                Err(error) => tracing::error!(%error, "a snapshot is damaged and not used"),
+            }
         }
         Ok(known)
+    }
+
+    fn read_held(&self, name: &str, height: Height) -> Result<Option<Held>, ShelfError> {
+        let Some(bytes) = read_sealed(&self.snapshots, name)? else {
+            return Ok(None);
+        };
+        let path = self.snapshots.join(name);
+        let read = read_snapshot(&bytes).filter(|(taken, _)| taken.height == height);
+        let (taken, manifest) = read.ok_or_else(|| wrong(&path, "no snapshot of this height"))?;
+        let proof = self.proof(&taken)?;
+        Ok(Some(Held {
+            taken,
+            manifest,
+            proof,
+        }))
     }
 
     fn proof(&self, taken: &Taken) -> Result<Option<Proof>, ShelfError> {
@@ -219,9 +228,14 @@ impl Shelf {
 
     /// The newest snapshot that a quorum certified.
     pub(crate) fn newest(&self) -> Option<Arc<Held>> {
+        self.certified().into_iter().next()
+    }
+
+    /// Every snapshot that a quorum certified, the newest first.
+    pub(crate) fn certified(&self) -> Vec<Arc<Held>> {
         let known = self.read();
-        let mut held = known.held.values().rev();
-        held.find(|held| held.proof.is_some()).cloned()
+        let held = known.held.values().rev();
+        held.filter(|held| held.proof.is_some()).cloned().collect()
     }
 
     /// Cuts a snapshot and lists it once it is durable.
@@ -310,6 +324,12 @@ impl Shelf {
                 }
             }
         }
+        // The names are gone before what they refer to.
+        let folder = fs::File::open(&self.snapshots).and_then(|folder| folder.sync_all());
+        folder.map_err(|source| ShelfError::Io {
+            path: self.snapshots.clone(),
+            source,
+        })?;
         let mut live = BTreeSet::new();
         for held in self.held() {
             live.extend(held.manifest.leaves().iter().map(|leaf| leaf.digest));

@@ -297,7 +297,12 @@ impl Watch {
     /// Faults that the log gave back.
     pub(crate) fn restore(&self, faults: Vec<Fault>) {
         let mut state = self.state();
-        state.faults = faults.into_iter().map(Arc::new).collect();
+        // One that was saved again before log files were given up is read twice.
+        for fault in faults {
+            if !state.faults.iter().any(|held| **held == fault) {
+                state.faults.push(Arc::new(fault));
+            }
+        }
         state.count_convicted();
     }
 

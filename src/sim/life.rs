@@ -336,7 +336,7 @@ impl World {
                 self.leave(index, leaving.collect());
             }
             Event::Changed(change) => self.on_change(index, change),
-            Event::Snapshot(_) | Event::Resaved => {}
+            Event::Snapshot(_) | Event::Resaved(..) => {}
             Event::Anchored(..) | Event::TooFar => {}
             Event::MakeKey(call) => self.make_key(index, call),
             Event::View(view) => {

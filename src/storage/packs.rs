@@ -111,10 +111,18 @@ impl<M: Medium> Packs<M> {
         };
         let mut numbers: Vec<u64> = names.iter().filter_map(|name| pack_number(name)).collect();
         numbers.sort_unstable();
+        let last = numbers.last().copied();
         for number in numbers {
             let name = pack_name(number);
             let file = medium.open(&name).map_err(failed(&name, "open"))?;
             let end = scan(&file, number, &mut state.segments)?;
+            if Some(number) == last {
+                // Only the newest may hold what was not durable when its process ended.
+                let is_whole = |digest: &Digest, place: &mut Place| {
+                    place.pack != number || read(&file, place, digest).is_ok()
+                };
+                state.segments.retain(is_whole);
+            }
             let file = Arc::new(file);
             state.packs.insert(number, Pack { file, end });
         }
@@ -188,7 +196,8 @@ impl<M: Medium> Packs<M> {
         }
         let sparse: BTreeSet<u64> = { state.packs.iter() }
             .filter(|(number, pack)| {
-                used.get(number).copied().unwrap_or(0) * 2 < pack.end - HEAD_BYTES
+                let room = pack.end.saturating_sub(HEAD_BYTES);
+                room == 0 || used.get(number).copied().unwrap_or(0) * 2 < room
             })
             .map(|(number, _)| *number)
             .collect();
@@ -360,11 +369,8 @@ fn scan<F: MediumFile>(
     }
     file.read_at(0, &mut head).map_err(failed(&name, "read"))?;
     if head != pack_head(number) {
-        return Err(PackError::Damaged {
-            file: name,
-            offset: 0,
-            what: "not the head of this pack",
-        });
+        // Cut off while it was made, or damaged: whoever lists its segments misses them.
+        return Ok(HEAD_BYTES);
     }
     let mut offset = HEAD_BYTES;
     while offset + RECORD_HEAD_BYTES as u64 <= size {

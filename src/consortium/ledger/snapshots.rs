@@ -20,6 +20,9 @@ use crate::membership::register::Register;
 /// Blocks between two snapshots that are asked for: nobody makes them follow each other at will.
 const ASKED_BLOCKS_MIN: u64 = 8;
 
+/// Blocks that a snapshot has to become a checkpoint before one that is asked for takes its place.
+const TRY_BLOCKS: u64 = 1024;
+
 /// Where snapshots stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshots {
@@ -61,7 +64,12 @@ impl Snapshots {
         let age = link.height.0.saturating_sub(self.last.0);
         let is_old = rules.every_blocks > 0 && age >= rules.every_blocks.into();
         let is_large = rules.every_bytes > 0 && self.bytes >= rules.every_bytes;
-        let is_spaced = self.last == Height(0) || age >= ASKED_BLOCKS_MIN;
+        // One that is being taken is not put off by the next one that is asked for.
+        let spacing = match self.open {
+            Some(_) => TRY_BLOCKS,
+            None => ASKED_BLOCKS_MIN,
+        };
+        let is_spaced = self.last == Height(0) || age >= spacing;
         if is_old || is_large || self.is_asked && is_spaced {
             *self = Self {
                 last: link.height,

@@ -224,6 +224,13 @@ impl Compare {
         Ok(())
     }
 
+    /// The height of the snapshot that the tables were filled from.
+    pub(super) fn filled(&self) -> Height {
+        self.standing
+            .as_ref()
+            .map_or(Height(0), |standing| standing.base.0)
+    }
+
     /// A record of the log, in order.
     pub(super) fn record(&mut self, name: Name, position: Position) {
         if position > self.saved {

@@ -111,6 +111,12 @@ impl Views {
         }
     }
 
+    /// Whether the ballot is of the block that opened the view behind its own.
+    pub(super) fn is_opening(&self, ballot: &Ballot) -> bool {
+        let next = self.get(ballot.view.next()).map(View::opening);
+        next.is_some_and(|at| (at.height, at.digest) == (ballot.height, ballot.digest))
+    }
+
     /// View `id`.
     pub(super) fn get(&self, id: ViewId) -> Option<&View> {
         self.made.get(usize::try_from(id.0).ok()?)

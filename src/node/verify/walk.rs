@@ -235,6 +235,8 @@ struct Walk<'a> {
     kept: &'a Kept,
     /// The snapshot that the replay went on from; blocks up to there are not replayed.
     base: Height,
+    /// The last block that was passed.
+    passed: Option<(Header, Digest)>,
     batches: Batches,
     views: Views,
     votes: Votes,
@@ -271,6 +273,7 @@ impl<'a> Walk<'a> {
             compare,
             kept,
             base: Height(0),
+            passed: None,
             batches: Batches::new(log),
             views: Views::of(&context.founders),
             votes: Votes::default(),
@@ -331,9 +334,9 @@ impl<'a> Walk<'a> {
         let (view, height) = match record {
             Record::Voter(view, VoterRecord::Persisted(height, _)) => (*view, *height),
             Record::Voter(view, _) => (*view, Height(0)),
-            Record::Certificate(held) | Record::Decision(held) => {
-                (held.ballot.view, held.ballot.height)
-            }
+            Record::Certificate(held) => (held.ballot.view, held.ballot.height),
+            // It stands before its block.
+            Record::Decision(held) => (held.ballot.view, Height(0)),
             Record::Payload(..) | Record::Batch(_) | Record::Block(_) => return,
             Record::Engine(..) | Record::Fault(_) => return,
         };
@@ -346,13 +349,31 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A block that a snapshot stands for.
+    /// A block that a snapshot stands for: it is not executed again, but must lead to the snapshot.
     fn pass(&mut self, block: &Block, position: Position) {
-        self.known(Name::Block(block.header.height), position);
+        let Block { header, body } = block;
+        let (height, digest) = (header.height, header.digest());
+        self.known(Name::Block(height), position);
         // Its PERSIST may follow.
-        let digest = block.header.digest();
-        self.votes.block(block, digest).ok();
-        for batch in block.body.batches() {
+        let mut wrong = self.votes.block(block, digest).err();
+        if let Some((before, digest)) = self.passed.replace((header.clone(), digest))
+            && let Err(error) = header.follows(&before, &digest)
+        {
+            wrong = Some(error.to_string());
+        }
+        if height == self.base && digest != self.last.1 {
+            wrong = Some(format!(
+                "it is {digest}, the snapshot stands on {}",
+                self.last.1
+            ));
+        }
+        if header.body != body.root() {
+            wrong = Some("its body is not what its header binds".into());
+        }
+        if let Some(what) = wrong {
+            self.findings.at(position, height, what);
+        }
+        for batch in body.batches() {
             self.batches.release(&batch.digest());
         }
     }
@@ -589,6 +610,8 @@ impl<'a> Walk<'a> {
                     "a certificate of header {}, the stored one is {header}",
                     ballot.digest
                 )),
+                // It opened a view long ago, and was saved again.
+                None if self.views.is_opening(&ballot) => Ok(checks),
                 None => Err("a certificate of a block that is not stored before it".into()),
             },
         };
@@ -605,6 +628,11 @@ impl<'a> Walk<'a> {
 
     /// Settles what only the end of the log tells; gives whether it is of another chain as well.
     fn finish(mut self) -> (Walked, bool) {
+        let filled = self.compare.as_ref().map_or(Height(0), Compare::filled);
+        if filled > self.last.0.height && !self.is_foreign {
+            // The log has nothing above the snapshot yet.
+            self.rebase(filled.next());
+        }
         if let Some(compare) = self.compare.take() {
             let newest = self.kept.bases.last().map(|held| held.taken.height);
             let replayed = (&self.replay, newest.unwrap_or_default());
