@@ -228,7 +228,7 @@ pub(crate) fn settings(dir: Option<&Path>) -> Result<Settings, Failure> {
     };
     let as_json = serde_json::to_value(&config);
     Ok(Settings {
-        as_toml: config.to_toml(),
+        as_toml: config.explained(),
         as_json: as_json.expect("settings of strings and numbers have a JSON form"),
     })
 }

@@ -139,6 +139,7 @@ impl Curator {
         let written = self.shelf().packs().bytes() - before;
         let (bytes, seconds) = (taken.bytes, started.elapsed().as_secs_f64());
         tracing::info!(%height, bytes, written, seconds, "snapshot taken");
+        self.watch.snapshotted(seconds);
         self.tell(Command::Taken(taken));
         Ok(())
     }

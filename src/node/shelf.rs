@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::space::Space;
 use crate::application::{Application, RestoreError};
 use crate::blocks::body::Checkpoint;
 use crate::blocks::codec::{self, ENCODED_BYTES_MAX};
@@ -119,6 +120,7 @@ pub(crate) struct Shelf {
     views: PathBuf,
     packs: Packs,
     known: RwLock<Known>,
+    space: Space,
 }
 
 impl Shelf {
@@ -146,6 +148,7 @@ impl Shelf {
             views: data.join(VIEWS),
             packs,
             known: RwLock::default(),
+            space: Space::new(data),
         };
         let known = shelf.look()?;
         shelf.known = RwLock::new(known);
@@ -198,6 +201,11 @@ impl Shelf {
     /// The packs of segments.
     pub(crate) fn packs(&self) -> &Packs {
         &self.packs
+    }
+
+    /// How much of the disk is taken.
+    pub(crate) fn space(&self) -> &Space {
+        &self.space
     }
 
     /// Every snapshot that is here, by height.

@@ -81,6 +81,21 @@ impl Snapshots {
         self.open == Some(named)
     }
 
+    /// Behind which block the next one is due at the latest, and after how many bytes more; nothing
+    /// where neither blocks nor bytes alone make one due.
+    pub fn due(&self, rules: &CheckpointRules) -> (Option<Height>, Option<u64>) {
+        let count = u64::from(rules.every_blocks);
+        let by_count = (count > 0).then(|| self.last.plus(count));
+        let spacing = match self.last {
+            Height(0) => 1,
+            Height(_) => ASKED_BLOCKS_MIN,
+        };
+        let by_asking = self.is_asked.then(|| self.last.plus(spacing));
+        let height = [by_count, by_asking].into_iter().flatten().min();
+        let left = rules.every_bytes.saturating_sub(self.bytes);
+        (height, (rules.every_bytes > 0).then_some(left))
+    }
+
     /// Adds everything here to a digest by which members compare their states.
     pub(super) fn hash_into(&self, hasher: &mut Hasher) {
         let open = self.open.unwrap_or_default();
@@ -105,6 +120,11 @@ impl Ledger {
             parts: self.parts.clone(),
             register: Arc::clone(&self.register),
         })
+    }
+
+    /// Where snapshots stand.
+    pub fn snapshots(&self) -> Snapshots {
+        self.parts.snapshots
     }
 
     /// The snapshot that may still become a checkpoint.
