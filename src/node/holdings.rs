@@ -165,7 +165,10 @@ pub(super) fn missing_event(parts: &Parts, from: u64, error: LookError) -> Refus
 pub(super) fn diverged(watch: &Watch) -> Option<String> {
     let (ours, certified) = watch.diverged()?;
     let height = certified.height;
-    let what = match (ours.state == certified.state, ours.header == certified.header) {
+    let what = match (
+        ours.state == certified.state,
+        ours.header == certified.header,
+    ) {
         (_, false) => "chain",
         (false, true) => "state",
         (true, true) => "cut",

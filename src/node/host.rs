@@ -325,7 +325,10 @@ fn transaction(
     with_proof: bool,
 ) -> Result<api::Transaction, Refusal> {
     let (client, sequence) = name;
-    let what = format!("the block of transaction {sequence} of {client}, {}", executed.height);
+    let what = format!(
+        "the block of transaction {sequence} of {client}, {}",
+        executed.height
+    );
     let missing = |error: LookError| holdings::missing(parts, &what, executed.height, error);
     // What is remembered is told though its block was given up; only the proof needs it.
     let block = match proofs::header_digest(&parts.index, executed.height).map_err(missing) {
@@ -467,7 +470,11 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
     let halt = halted.map(|height| format!("at height {height}"));
     let halt = halt.or_else(|| holdings::diverged(&parts.watch));
     vec![
-        check("halted", halt.is_none(), halt.unwrap_or_else(|| "no".into())),
+        check(
+            "halted",
+            halt.is_none(),
+            halt.unwrap_or_else(|| "no".into()),
+        ),
         check(
             "log",
             lapsed.is_none(),

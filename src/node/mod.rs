@@ -54,7 +54,8 @@ pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};
 pub use self::start::{Node, Options, read_genesis, run};
 pub use self::verify::{
-    FAULTS_MAX, Fault, Legacy, Verdict, VerifyDir, VerifyError, verify_dir, verify_legacy,
+    FAULTS_MAX, Fault, Legacy, SnapshotFault, SnapshotVerdict, SnapshotsVerdict, Verdict,
+    VerifyDir, VerifyError, verify_dir, verify_legacy, verify_snapshots,
 };
 pub use self::watch::{Certified, Tip};
 
