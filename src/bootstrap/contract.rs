@@ -280,8 +280,8 @@ pub enum Misdeed {
     /// A step does not hold.
     #[error("a step that does not hold: {0}")]
     Step(#[from] ViewChainError),
-    /// A step opens the pinned view by another block.
-    #[error("a step that opens view {view} by another block than the pinned one")]
+    /// A step opens the pinned view, or one before, by a block that does not lead past the pin.
+    #[error("a step that opens view {view} by another block than the pin allows")]
     OtherRoot {
         /// The view.
         view: ViewId,

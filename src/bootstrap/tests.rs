@@ -1,3 +1,9 @@
 //! Newcomers among honest, silent, slow, lying and crashing members.
 
+mod crowds;
+mod forks;
+mod honest;
+mod ledger;
+mod liars;
 mod units;
+mod world;

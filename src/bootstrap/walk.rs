@@ -219,6 +219,11 @@ impl Bootstrap {
         if makes > newest {
             return self.follow(&steps[common..], out);
         }
+        // Ours passes the pin, so it is the true one up to there.
+        let pinned = self.options.pin.filter(|pin| pin.view <= newest);
+        if pinned.is_some_and(|pin| makes <= pin.view) {
+            return Found::Lie(Misdeed::OtherRoot { view: makes });
+        }
         match self.chain.examine(first, &self.options.verifier) {
             Ok(()) => Found::Fork(Box::new(first.clone())),
             // It parted from us before this step, unless it has the step before too.

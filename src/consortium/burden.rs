@@ -4,6 +4,7 @@
 //! Holds: everything that a peer can make grow is counted here or in the pool.
 //! Elsewhere: what happens when a part is full (its own module).
 
+use super::anchors::ANCHORED_MAX;
 use super::replica::Consortium;
 use super::seal::AHEAD_MAX;
 use crate::blocks::Parameters;
@@ -23,6 +24,8 @@ pub(crate) struct Burden {
     pub(crate) waiting: usize,
     /// Votes for snapshots.
     pub(crate) snapshots: usize,
+    /// Newcomers that got our word of late.
+    pub(crate) anchors: usize,
 }
 
 impl Burden {
@@ -38,6 +41,7 @@ impl Burden {
             certificates: AHEAD_MAX,
             waiting: heights * PAYLOADS_MAX,
             snapshots: SEATS_MAX,
+            anchors: ANCHORED_MAX,
         }
     }
 
@@ -49,6 +53,7 @@ impl Burden {
             ("certificates", self.certificates, most.certificates),
             ("waiting", self.waiting, most.waiting),
             ("snapshots", self.snapshots, most.snapshots),
+            ("anchors", self.anchors, most.anchors),
         ];
         let over = parts.into_iter().find(|(_, have, most)| have > most);
         over.map(|(part, ..)| part)
@@ -64,6 +69,7 @@ impl Consortium {
             certificates: self.seals.kept(),
             waiting: self.catchup.waits(),
             snapshots: self.checkpoints.kept(),
+            anchors: self.anchors.kept(),
         }
     }
 }

@@ -56,6 +56,12 @@ pub(super) struct CatchUp {
     /// The height from which an extent was asked for.
     asked: Option<Height>,
     is_armed: bool,
+    /// Peers that have pruned what we lack, since blocks came last. Bounded by `peers`.
+    pruned: BTreeSet<MemberId>,
+    /// Turns since the first of them said so.
+    turns: usize,
+    /// Whether the driver was told that we are too far behind.
+    is_too_far: bool,
 }
 
 impl CatchUp {
@@ -80,7 +86,29 @@ impl CatchUp {
             observers: BTreeSet::new(),
             asked: None,
             is_armed: false,
+            pruned: BTreeSet::new(),
+            turns: 0,
+            is_too_far: false,
         }
+    }
+
+    /// Blocks came: somebody has what we lack.
+    fn progressed(&mut self) {
+        self.pruned.clear();
+        self.turns = 0;
+        self.is_too_far = false;
+    }
+
+    /// Whether nobody who is asked has what we lack: all that are connected have pruned it, or more
+    /// than may be faulty have, and the others had two turns each and gave nothing.
+    fn is_stranded(&self, faulty: usize) -> bool {
+        let asked = self.peers.iter();
+        let asked = asked.filter(|peer| self.connected.contains(peer));
+        let (all, pruned) = asked.fold((0, 0), |(all, pruned), peer| {
+            (all + 1, pruned + usize::from(self.pruned.contains(peer)))
+        });
+        let is_late = self.turns > 2 * self.peers.len();
+        pruned > 0 && (pruned == all || (pruned > faulty && is_late))
     }
 
     /// Whom to ask: the present peer while it is connected, else the next that is; where nobody is
@@ -304,6 +332,8 @@ impl Consortium {
     /// A turn is over and something is missing still: another peer is asked.
     pub(super) fn fetch_again(&mut self, out: &mut Out) {
         self.catchup.is_armed = false;
+        self.catchup.turns += usize::from(!self.catchup.pruned.is_empty());
+        self.tell_stranded(out);
         let missing = self.catchup.missing();
         if let Some(peer) = self.catchup.next_peer().filter(|_| !missing.is_empty()) {
             out.send(To::One(peer), Message::Fetch(missing));
@@ -374,6 +404,31 @@ impl Consortium {
         }
     }
 
+    /// A peer has pruned what we lack: the next one is asked, or, if all have, the driver is told.
+    pub(super) fn on_pruned(&mut self, from: MemberId, first: Height, out: &mut Out) {
+        let is_asked = self.catchup.peers.contains(&from);
+        if !is_asked || first <= self.chain.reach().next() {
+            return; // Late: it came from another.
+        }
+        self.catchup.pruned.insert(from);
+        let is_turn = self.catchup.peer() == Some(from);
+        if is_turn && self.catchup.asked.take().is_some() {
+            let next = self.catchup.next_peer();
+            if next.is_some_and(|next| !self.catchup.pruned.contains(&next)) {
+                self.request(out);
+            } // Else the timer asks again: somebody may have it all the same.
+        }
+        self.tell_stranded(out);
+    }
+
+    fn tell_stranded(&mut self, out: &mut Out) {
+        let faulty = self.view.sizes().f;
+        if !self.catchup.is_too_far && self.catchup.is_stranded(faulty) {
+            self.catchup.is_too_far = true;
+            out.emit(Event::TooFar);
+        }
+    }
+
     /// Certified blocks arrive; only a stretch that follows what is applied is taken.
     pub(super) fn on_extent(&mut self, now: Time, extent: Verified<Extent>, out: &mut Out) {
         let Extent {
@@ -397,6 +452,7 @@ impl Consortium {
             }
         }
         self.catchup.asked = None;
+        self.catchup.progressed();
         self.on_certificate(now, Verified::vouch(certificate), out);
         self.apply(out);
         if self.catchup.asked.is_none() {

@@ -15,7 +15,10 @@ use crate::blocks::evidence::Evidence;
 pub use crate::blocks::evidence::FaultKind;
 use crate::blocks::receipts::Receipt;
 use crate::blocks::{Call, Group, Header, NextKey, SignedGroup};
-use crate::committee::{Certificate, Height, MemberId, Promised, Taken, View, ViewId, VoterRecord};
+use crate::bootstrap;
+use crate::committee::{
+    AnchorVote, Certificate, Height, MemberId, Promised, Taken, View, ViewId, VoterRecord,
+};
 use crate::crypto::{Digest, PublicKey, SecretKey, Verified};
 use crate::fsm;
 use crate::membership::register::Register;
@@ -265,6 +268,13 @@ pub enum Event {
     Snapshot(Box<Base>),
     /// Answers [`Command::Resave`]: what still holds is durable once more.
     Resaved,
+    /// A newcomer asks where we stand, and this is our signed word, with the certificate of that
+    /// block; none for the one that opened the view. Add the header there and send it, see
+    /// [`crate::bootstrap::shelf::anchor`].
+    Anchored(MemberId, AnchorVote, Option<Certificate>),
+    /// What we lack nobody who was asked has any more: go on from a checkpoint. Said once, and
+    /// again only after blocks have come.
+    TooFar,
 }
 
 /// What to read from the disk and send, see [`super::serve`].
@@ -277,6 +287,8 @@ pub enum Wanted {
     /// The certificate that ended this view, looked for from the reconfiguration block at this
     /// height downwards.
     End(ViewId, Height),
+    /// What a newcomer asks for, see [`crate::bootstrap::shelf`].
+    Bootstrap(bootstrap::Ask),
 }
 
 /// Something that operators see.
@@ -307,8 +319,8 @@ pub enum Change {
     /// Voting has halted: our snapshot differs from the certified one of the same height.
     Diverged {
         /// Ours.
-        ours: Taken,
+        ours: Box<Taken>,
         /// The certified one.
-        certified: Taken,
+        certified: Box<Taken>,
     },
 }

@@ -14,6 +14,7 @@ use crate::blocks::evidence::{Evidence, Law};
 use crate::blocks::{
     Body, Bounds, CheckedBatch, GroupError, Header, NextKey, Proposal, ProposalError,
 };
+use crate::bootstrap;
 use crate::committee::{
     Certificate, CertificateError, CheckpointVote, Height, Kind, MemberId, Seat, View, ViewId, Vote,
 };
@@ -77,6 +78,10 @@ pub enum Message {
     Vacant(ViewId),
     /// What a seat's snapshot is.
     Snapshot(CheckpointVote),
+    /// From a newcomer, or to one.
+    Bootstrap(Box<bootstrap::Message>),
+    /// The answer to a request for blocks that are pruned: the lowest height that is kept.
+    Pruned(Height),
 }
 
 /// What a seat has of a beacon.
@@ -109,11 +114,13 @@ impl Message {
     pub fn lane(&self) -> Lane {
         match self {
             Message::Batch(_) | Message::Extent(_) => Lane::Bulk,
+            // Behind everything that consensus says, asks too: whoever waits for them can.
+            Message::Bootstrap(_) => Lane::Bulk,
             Message::Order(_) | Message::Persist(_) | Message::Held(_) => Lane::Votes,
             Message::Fetch(_) | Message::Request(_) => Lane::Votes,
             Message::Certificate(_) | Message::Overlay(_) | Message::Engine(_) => Lane::Votes,
             Message::Key(_) | Message::Beacon(..) | Message::Vacant(_) => Lane::Votes,
-            Message::Snapshot(_) => Lane::Votes,
+            Message::Snapshot(_) | Message::Pruned(_) => Lane::Votes,
         }
     }
 
@@ -154,6 +161,10 @@ pub enum Heard {
     Vacant(ViewId),
     /// See [`Message::Snapshot`].
     Snapshot(Verified<CheckpointVote>),
+    /// See [`Message::Bootstrap`]; within its bounds, and not a signature in it is checked.
+    Bootstrap(Box<bootstrap::Message>),
+    /// See [`Message::Pruned`].
+    Pruned(Height),
 }
 
 impl Heard {
@@ -168,6 +179,7 @@ impl Heard {
             Heard::Vacant(view) => Some(*view),
             Heard::Snapshot(vote) => Some(vote.view),
             Heard::Overlay(_) | Heard::Engine(_) | Heard::Key(_) | Heard::Beacon(..) => None,
+            Heard::Bootstrap(_) | Heard::Pruned(_) => None,
         }
     }
 }
@@ -389,17 +401,24 @@ impl Ears {
                 seat.ok_or(HearError::NoSeat)?;
                 Ok(plain(Heard::Vacant(view)))
             }
-            Message::Snapshot(vote) => {
-                self.is_ours(vote.view)?;
-                let is_sender = Some(vote.seat) == seat;
-                is_sender.then_some(()).ok_or(HearError::NoSeat)?;
-                let check = vote.check(&self.view).ok_or(HearError::BadSignature)?;
-                Ok(Opened {
-                    heard: Heard::Snapshot(Verified::vouch(vote)),
-                    checks: vec![check],
-                })
+            Message::Snapshot(vote) => self.seat_snapshot(seat, vote),
+            Message::Bootstrap(message) if message.is_bounded() => {
+                Ok(plain(Heard::Bootstrap(message)))
             }
+            Message::Bootstrap(_) => Err(HearError::Malformed { what: "bootstrap" }),
+            Message::Pruned(first) => Ok(plain(Heard::Pruned(first))),
         }
+    }
+
+    fn seat_snapshot(&self, seat: Option<Seat>, vote: CheckpointVote) -> Result<Opened, HearError> {
+        self.is_ours(vote.view)?;
+        let is_sender = Some(vote.seat) == seat;
+        is_sender.then_some(()).ok_or(HearError::NoSeat)?;
+        let check = vote.check(&self.view).ok_or(HearError::BadSignature)?;
+        Ok(Opened {
+            heard: Heard::Snapshot(Verified::vouch(vote)),
+            checks: vec![check],
+        })
     }
 
     fn order(&self, seat: Option<Seat>, order: fsm::Message) -> Result<Opened, HearError> {

@@ -5,6 +5,7 @@
 //! Holds: decided proposals apply in height order; every header follows from the decided prefix.
 //! Elsewhere: decisions (`fsm`), disk and execution (answered through events).
 
+mod anchors;
 mod apply;
 mod burden;
 mod catchup;

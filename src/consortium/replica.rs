@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use super::anchors::Anchors;
 use super::apply::Chain;
 use super::catchup::CatchUp;
 use super::checkpoints::Checkpoints;
@@ -126,6 +127,7 @@ pub struct Consortium {
     pub(super) draw: Option<Draw>,
     pub(super) vacancies: Vacancies,
     pub(super) checkpoints: Checkpoints,
+    pub(super) anchors: Anchors,
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
     untold: BTreeSet<Digest>,
     /// What ordering was told last.
@@ -197,6 +199,7 @@ impl Consortium {
             draw: None,
             vacancies: Vacancies::default(),
             checkpoints: Checkpoints::default(),
+            anchors: Anchors::default(),
             untold: BTreeSet::new(),
             told: fsm::Work::default(),
             ordered: 0,
@@ -281,6 +284,8 @@ impl Consortium {
             Heard::Beacon(freeze, part) => self.on_beacon(&from, &freeze, part),
             Heard::Vacant(view) => self.on_vacant(from, view),
             Heard::Snapshot(vote) => self.on_snapshot(vote),
+            Heard::Bootstrap(message) => self.on_newcomer(now, from, *message, out),
+            Heard::Pruned(first) => self.on_pruned(from, first, out),
         }
     }
 

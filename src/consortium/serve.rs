@@ -26,11 +26,19 @@ pub trait Archive {
 
     /// The encoded batch.
     fn batch(&self, digest: &Digest) -> Option<Bytes>;
+
+    /// The lowest height that was not pruned.
+    fn first(&self) -> Height {
+        Height(1)
+    }
 }
 
 /// The messages that answer `wanted`; empty where the archive cannot help.
 pub fn answer(archive: &dyn Archive, wanted: &Wanted) -> Vec<Message> {
     match wanted {
+        Wanted::Blocks(from) if *from < archive.first() => {
+            vec![Message::Pruned(archive.first())]
+        }
         Wanted::Blocks(from) => extent(archive, *from)
             .map(Message::Extent)
             .into_iter()
@@ -44,6 +52,8 @@ pub fn answer(archive: &dyn Archive, wanted: &Wanted) -> Vec<Message> {
             let held = asked.filter_map(|digest| archive.batch(digest));
             held.map(Message::Batch).collect()
         }
+        // Answered from the shelf of whoever keeps one.
+        Wanted::Bootstrap(_) => Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 #[cfg(feature = "threshold")]
 mod draw;
 mod losses;
+mod newcomers;
 mod views;
 
 use std::cell::Cell;
@@ -291,6 +292,7 @@ impl Bench {
             Event::MakeKey(_) | Event::Serve(..) | Event::Changed(_) => return,
             Event::Submitted(..) | Event::Ordered(..) => return,
             Event::Certified(_) | Event::Snapshot(_) | Event::Resaved => return,
+            Event::Anchored(..) | Event::TooFar => return,
         };
         let outcomes = block
             .operations

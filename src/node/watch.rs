@@ -55,6 +55,8 @@ struct State {
     /// Why nothing is signed any more.
     lapsed: Option<String>,
     failure: Option<String>,
+    /// Whether the process goes on anew after its end.
+    restarts: bool,
     pulse: Pulse,
     /// Sealed headers that wait for their certificate.
     uncertified: BTreeMap<Height, Header>,
@@ -112,6 +114,7 @@ impl Watch {
                 snapshot_seconds: 0.0,
                 lapsed: None,
                 failure: None,
+                restarts: false,
                 pulse: Pulse::default(),
                 uncertified: BTreeMap::new(),
             }),
@@ -217,7 +220,7 @@ impl Watch {
                     ?certified,
                     "our snapshot is another than the certified one; voting has stopped"
                 );
-                self.state().diverged = Some((*ours, *certified));
+                self.state().diverged = Some((**ours, **certified));
             }
             Change::Reached(member, true) => tracing::info!(%member, "reached again"),
             Change::Reached(member, false) => tracing::warn!(%member, "not reached"),
@@ -249,6 +252,18 @@ impl Watch {
         tracing::error!(%what, "this member ends");
         self.state().failure.get_or_insert(what);
         self.end();
+    }
+
+    /// The process ends.
+    /// This life of the member ends, and another one begins.
+    pub(crate) fn restart(&self) {
+        self.state().restarts = true;
+        self.end();
+    }
+
+    /// Whether another life begins behind this one.
+    pub(crate) fn restarts(&self) -> bool {
+        self.state().restarts
     }
 
     /// Whether the process ends.

@@ -146,6 +146,8 @@ impl World {
             | Message::Key(_)
             | Message::Beacon(..)
             | Message::Snapshot(_)
+            | Message::Bootstrap(_)
+            | Message::Pruned(_)
             | Message::Vacant(_) => return,
         };
         let member = &self.members[index];

@@ -337,6 +337,7 @@ impl World {
             }
             Event::Changed(change) => self.on_change(index, change),
             Event::Snapshot(_) | Event::Resaved => {}
+            Event::Anchored(..) | Event::TooFar => {}
             Event::MakeKey(call) => self.make_key(index, call),
             Event::View(view) => {
                 let ended = &mut self.members[index].ended;

@@ -15,6 +15,7 @@ use super::audit::brief;
 use super::promises::Speaker;
 use super::queue::Happening;
 use super::world::World;
+use crate::blocks::codec;
 use crate::committee::{Kind, MemberId, ViewId, Vote};
 use crate::consortium::{Command, Ears, Fault, HearError, Heard, Lane, Message};
 use crate::crypto::{Check, Digest};
@@ -221,6 +222,8 @@ fn length(message: &Message) -> usize {
         Message::Key(_) | Message::Beacon(..) => VOTE_BYTES,
         Message::Vacant(_) => 0,
         Message::Snapshot(_) => VOTE_BYTES,
+        Message::Bootstrap(message) => codec::encode(message).len(),
+        Message::Pruned(_) => 0,
     };
     VOTE_BYTES + bytes
 }
@@ -253,6 +256,8 @@ fn summary(message: &Message) -> [u64; 2] {
         Message::Beacon(freeze, _) => [17, brief(freeze)],
         Message::Vacant(view) => [18, view.0],
         Message::Snapshot(vote) => [19, vote.taken.height.0],
+        Message::Bootstrap(_) => [20, length],
+        Message::Pruned(first) => [21, first.0],
     }
 }
 

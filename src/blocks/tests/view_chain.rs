@@ -124,9 +124,28 @@ impl Builder {
         }
     }
 
+    /// A certified block of the newest view, so far above the one that opened it.
+    pub(crate) fn block(
+        &self,
+        above: u64,
+        body: Digest,
+        checkpoint: Link,
+    ) -> (Header, Certificate) {
+        let mut header = self.header(body);
+        header.height = self.opened.height.plus(above);
+        header.checkpoint = checkpoint;
+        let certificate = certify_by(&self.view, &self.keys, &header);
+        (header, certificate)
+    }
+
     fn step(&mut self) {
+        self.step_with(|_| {});
+    }
+
+    /// The next step, whose block is changed before it is certified.
+    pub(crate) fn step_with(&mut self, change: impl FnOnce(&mut Header)) {
         let (body, keys) = self.body();
-        let step = self.over(body, |_| {});
+        let step = self.over(body, change);
         self.opened = Link {
             height: step.header.height,
             digest: step.header.digest(),

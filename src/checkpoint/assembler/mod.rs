@@ -17,6 +17,7 @@
 
 mod bits;
 mod server;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,11 +25,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt as _, SeedableRng as _};
-use serde::{Deserialize, Serialize};
 
 pub use self::bits::Bits;
 pub use self::server::{ASKS_MAX, LATE_MAX, WINDOW_BYTES_MAX};
 use self::server::{Holds, Server};
+pub use self::told::{Holding, Lie, Refused, Segment, Tally, Want};
 use super::manifest::{Leaf, MANIFEST_LEAVES_MAX, Manifest, ManifestError, Page, pages};
 use crate::committee::{MEMBERS_MAX, MemberId, Taken};
 use crate::crypto::Digest;
@@ -48,122 +49,6 @@ const SCAN_MAX: usize = 1024;
 const CUTS: u64 = 4;
 /// How long a page may take.
 const PAGE_PATIENCE: Span = Span::from_ms(1_500);
-/// How old an ask is before a second server is asked for what it did not give yet.
-const SECOND_AFTER: Span = Span::from_ms(400);
-
-/// What a server says that it holds of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Holding {
-    /// Nothing, or nothing any more.
-    Nothing,
-    /// The segments of this bitmap, least significant bit first, one bit per segment.
-    Some(Bytes),
-    /// All of it.
-    All,
-}
-
-/// What to ask a server for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// A page of the manifest.
-    Page(u32),
-    /// Segments by their numbers, at most [`ASK_SEGMENTS_MAX`].
-    Segments(Vec<u32>),
-}
-
-/// A proved segment, to be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// Its number.
-    pub index: u32,
-    /// Its place in the manifest.
-    pub leaf: Leaf,
-    /// Its bytes.
-    pub bytes: Bytes,
-}
-
-/// Why something from a server was refused. Nothing of it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// It is not known, or it is banned: what it still says is not looked at.
-    #[error("not a server that is asked")]
-    Unknown,
-    /// Nobody asked for it; the sender is faulty if that happens often.
-    #[error("nobody asked it for this")]
-    Unasked,
-    /// What it sent is not what the checkpoint binds. The sender is faulty and banned.
-    #[error("{0}")]
-    Lie(#[from] Lie),
-    /// The pages lead to the root and are no manifest all the same: a quorum signed what no correct
-    /// member makes. Nobody's segments can be taken.
-    #[error("what the checkpoint names is no manifest: {0}")]
-    Void(ManifestError),
-}
-
-/// What a server did that no correct one does. It is asked nothing any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Lie {
-    /// A segment of the right length with other bytes: forged, swapped, or of another snapshot.
-    #[error("segment {segment} is not the one that the manifest has")]
-    Wrong {
-        /// Its number.
-        segment: u32,
-    },
-    /// A segment that is cut off.
-    #[error("segment {segment} has {got} of {want} bytes")]
-    Truncated {
-        /// Its number.
-        segment: u32,
-        /// Its length.
-        got: u32,
-        /// The length that the manifest has.
-        want: u32,
-    },
-    /// A segment that is too long.
-    #[error("segment {segment} has {got} bytes, not {want}")]
-    Oversized {
-        /// Its number.
-        segment: u32,
-        /// Its length.
-        got: u32,
-        /// The length that the manifest has.
-        want: u32,
-    },
-    /// There is no such segment or page.
-    #[error("there is no segment or page {number}")]
-    Bounds {
-        /// Its number.
-        number: u32,
-    },
-    /// A page does not lead to the root.
-    #[error("{0}")]
-    Page(ManifestError),
-    /// A bitmap of another length.
-    #[error("a bitmap that is not one of this snapshot")]
-    Bitmap,
-    /// It sends what nobody asked for, again and again.
-    #[error("more than {STRAYS_MAX} answers that nobody asked for")]
-    Flood,
-}
-
-/// What was received so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Segments of the snapshot, once the manifest is known.
-    pub segments: u32,
-    /// Those that are here.
-    pub segments_held: u32,
-    /// Bytes of segments that were not held in the beginning.
-    pub bytes_needed: u64,
-    /// Bytes of segments that arrived, whatever they were.
-    pub bytes_received: u64,
-    /// Bytes of segments that were of no use: wrong, not asked for, or here already.
-    pub bytes_wasted: u64,
-    /// Segments that came twice, since two servers were asked.
-    pub duplicates: u64,
-    /// Asks that were given up.
-    pub expired: u64,
-}
 
 /// A snapshot under way.
 pub struct Assembler {
@@ -327,7 +212,8 @@ impl Assembler {
         Ok(())
     }
 
-    /// A server says that it does not have what it was asked for.
+    /// A server says that it does not have what it was asked for: what it holds is to be asked
+    /// anew, and nothing else until it answers.
     pub fn lacks(&mut self, now: Time, who: &MemberId, page: Option<u32>, segments: &[u32]) {
         let Some(server) = self.servers.get_mut(who) else {
             return;
@@ -335,6 +221,7 @@ impl Assembler {
         if page.is_some() && server.page.map(|(page, _)| page) == page {
             server.give_up_page();
         }
+        let before = std::mem::replace(&mut server.holds, Holds::Unknown);
         let mut open = Vec::new();
         for segment in segments.iter().take(ASK_SEGMENTS_MAX).copied() {
             if server.is_asked(segment) {
@@ -343,6 +230,7 @@ impl Assembler {
                 open.push(segment);
             }
         }
+        self.count(&before, false);
         self.reopen(&open);
     }
 
@@ -576,13 +464,12 @@ impl Assembler {
 
     /// Segments that others were asked for a while ago, and of which only one was asked.
     fn slow(&self, now: Time, who: &MemberId) -> Vec<u32> {
-        let before = Time(now.0.saturating_sub(SECOND_AFTER.0));
         let others = self.servers.iter().filter(|(other, _)| *other != who);
         let mut asked: BTreeMap<u32, u32> = BTreeMap::new();
         for segment in others.clone().flat_map(|(_, server)| server.all_open()) {
             *asked.entry(segment).or_default() += 1;
         }
-        let old = others.flat_map(|(_, server)| server.old(before));
+        let old = others.flat_map(|(_, server)| server.overdue(now));
         old.filter(|segment| asked.get(segment) == Some(&1))
             .collect()
     }

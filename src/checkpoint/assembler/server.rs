@@ -15,7 +15,7 @@ pub const ASKS_MAX: usize = 16;
 /// Bytes that are outstanding at one server, at most.
 pub const WINDOW_BYTES_MAX: u64 = 8 << 20;
 /// Bytes that may be outstanding at a server of which nothing is known.
-const WINDOW_START: u64 = 256 << 10;
+const WINDOW_START: u64 = 64 << 10;
 /// Segments that were asked of a server and given up, and may still arrive, at most; the oldest are
 /// forgotten, and count as not asked for.
 pub const LATE_MAX: usize = 4096;
@@ -23,6 +23,8 @@ pub const LATE_MAX: usize = 4096;
 const QUICK: Span = Span::from_ms(400);
 /// What takes so long lets it shrink.
 const SLOW: Span = Span::from_ms(1_500);
+/// How old an ask is, at least, before a second server is asked for what it did not give yet.
+const SECOND_AFTER: Span = Span::from_ms(400);
 /// The shortest and the longest time that one ask is given.
 const PATIENCE_MIN: Span = Span::from_ms(1_000);
 const PATIENCE_MAX: Span = Span::from_ms(20_000);
@@ -50,7 +52,7 @@ pub(super) struct Open {
     /// Bytes of what has not arrived yet, and of all of it.
     left: u64,
     total: u64,
-    pub(super) asked_at: Time,
+    asked_at: Time,
     deadline: Time,
 }
 
@@ -253,9 +255,11 @@ impl Server {
             .flat_map(|open| open.segments.iter().copied())
     }
 
-    /// Segments of asks that were made before `before`.
-    pub(super) fn old(&self, before: Time) -> impl Iterator<Item = u32> + '_ {
-        let old = self.open.iter().filter(move |open| open.asked_at <= before);
+    /// Segments that take twice as long as asks took here of late.
+    pub(super) fn overdue(&self, now: Time) -> impl Iterator<Item = u32> + '_ {
+        let most = Span(self.patience.0 / 2).max(SECOND_AFTER);
+        let old = self.open.iter();
+        let old = old.filter(move |open| now - open.asked_at >= most);
         old.flat_map(|open| open.segments.iter().copied())
     }
 }

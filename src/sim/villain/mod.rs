@@ -308,6 +308,8 @@ fn as_message(heard: &Heard) -> Message {
         Heard::Beacon(freeze, part) => Message::Beacon(freeze, part),
         Heard::Vacant(view) => Message::Vacant(view),
         Heard::Snapshot(vote) => Message::Snapshot(vote.into_inner()),
+        Heard::Bootstrap(message) => Message::Bootstrap(message),
+        Heard::Pruned(first) => Message::Pruned(first),
     }
 }
 
