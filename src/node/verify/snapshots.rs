@@ -157,6 +157,13 @@ impl Look {
                 ok: self.faults.len() == before,
             });
         }
+        // Segments that no snapshot refers to any more are read as well.
+        for problem in shelf.packs().problems() {
+            let what = problem.to_string();
+            if !self.faults.iter().any(|fault| fault.what == what) {
+                findings.add(SNAPSHOTS, Place::Tip, what);
+            }
+        }
     }
 
     fn segments(&mut self, shelf: &Shelf, held: &Held, tell: &mut dyn FnMut(u64)) {
