@@ -132,3 +132,34 @@ impl Ledger {
         self.parts.snapshots.open
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_one_is_due_by_count_by_size_or_as_it_is_asked_for() {
+        let rules = |every_blocks, every_bytes| CheckpointRules {
+            every_blocks,
+            every_bytes,
+            ..CheckpointRules::default()
+        };
+        let at = |last, bytes, is_asked| Snapshots {
+            last: Height(last),
+            bytes,
+            is_asked,
+            open: None,
+        };
+        for (snapshots, rules, height, bytes) in [
+            (at(0, 0, false), rules(16, 0), Some(16), None),
+            (at(16, 100, false), rules(16, 1024), Some(32), Some(924)),
+            (at(16, 0, true), rules(16, 0), Some(24), None),
+            (at(16, 0, true), rules(0, 0), Some(24), None),
+            (at(0, 0, true), rules(16, 0), Some(1), None),
+            (at(40, 5000, false), rules(0, 1024), None, Some(0)),
+        ] {
+            let due = snapshots.due(&rules);
+            assert_eq!(due, (height.map(Height), bytes), "{snapshots:?}");
+        }
+    }
+}
