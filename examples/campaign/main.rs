@@ -13,6 +13,7 @@
 //! cargo run --release --example campaign -- syncs --last 60            # strace
 //! cargo run --release --example campaign -- syncs --last 20 --error EIO
 //! cargo run --release --example campaign -- views --most 10
+//! cargo run --release --example campaign -- checkpoints --mib 1024 --kills 10
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use judge::{Verdict, judge};
 use load::{Load, Size};
 use members::Members;
 
+mod checkpoints;
 mod failover;
 mod full;
 mod kills;
@@ -78,6 +80,8 @@ enum Campaign {
     Syncs(syncs::Words),
     /// Grows a ledger to ten members and shrinks it again while its views rotate.
     Views(views::Words),
+    /// Wipes a member of a ledger with a large state, which comes back by a checkpoint.
+    Checkpoints(checkpoints::Words),
 }
 
 fn main() -> ExitCode {
@@ -98,6 +102,7 @@ fn main() -> ExitCode {
         Campaign::Power(words) => power::run(&plan, &words),
         Campaign::Syncs(words) => syncs::run(&plan, &words),
         Campaign::Views(words) => views::run(&plan, &words),
+        Campaign::Checkpoints(words) => checkpoints::run(&plan, &words),
     };
     match report {
         Ok(report) => {

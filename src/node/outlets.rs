@@ -324,7 +324,6 @@ impl Herald {
                 offer(&self.curator, Curation::Resaved);
             }
             Event::MakeKey(_) | Event::View(_) => {}
-            Event::Anchored(..) | Event::TooFar => {}
         }
     }
 }

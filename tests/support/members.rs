@@ -305,6 +305,19 @@ impl Members {
         Some(values.sum())
     }
 
+    /// What a member counts, by the metric's name and what stands in its labels.
+    pub(crate) fn metric_of(&self, number: usize, name: &str, labels: &[&str]) -> Option<f64> {
+        let asked = self.all[number].door.metrics(ASK_LIMIT);
+        let text = self.runtime.block_on(asked).ok()?;
+        let is_it = |line: &&str| {
+            line.split([' ', '{']).next() == Some(name)
+                && labels.iter().all(|label| line.contains(label))
+        };
+        let values = text.lines().filter(is_it);
+        let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Some(values.sum())
+    }
+
     /// Asks again until `look` sees it.
     pub(crate) fn until<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
         let start = Instant::now();

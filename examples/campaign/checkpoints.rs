@@ -1,0 +1,301 @@
+//! A ledger with a large state takes a checkpoint under load, and a wiped member comes back by it.
+//!
+//! Source: the goals for checkpoints. In: the size of the state, kills. Out: times, bytes, rates.
+//! Holds: the member is wiped and comes back by the verbs that people type; bytes are those that the
+//! others say they sent; what was acknowledged is at every member, once, as far as streams reach.
+//! Elsewhere: lying members (`bootstrap::tests`), the cost of cutting a state (`snapshot`).
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clap::Args;
+use consortium::api::Wait;
+use consortium::application::kv::Operation;
+use consortium::blocks::Genesis;
+use consortium::client::{Api, Client, Doors, Options, Rules};
+use consortium::crypto::SecretKey;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+use super::load::Load;
+use super::members::Members;
+use super::{Lacking, Plan};
+
+#[derive(Args)]
+pub(crate) struct Words {
+    /// Size of the state in MiB.
+    #[arg(long, default_value_t = 256)]
+    mib: u64,
+    /// Bytes of a value of it.
+    #[arg(long, default_value_t = 65_536)]
+    value_bytes: usize,
+    /// How often the member is killed while it fetches the checkpoint.
+    #[arg(long, default_value_t = 0)]
+    kills: u32,
+    /// Seconds for each measurement of the load.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Decides when it is killed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// How long the whole may take.
+const LIMIT: Duration = Duration::from_secs(900);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The member that is wiped.
+const LOST: usize = 3;
+
+pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
+    let folder = tempfile::Builder::new().prefix("campaign-").tempdir();
+    let folder = folder.expect("a folder");
+    let dir = folder.path().join("ledger");
+    let mut members = Members::make(&plan.program, &dir, plan.members, super::LOG_FILE_MIB);
+    settle(&members, words);
+    members.start_all();
+    members.leader();
+
+    let started = Instant::now();
+    fill(&members, words);
+    let filled = started.elapsed().as_secs_f64();
+    eprintln!("{} MiB in {filled:.1} s", words.mib);
+    let load = Load::start(
+        "checkpoints",
+        &members.genesis(),
+        &members.doors(),
+        plan.size,
+    );
+    load.wait_for(plan.enough());
+    until("a checkpoint at every member", || {
+        (0..members.count()).all(|number| checkpoint(&members.at(number).dir).is_some())
+    });
+    until("logs that begin at a later file", || {
+        (0..members.count()).all(|number| first_log_file(&members.at(number).dir) > 1)
+    });
+    let snapshot = checkpoint(&members.at(LOST).dir).expect("it was there");
+    let disks: Vec<u64> = (0..members.count())
+        .map(|n| du(&members.at(n).dir))
+        .collect();
+    let calm = rate(&members, words);
+    let id = members.status(LOST).expect("it runs").member.id.to_string();
+
+    members.kill(LOST);
+    let with_three = rate(&members, words);
+    let data = members.at(LOST).dir.join("data");
+    fs::remove_dir_all(&data).expect("it is there");
+    let doors = (0..LOST)
+        .map(|n| members.at(n).api.clone())
+        .collect::<Vec<_>>()
+        .join(",");
+    let own = members.at(LOST).dir.display().to_string();
+    members.told(&["rejoin", "--dir", &own, "--api", &doors]);
+    let sent = |members: &Members| -> Vec<f64> {
+        let to = |number: usize| {
+            members.metric_of(number, "consortium_sent_bytes_total", &[&id, "bulk"])
+        };
+        (0..LOST)
+            .map(|number| to(number).unwrap_or_default())
+            .collect()
+    };
+    let before = sent(&members);
+    let executed = sequence(&members);
+    let mut dice = ChaCha8Rng::seed_from_u64(words.seed);
+    let begun = Instant::now();
+    members.start(LOST);
+    let mut kills = 0;
+    while checkpoint(&members.at(LOST).dir).is_none() {
+        assert!(begun.elapsed() < LIMIT, "no checkpoint comes: {own}/talk");
+        if kills < words.kills && is_fetching(&data) {
+            std::thread::sleep(Duration::from_millis(dice.random_range(50..600)));
+            if checkpoint(&members.at(LOST).dir).is_some() {
+                break;
+            }
+            members.kill(LOST);
+            members.start(LOST);
+            kills += 1;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    let fetched = begun.elapsed().as_secs_f64();
+    let during = (sequence(&members) - executed) as f64 / fetched;
+    let given: Vec<f64> = sent(&members)
+        .iter()
+        .zip(&before)
+        .map(|(now, then)| now - then)
+        .collect();
+    until("the member that follows", || {
+        let tip = |number| members.status(number).map(|status| status.tip.sequence);
+        tip(LOST)
+            .zip(tip(0))
+            .is_some_and(|(own, other)| own + 10_000 > other)
+    });
+    let caught_up = begun.elapsed().as_secs_f64();
+    load.finish();
+    members.settle();
+    let bytes = snapshot_bytes(&members, LOST).unwrap_or(words.mib << 20) as f64;
+    let all: f64 = given.iter().sum();
+    let most = given.iter().copied().fold(0.0, f64::max);
+    let codes = members.end();
+    Ok(json!({
+        "campaign": "checkpoints",
+        "violations": [],
+        "facts": {
+            "state_mib": words.mib,
+            "snapshot": snapshot,
+            "snapshot_bytes": bytes,
+            "fill_seconds": filled,
+            "disk_mib": disks.iter().map(|bytes| bytes >> 20).collect::<Vec<_>>(),
+            "fetch_seconds": fetched,
+            "megabytes_per_second": bytes / 1e6 / fetched,
+            "caught_up_seconds": caught_up,
+            "kills": kills,
+            "sent_bytes": given,
+            "sent_per_byte": all / bytes,
+            "most_of_mean": most / (all / given.len() as f64),
+            "committed_per_second": {
+                "four": calm, "three": with_three, "three_and_fetching": during,
+            },
+            "exit_codes": codes,
+        },
+    }))
+}
+
+/// A checkpoint is due once most of the state is there.
+fn settle(members: &Members, words: &Words) {
+    let path = members.genesis();
+    let text = fs::read_to_string(&path).expect("a genesis document");
+    let mut document: Value = serde_json::from_str(&text).expect("JSON");
+    document["parameters"]["checkpoints"] = json!({
+        "every_blocks": 0, "every_bytes": (words.mib << 20) - (1 << 20), "segment_bytes": 65_536,
+    });
+    for folder in std::iter::once(path).chain(copies(members)) {
+        fs::write(folder, document.to_string()).expect("written");
+    }
+}
+
+/// Copies of the genesis document in members' folders.
+fn copies(members: &Members) -> impl Iterator<Item = std::path::PathBuf> + '_ {
+    let dirs = (0..members.count()).map(|number| members.at(number).dir.join("genesis.json"));
+    dirs.filter(|path| path.exists())
+}
+
+fn fill(members: &Members, words: &Words) {
+    let text = fs::read_to_string(members.genesis()).expect("a genesis document");
+    let genesis = Genesis::from_json(&text).expect("a genesis document");
+    let doors = members.doors();
+    let apis: Vec<Api> = doors
+        .iter()
+        .map(|door| Api::new(door).expect("an address"))
+        .collect();
+    let client = Client::new(
+        Arc::new(Doors(apis)),
+        Rules::of(&genesis).expect("a genesis document that holds"),
+        &genesis.parameters,
+        SecretKey::from_seed([9; 32]),
+        Options {
+            limit: LIMIT,
+            ..Options::default()
+        },
+    );
+    let count = (words.mib << 20) / words.value_bytes as u64;
+    let (bytes, lanes) = (words.value_bytes, 32);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for lane in 0..lanes {
+            let client = client.clone();
+            tasks.spawn(async move {
+                for number in (lane..count).step_by(32) {
+                    let key = format!("fill/{number:09}");
+                    let mut dice = ChaCha8Rng::seed_from_u64(number);
+                    let mut value = vec![0; bytes];
+                    dice.fill(&mut value[..]);
+                    let operation = Operation::Put {
+                        key: key.as_bytes(),
+                        value: &value,
+                    };
+                    let operation = Bytes::from(operation.to_bytes().expect("within bounds"));
+                    let done = client.submit(operation, Wait::Durable).await;
+                    done.expect("it is committed");
+                }
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.expect("a client does not panic");
+        }
+    });
+}
+
+/// Transactions a second, as the first member executes them.
+fn rate(members: &Members, words: &Words) -> f64 {
+    let (before, started) = (sequence(members), Instant::now());
+    std::thread::sleep(Duration::from_secs(words.seconds));
+    (sequence(members) - before) as f64 / started.elapsed().as_secs_f64()
+}
+
+fn sequence(members: &Members) -> u64 {
+    members.until("an answer", |members| Some(members.status(0)?.tip.sequence))
+}
+
+fn until(what: &str, mut look: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !look() {
+        assert!(started.elapsed() < LIMIT, "not seen: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The name of the newest certified snapshot in a member's folder.
+fn checkpoint(dir: &Path) -> Option<String> {
+    let entries = fs::read_dir(dir.join("data/snapshots")).ok()?.flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.ends_with(".checkpoint")).max()
+}
+
+/// Whether segments are being fetched.
+fn is_fetching(data: &Path) -> bool {
+    data.join("bootstrap/target").exists()
+}
+
+fn snapshot_bytes(members: &Members, number: usize) -> Option<u64> {
+    let entries = fs::read_dir(members.at(number).dir.join("data/snapshots"))
+        .ok()?
+        .flatten();
+    let packs = entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".pack"));
+    Some(
+        packs
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|meta| meta.len())
+            .sum(),
+    )
+}
+
+fn first_log_file(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir.join("data/log"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let numbers = names.filter_map(|name| name.strip_suffix(".log")?.parse().ok());
+    numbers.min().unwrap_or_default()
+}
+
+/// Bytes that a folder takes on the disk.
+fn du(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => du(&entry.path()),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
