@@ -13,7 +13,6 @@ use super::extract::{Ask, Named};
 use super::problem::Problem;
 use super::reads::{NoQuery, PageQuery, within};
 use super::routes::Door;
-use crate::checkpoint::Section;
 use crate::committee::Height;
 use crate::crypto::Digest;
 
@@ -126,26 +125,6 @@ pub enum SectionName {
     Memory,
     /// The application's state.
     Application,
-}
-
-impl From<Section> for SectionName {
-    fn from(section: Section) -> Self {
-        match section {
-            Section::Ledger => Self::Ledger,
-            Section::Memory => Self::Memory,
-            Section::Application => Self::Application,
-        }
-    }
-}
-
-impl From<SectionName> for Section {
-    fn from(name: SectionName) -> Self {
-        match name {
-            SectionName::Ledger => Self::Ledger,
-            SectionName::Memory => Self::Memory,
-            SectionName::Application => Self::Application,
-        }
-    }
 }
 
 pub(super) async fn checkpoints(

@@ -1,7 +1,7 @@
 //! The thread that takes snapshots and gives up what they make superfluous.
 //!
-//! Source: design, 'checkpoints and bootstrap'. In: states to cut, certified checkpoint blocks, what
-//! newcomers hold leases on. Out: snapshots on the shelf, our word on them, orders to prune.
+//! Source: design, 'checkpoints and bootstrap'. In: states to cut, certified checkpoint blocks,
+//! what newcomers hold leases on. Out: snapshots on the shelf, our word on them, orders to prune.
 //! Holds: nothing below a snapshot is given up before the snapshot and its proof, the view chain up
 //! to there and the tables are durable, and whatever else stands in old log files is saved again.
 //! Elsewhere: the shelf itself (`shelf`), rows (`keeper`), log files (`storage`).

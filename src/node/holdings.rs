@@ -12,8 +12,11 @@ use super::index::IndexError;
 use super::proofs::LookError;
 use super::shelf::{Held, Proof};
 use super::watch::Watch;
-use crate::api::{self, CheckpointEntry, NextSnapshot, Refusal, Retained, SegmentEntry};
+use crate::api::{
+    self, CheckpointEntry, NextSnapshot, Refusal, Retained, SectionName, SegmentEntry,
+};
 use crate::blocks::codec;
+use crate::checkpoint::Section;
 use crate::committee::Height;
 
 /// Every snapshot that is here, and how much else is.
@@ -40,7 +43,7 @@ pub(super) fn checkpoint(
     let leaves = leaves.skip(page.first as usize).take(page.limit as usize);
     let segments = leaves.map(|(index, leaf): (u32, _)| SegmentEntry {
         index,
-        section: leaf.section.into(),
+        section: section(leaf.section),
         bytes: leaf.bytes,
         digest: leaf.digest,
     });
@@ -49,6 +52,14 @@ pub(super) fn checkpoint(
         proof: held.proof.as_ref().map(proof),
         page: segments.collect(),
     })
+}
+
+fn section(section: Section) -> SectionName {
+    match section {
+        Section::Ledger => SectionName::Ledger,
+        Section::Memory => SectionName::Memory,
+        Section::Application => SectionName::Application,
+    }
 }
 
 fn entry(held: &Held) -> CheckpointEntry {

@@ -1,7 +1,7 @@
 //! What a member keeps beside its log: snapshots, and the view chain.
 //!
-//! Source: design, 'checkpoints and bootstrap'. In: snapshots that are cut, checkpoint blocks, steps
-//! of the view chain. Out: the same, also after a restart.
+//! Source: design, 'checkpoints and bootstrap'. In: snapshots that are cut, checkpoint blocks,
+//! steps of the view chain. Out: the same, also after a restart.
 //! Holds: a snapshot is listed once all of its segments are durable; one with its proof is one that
 //! a quorum certified; steps are never given up.
 //! Elsewhere: when they are taken and given up (`curator`), who asks for them (`bootstrap`).

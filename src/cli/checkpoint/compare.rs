@@ -17,8 +17,8 @@ use super::super::failure::Failure;
 use super::super::output::{Meter, Output, say, short, table};
 use super::super::target::Targets;
 use super::{ask, name_of};
-use crate::api::CheckpointEntry;
-use crate::checkpoint::{Leaf, MANIFEST_LEAVES_MAX, Manifest};
+use crate::api::{CheckpointEntry, SectionName};
+use crate::checkpoint::{Leaf, MANIFEST_LEAVES_MAX, Manifest, Section};
 use crate::client::{Api, AskError};
 use crate::committee::Height;
 use crate::crypto::Digest;
@@ -62,36 +62,17 @@ struct Held {
     leaves: Vec<Leaf>,
 }
 
+/// Snapshots that members say they hold, by height: who, where, what.
+type Holders = BTreeMap<Height, Vec<(String, Api, CheckpointEntry)>>;
+
 pub(super) async fn run(common: &Common) -> Result<ExitCode, Failure> {
     let targets = Targets::find(common)?;
-    let answers = ask(&targets).await;
-    let mut by_height: BTreeMap<Height, Vec<(String, Api, CheckpointEntry)>> = BTreeMap::new();
-    let (mut members, mut silent) = (Vec::new(), AskError::Silent);
-    for (target, answer) in targets.members.iter().zip(answers) {
-        let name = name_of(target);
-        match answer {
-            Ok(held) => {
-                for entry in held.checkpoints {
-                    let copy = (name.clone(), target.api.clone(), entry);
-                    by_height.entry(entry.height).or_default().push(copy);
-                }
-                members.push(name);
-            }
-            Err(error) => {
-                say(format!("{name} is not compared: {error}"));
-                silent = error;
-            }
-        }
-    }
-    if members.is_empty() {
-        return Err(targets.in_vain(&silent));
-    }
-    by_height.retain(|_, copies| copies.len() > 1);
-    let copies = by_height.values().flatten();
+    let (holders, members) = holders(&targets).await?;
+    let copies = holders.values().flatten();
     let total = copies.map(|(.., entry)| u64::from(entry.segments)).sum();
     let mut meter = Meter::new(common, "segments", total);
     let (mut done, mut faults, mut checkpoints) = (0, Vec::new(), Vec::new());
-    for (height, holders) in by_height {
+    for (height, holders) in holders {
         let mut copies = Vec::new();
         for (member, api, entry) in holders {
             let mut tell = |count: usize| {
@@ -116,9 +97,7 @@ pub(super) async fn run(common: &Common) -> Result<ExitCode, Failure> {
                 }),
             }
         }
-        if let Some(common) = judge(&copies, &mut faults) {
-            checkpoints.push(common);
-        }
+        checkpoints.extend(judge(&copies, &mut faults));
     }
     meter.finish();
     let compared = Compared {
@@ -135,6 +114,34 @@ pub(super) async fn run(common: &Common) -> Result<ExitCode, Failure> {
             "stop that member, move its data/ away, and: consortium rejoin --dir MEMBER_DIR",
         )),
     }
+}
+
+/// What at least two members hold, and who gave an answer.
+async fn holders(targets: &Targets) -> Result<(Holders, Vec<String>), Failure> {
+    let answers = ask(targets).await;
+    let (mut by_height, mut members) = (Holders::new(), Vec::new());
+    let mut silent = AskError::Silent;
+    for (target, answer) in targets.members.iter().zip(answers) {
+        let name = name_of(target);
+        match answer {
+            Ok(held) => {
+                for entry in held.checkpoints {
+                    let copy = (name.clone(), target.api.clone(), entry);
+                    by_height.entry(entry.height).or_default().push(copy);
+                }
+                members.push(name);
+            }
+            Err(error) => {
+                say(format!("{name} is not compared: {error}"));
+                silent = error;
+            }
+        }
+    }
+    if members.is_empty() {
+        return Err(targets.in_vain(&silent));
+    }
+    by_height.retain(|_, copies| copies.len() > 1);
+    Ok((by_height, members))
 }
 
 /// Every leaf of a snapshot, page by page.
@@ -158,7 +165,11 @@ async fn leaves(
         tell(found.page.len());
         let page = found.page.into_iter();
         leaves.extend(page.map(|segment| Leaf {
-            section: segment.section.into(),
+            section: match segment.section {
+                SectionName::Ledger => Section::Ledger,
+                SectionName::Memory => Section::Memory,
+                SectionName::Application => Section::Application,
+            },
             bytes: segment.bytes,
             digest: segment.digest,
         }));
@@ -259,7 +270,6 @@ impl Compared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Section;
 
     fn copy(member: &str, certified: bool, segments: &[&[u8]]) -> Held {
         let leaf = |segment: &&[u8]| Leaf::of(Section::Application, segment);

@@ -2,8 +2,9 @@
 //!
 //! Source: design, 'checkpoints and bootstrap'. In: applied blocks. Out: the height behind which a
 //! snapshot is taken, and which one may still become a checkpoint.
-//! Holds: it counts blocks and bytes of operations, never time; a try is over with the next one, and
-//! with its view; a checkpoint body that names another snapshot than the open one is an empty block.
+//! Holds: it counts blocks and bytes of operations, never time; a try is over with the next one,
+//! and with its view; a checkpoint body that names another snapshot than the open one is an empty
+//! block.
 //! Elsewhere: taking it (`node`, `sim`), votes for it (`consortium::checkpoints`).
 
 use std::sync::Arc;

@@ -6,7 +6,6 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 
@@ -20,7 +19,7 @@ use crate::consortium::Change;
 use crate::crypto::Digest;
 use crate::node::init::{member_dir, observer_dir};
 use crate::node::{
-    Config, Node, Promise, SnapshotsVerdict, VerifyDir, read_genesis, verify_snapshots,
+    Config, Handle, Node, Promise, SnapshotsVerdict, VerifyDir, read_genesis, verify_snapshots,
 };
 
 /// A value of this size fills log files soon.
@@ -85,14 +84,22 @@ async fn told(node: &Node) {
     assert_eq!(Some(header.height), entry.block);
     let elsewhere = handle.checkpoint(Height(3), page).await;
     assert!(matches!(elsewhere, Err(Refusal::NotFound { .. })));
+    told_of_what_went(handle, &held.retained).await;
+    told_in_numbers(handle);
+    told_of_divergence(&inner, entry.height).await;
+}
 
+/// What was pruned is refused by name, with the lowest that is kept.
+async fn told_of_what_went(handle: &dyn Host, retained: &api::Retained) {
+    let page = api::Page { first: 0, limit: 9 };
+    let first = retained.first_block;
     let block = format!("block 1 was pruned: block {first} is the lowest that is kept");
     let refused = handle.block(Height(1), page).await.expect_err("it is gone");
     assert_eq!(refused.to_string(), block);
     handle.block(first, page).await.expect("it is here");
     let future = handle.block(Height(1 << 40), page).await;
     assert!(matches!(future, Err(Refusal::NotFound { .. })));
-    let lowest = held.retained.first_sequence;
+    let lowest = retained.first_sequence;
     let event = format!("event 0 was pruned: event {lowest} is the lowest that is kept");
     let refused = handle.events(0).await.err().expect("it is gone");
     assert_eq!(refused.to_string(), event);
@@ -119,6 +126,9 @@ async fn told(node: &Node) {
         matches!(refused, Err(Refusal::Pruned { .. })),
         "{refused:?}"
     );
+}
+
+fn told_in_numbers(handle: &dyn Host) {
     let metrics = handle.metrics();
     for name in [
         "checkpoint_height",
@@ -134,20 +144,24 @@ async fn told(node: &Node) {
         let value: f64 = line.expect(name).parse().expect("a number");
         assert!(value > 0.0, "{name}");
     }
+}
+
+/// A snapshot that the others contradict is told with what to do.
+async fn told_of_divergence(handle: &Handle, height: Height) {
     let ours = Box::new(Taken::default());
     let certified = Box::new(Taken {
-        height: entry.height,
+        height,
         state: Digest([1; 32]),
         ..Taken::default()
     });
     let change = Change::Diverged { ours, certified };
-    inner.parts.watch.changed(&change);
-    let checks = handle.ready().await.expect("checks");
+    handle.parts.watch.changed(&change);
+    let checks = Host::ready(handle).await.expect("checks");
     let halted = checks.iter().find(|check| check.name == "halted");
     let halted = halted.expect("it is checked");
-    let says = format!("the state of our snapshot of height {}", entry.height);
+    let says = format!("the state of our snapshot of height {height}");
     assert!(!halted.ok && halted.detail.starts_with(&says), "{halted:?}");
-    let note = handle.status().await.expect("it answers").note;
+    let note = Host::status(handle).await.expect("it answers").note;
     assert!(note.is_some_and(|note| note.contains("consortium rejoin")));
 }
 
@@ -202,7 +216,6 @@ async fn four_members_take_the_same_checkpoints_and_a_flipped_bit_in_one_is_name
     tokio::time::timeout(4 * PATIENCE, fill(&nodes, &dirs, 1))
         .await
         .expect("in time");
-    tokio::time::sleep(Duration::ZERO).await;
     for node in nodes {
         node.shutdown().expect("a clean end");
     }

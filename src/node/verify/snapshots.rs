@@ -1,7 +1,7 @@
 //! Verifies the snapshots of a member's directory by themselves: no log is read.
 //!
-//! Source: design, 'checkpoints and bootstrap'. In: a member's directory, its genesis document. Out:
-//! [`SnapshotsVerdict`].
+//! Source: design, 'checkpoints and bootstrap'. In: a member's directory, its genesis document.
+//! Out: [`SnapshotsVerdict`].
 //! Holds: a snapshot is whole where each segment is what its manifest names and the state that they
 //! make has the digest that its votes name; certified ones are proved from genesis.
 //! Elsewhere: the log above them (`walk`), comparing members with each other (`cli`).
