@@ -66,8 +66,10 @@ fn help_completions_and_manual_come_from_the_grammar() {
 #[test]
 fn wrong_usage_is_2_and_says_what_to_type() {
     let home = tempfile::tempdir().expect("a folder");
-    let cases: [&[&str]; 7] = [
+    let cases: [&[&str]; 9] = [
         &["nothing"],
+        &["archive", "kept"],
+        &["restore", "--archive", "kept"],
         &["get"],
         &["status"],
         &["submit", "--api", "http://127.0.0.1:1", "drop", "k"],
@@ -99,7 +101,7 @@ fn what_is_not_there_is_1() {
         &["start", "--dir", "nowhere"],
         &["verify", "--genesis", "nothing.json", "--proof", "x"],
         &["bench", "--mode", "U"],
-        &["restore", "--archive", "http://127.0.0.1:1"],
+        &["archive", "kept", "--dir", "nowhere"],
     ];
     for words in cases {
         let output = run(home.path(), words);

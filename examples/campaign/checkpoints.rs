@@ -135,6 +135,7 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
             .is_some_and(|(own, other)| own + 10_000 > other)
     });
     let caught_up = begun.elapsed().as_secs_f64();
+    talk(&members.at(LOST).dir);
     load.finish();
     members.settle();
     let bytes = snapshot_bytes(&members, LOST).unwrap_or(words.mib << 20) as f64;
@@ -192,16 +193,6 @@ fn fill(members: &Members, words: &Words) {
         .iter()
         .map(|door| Api::new(door).expect("an address"))
         .collect();
-    let client = Client::new(
-        Arc::new(Doors(apis)),
-        Rules::of(&genesis).expect("a genesis document that holds"),
-        &genesis.parameters,
-        SecretKey::from_seed([9; 32]),
-        Options {
-            limit: LIMIT,
-            ..Options::default()
-        },
-    );
     let count = (words.mib << 20) / words.value_bytes as u64;
     let (bytes, lanes) = (words.value_bytes, 32);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -209,6 +200,16 @@ fn fill(members: &Members, words: &Words) {
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(async {
+        let client = Client::new(
+            Arc::new(Doors(apis)),
+            Rules::of(&genesis).expect("a genesis document that holds"),
+            &genesis.parameters,
+            SecretKey::from_seed([9; 32]),
+            Options {
+                limit: LIMIT,
+                ..Options::default()
+            },
+        );
         let mut tasks = tokio::task::JoinSet::new();
         for lane in 0..lanes {
             let client = client.clone();
@@ -298,4 +299,21 @@ fn du(dir: &Path) -> u64 {
         Err(_) => 0,
     });
     sizes.sum()
+}
+
+/// Shows what the member that came back said of it.
+fn talk(dir: &Path) {
+    let text = fs::read_to_string(dir.join("talk")).unwrap_or_default();
+    let words = [
+        "bootstrap",
+        "checkpoint",
+        "snapshot",
+        "segments",
+        "replay",
+        "http://",
+    ];
+    let lines = text
+        .lines()
+        .filter(|line| words.iter().any(|word| line.contains(word)));
+    lines.for_each(|line| eprintln!("{line}"));
 }

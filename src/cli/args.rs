@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::archive::ArchiveArgs;
 use super::checkpoint::{CheckpointVerb, CheckpointsOfGenesis};
 use super::lab::LabVerb;
 use super::member::MembersVerb;
@@ -141,7 +142,11 @@ pub(crate) enum MemberVerb {
         after_help = "Example:  consortium rejoin --dir ledger/member-3 --api http://host:7200"
     )]
     Rejoin(RejoinArgs),
-    /// Makes the successor of a ledger whose view is dead, from a surviving member's folder.
+    /// Copies a member's chain, as far as it is certified, to a folder or an object store.
+    #[command(after_help = ARCHIVE_HELP)]
+    Archive(ArchiveArgs),
+    /// Makes the successor of a ledger whose view is dead, from a surviving member's folder or an
+    /// archive.
     #[command(after_help = RESTORE_HELP)]
     Restore(RestoreArgs),
     /// Makes or shows a member's keys, or asks for a fresh consensus key.
@@ -179,7 +184,20 @@ chain begins, which names the old one's last block and starts from its state.
 Example:
   consortium key generate --dir new-0 > new-0.json     # each founder, a new folder
   consortium restore --dir ledger/member-0 --founder new-0.json new-1.json --out genesis.json
-  cp genesis.json genesis.state new-0/ && consortium start --dir new-0";
+  cp genesis.json genesis.state new-0/ && consortium start --dir new-0
+Where no member is left, from an archive; without founders, new-0 is the only one:
+  consortium restore --archive s3://bucket/ledger --genesis genesis.json --dir new-0
+  consortium start --dir new-0";
+
+const ARCHIVE_HELP: &str = "\
+The member may run. Several members may archive to one place at once. Places: a folder, file:///…,
+s3://bucket/prefix, gs://bucket/prefix, az://container/prefix; credentials from the environment:
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT, AWS_ALLOW_HTTP=true without TLS;
+GOOGLE_SERVICE_ACCOUNT; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY.
+Examples:
+  consortium archive s3://bucket/ledger --dir ledger/member-0 --follow
+  consortium archive /mnt/backup/ledger --dir ledger/member-0
+  consortium verify --genesis genesis.json --archive /mnt/backup/ledger";
 
 const MEMBER_HELP: &str = "\
 With --dir of one member its identity key signs; with --dir of `dev` whoever may vote there does.
@@ -191,8 +209,12 @@ Examples, a member more and a member less:
 /// Verbs that need no running member of ours.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ToolVerb {
-    /// Checks a member's folder or a proof file against a genesis document; nothing else is asked.
-    #[command(after_help = "Example:  consortium verify --genesis genesis.json --proof paid.proof")]
+    /// Checks a member's folder, an archive or a proof file against a genesis document; nothing
+    /// else is asked.
+    #[command(
+        after_help = "Examples:\n  consortium verify --genesis genesis.json --proof paid.proof\n  \
+        consortium verify --genesis genesis.json --archive s3://bucket/ledger"
+    )]
     Verify(VerifyArgs),
     /// Measures a ledger under load.
     #[command(after_help = "Example:  consortium bench --members 4 --clients 8 --seconds 10")]
@@ -458,6 +480,14 @@ pub(crate) struct VerifyArgs {
     /// A member's folder of that ledger: read whole, it must lead to where this one goes on.
     #[arg(long, value_name = "DIR", requires = "predecessor")]
     pub(crate) predecessor_dir: Option<PathBuf>,
+    /// As --predecessor-dir, an archive of that ledger.
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "predecessor",
+        conflicts_with = "predecessor_dir"
+    )]
+    pub(crate) predecessor_archive: Option<String>,
 }
 
 /// `bench`.

@@ -66,11 +66,6 @@ impl Failure {
         };
         Self::refused(format!("{}: {error}", path.display()), next)
     }
-
-    /// A part of the program that comes in a later release.
-    pub(crate) fn not_yet(what: &str, instead: &str) -> Self {
-        Self::refused(format!("{what} is not in this release"), instead)
-    }
 }
 
 impl From<io::Error> for Failure {

@@ -59,7 +59,7 @@ pub(crate) fn key(common: &Common, args: &KeyArgs) -> Result<ExitCode, Failure> 
 }
 
 /// Makes the keys of a member, and settings that fit its address: it can be started as it is.
-fn generate(dir: &Path, name: &str, address: &str) -> Result<Founder, Failure> {
+pub(crate) fn generate(dir: &Path, name: &str, address: &str) -> Result<Founder, Failure> {
     let listen = listen_at(address)?;
     let address = match address {
         "" => listen.0.to_string(),
@@ -181,7 +181,7 @@ pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure
             ));
         }
         (_, files) => {
-            let genesis = join(files, &args.name, parameters)?;
+            let genesis = join(founders(files)?, &args.name, parameters)?;
             write_new(&args.out, genesis.to_json().as_bytes())?;
             (args.out.clone(), genesis)
         }
@@ -205,12 +205,8 @@ pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// The founders' public files as one document.
-pub(crate) fn join(
-    files: &[PathBuf],
-    name: &str,
-    parameters: Parameters,
-) -> Result<Genesis, Failure> {
+/// Reads founders' public files.
+pub(crate) fn founders(files: &[PathBuf]) -> Result<Vec<Founder>, Failure> {
     let mut founders = Vec::new();
     for path in files {
         let text = fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
@@ -223,6 +219,15 @@ pub(crate) fn join(
         })?;
         founders.push(founder);
     }
+    Ok(founders)
+}
+
+/// The founders as one document.
+pub(crate) fn join(
+    founders: Vec<Founder>,
+    name: &str,
+    parameters: Parameters,
+) -> Result<Genesis, Failure> {
     let founded = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -5,6 +5,7 @@
 //! Holds: an error says what happened, why, and what to type next; a closed standard output is no
 //! error. Elsewhere: what a ledger does (`node`), how it is asked (`client`).
 
+mod archive;
 mod args;
 mod bench;
 mod checkpoint;
@@ -81,6 +82,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             MemberVerb::Init(args) => keys::init(&common, &args),
             MemberVerb::Start(args) => start::run(&common, &args),
             MemberVerb::Config(args) => keys::config(&common, &args),
+            MemberVerb::Archive(args) => archive::run(&common, &args),
             MemberVerb::Restore(args) => restore::run(&common, &args),
             MemberVerb::Rejoin(args) => on_runtime(member::rejoin(&common, &args)),
             MemberVerb::Member(verb) => on_runtime(member::run(&common, &verb)),

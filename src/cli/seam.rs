@@ -3,6 +3,8 @@
 //! Source: `docs/cli.md`. In: folders and settings. Out: keys, running members, findings.
 //! Holds: a part that is not built in answers plainly. Elsewhere: members (`node`).
 
+pub(crate) mod archive;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -465,6 +467,8 @@ fn look<T>(
             | node::VerifyError::Running { .. }
             | node::VerifyError::Log(_)
             | node::VerifyError::Tables(_)
+            | node::VerifyError::Objects(_)
+            | node::VerifyError::NothingArchived { .. }
             | node::VerifyError::Io { .. } => {
                 "name a member's folder, the one that holds member.toml"
             }
@@ -477,6 +481,7 @@ fn look<T>(
     looked
 }
 
+/// What was found, as it is printed.
 fn report(verdict: node::Verdict) -> Report {
     verdict.notes.iter().for_each(say);
     let found = |fault: node::Fault| Found {

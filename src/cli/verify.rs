@@ -1,5 +1,5 @@
-//! `verify`: a proof file, a member's folder or the view chain, against a genesis document and
-//! nothing else.
+//! `verify`: a proof file, a member's folder, an archive or the view chain, against a genesis
+//! document and nothing else.
 //!
 //! Source: `docs/cli.md`, `docs/formats.md`. In: files. Out: what they show, or exit 4.
 //! Holds: nothing is written; nothing is asked of anybody but for the view chain.
@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -24,6 +24,8 @@ use crate::blocks::{Genesis, Predecessor, Step};
 use crate::client::{Shown, check_proof};
 use crate::committee::{Height, MemberId, ViewId};
 use crate::crypto::{Digest, PublicKey};
+use crate::node::Legacy;
+use crate::storage::without_secrets;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -107,12 +109,6 @@ pub(crate) enum ProofReport {
 }
 
 pub(crate) fn run(common: &Common, args: &VerifyArgs) -> Result<ExitCode, Failure> {
-    if args.archive.is_some() {
-        return Err(Failure::not_yet(
-            "verify --archive",
-            "verify --dir or --proof",
-        ));
-    }
     let Some(path) = &common.genesis else {
         return Err(Failure::usage(
             "nothing to verify against: --genesis is the trust root",
@@ -127,13 +123,18 @@ pub(crate) fn run(common: &Common, args: &VerifyArgs) -> Result<ExitCode, Failur
         return super::on_runtime(super::views::verify(common, args, &genesis));
     }
     let start = Instant::now();
-    let mut report = match (&args.proof, &common.dir, &args.predecessor) {
-        (Some(proof), None, _) => of_proof(proof, &genesis)?,
-        (None, Some(dir), _) => seam::verify_dir(common, dir, &genesis)?,
-        (None, None, Some(_)) => of_genesis(&genesis),
-        (None, None, None) | (Some(_), Some(_), _) => {
+    let mut report = match (&args.proof, &common.dir, &args.archive) {
+        (Some(proof), None, None) => of_proof(proof, &genesis)?,
+        (None, Some(dir), None) => seam::verify_dir(common, dir, &genesis)?,
+        (None, None, Some(url)) => seam::archive::verify(common, url, (&genesis, path))?,
+        (None, None, None) if args.predecessor.is_some() => of_genesis(&genesis),
+        (None, None, None)
+        | (Some(_), Some(_), _)
+        | (Some(_), _, Some(_))
+        | (_, Some(_), Some(_)) => {
             return Err(Failure::usage(
-                "verify checks one thing: --proof FILE, --dir MEMBER_DIR or --views --api URL",
+                "verify checks one thing: --proof FILE, --dir MEMBER_DIR, --archive URL or --views \
+                 --api URL",
                 "name one of them",
             ));
         }
@@ -141,7 +142,13 @@ pub(crate) fn run(common: &Common, args: &VerifyArgs) -> Result<ExitCode, Failur
     follow(common, args, &genesis, &mut report)?;
     report.seconds = start.elapsed().as_secs_f64();
     Output::new(common).document(&report, Report::table)?;
-    report.verdict("trust nothing in this file; ask a member for another, or repair the disk")
+    report.verdict(match &args.archive {
+        None => "trust nothing in this file; ask a member for another, or repair the disk",
+        Some(_) => {
+            "remove the objects that are named and archive again from a member that has their \
+             heights: consortium archive URL --dir MEMBER_DIR"
+        }
+    })
 }
 
 /// The document alone, for who follows its link.
@@ -192,14 +199,14 @@ pub(crate) fn follow(
                 path,
                 format!("it founds chain {got}, the successor names {want}"),
             );
-        } else if let Some(dir) = &args.predecessor_dir {
-            let (looked, legacy) = seam::verify_legacy(common, dir, &old)?;
+        } else if let Some((place, looked, legacy)) = predecessor_read(common, args, (&old, path))?
+        {
             let found = looked.faults.into_iter().map(|found| found.what);
             let what = found
                 .chain(differs(&legacy.predecessor, &predecessor))
                 .next();
             match what {
-                Some(what) => wrong(dir, what),
+                Some(what) => wrong(&place, what),
                 None => link.followed = "replayed",
             }
         } else {
@@ -210,13 +217,32 @@ pub(crate) fn follow(
     Ok(())
 }
 
-/// How a folder of the predecessor ends otherwise than its successor says.
+/// Where the flags say that the predecessor lies, and what is found there.
+fn predecessor_read(
+    common: &Common,
+    args: &VerifyArgs,
+    (old, document): (&Genesis, &Path),
+) -> Result<Option<(PathBuf, Report, Legacy)>, Failure> {
+    Ok(match (&args.predecessor_dir, &args.predecessor_archive) {
+        (None, None) => None,
+        (Some(dir), _) => {
+            let (looked, legacy) = seam::verify_legacy(common, dir, old)?;
+            Some((dir.clone(), looked, legacy))
+        }
+        (None, Some(url)) => {
+            let (looked, legacy) = seam::archive::legacy(common, url, (old, document))?;
+            Some((without_secrets(url).into(), looked, legacy))
+        }
+    })
+}
+
+/// How a folder or an archive of the predecessor ends otherwise than its successor says.
 fn differs(got: &Predecessor, want: &Predecessor) -> Option<String> {
     if got.height != want.height {
         let (got, want) = (got.height, want.height);
         return Some(format!(
-            "it ends at height {got}, the successor goes on from {want}: take the folder that \
-             restore read"
+            "it ends at height {got}, the successor goes on from {want}: take the folder or \
+             the archive that restore read"
         ));
     }
     let parts = [

@@ -100,6 +100,11 @@ pub(crate) fn decode(kind: u8, bytes: &[u8]) -> Result<Record, RecordError> {
     })
 }
 
+/// Whether a record of `kind` is of the chain itself: a batch, a block or a certificate.
+pub(crate) fn is_of_the_chain(kind: u8) -> bool {
+    kind == BATCH || kind == BLOCK || kind == CERTIFICATE
+}
+
 /// Whether tables that know a record of `kind` hold all that a start needs of it.
 pub(crate) fn is_indexed(kind: u8) -> bool {
     kind == BATCH || kind == BLOCK

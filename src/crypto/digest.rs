@@ -75,11 +75,13 @@ pub enum Domain {
     Threshold,
     /// What a successor ledger starts from.
     Carried,
+    /// An object of an archive.
+    Archive,
 }
 
 impl Domain {
     /// Every domain, for tests that cross them.
-    pub const ALL: [Domain; 19] = [
+    pub const ALL: [Domain; 20] = [
         Domain::Member,
         Domain::Chain,
         Domain::Proposal,
@@ -99,6 +101,7 @@ impl Domain {
         Domain::List,
         Domain::Threshold,
         Domain::Carried,
+        Domain::Archive,
     ];
 
     /// The context string; frozen by golden vectors.
@@ -123,6 +126,7 @@ impl Domain {
             Domain::List => "consortium 1 list",
             Domain::Threshold => "consortium 1 threshold",
             Domain::Carried => "consortium 1 carried",
+            Domain::Archive => "consortium 1 archive",
         }
     }
 }

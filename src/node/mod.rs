@@ -4,6 +4,7 @@
 //! Holds: the replica is owned by one thread; nothing behind a save leaves before it is durable.
 //! Elsewhere: decisions (`consortium`), what is asked over HTTP (`api`).
 
+mod archive;
 mod barrier;
 mod bell;
 mod bootstrap;
@@ -49,6 +50,7 @@ mod views;
 mod vitals;
 mod watch;
 
+pub use self::archive::{ArchiveError, Archiver, Round, Tail};
 pub use self::carried::{Carried, CarriedError};
 pub use self::config::{Config, Neighbours, Observer, Resources, Timing};
 pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
@@ -57,7 +59,8 @@ pub use self::herald::{Promise, Refused, Settled, Settlement};
 pub use self::start::{Node, Options, read_genesis, run};
 pub use self::verify::{
     FAULTS_MAX, Fault, Legacy, SnapshotFault, SnapshotVerdict, SnapshotsVerdict, Verdict,
-    VerifyDir, VerifyError, verify_dir, verify_legacy, verify_snapshots,
+    VerifyArchive, VerifyDir, VerifyError, archive_legacy, verify_archive, verify_dir,
+    verify_legacy, verify_snapshots,
 };
 pub use self::watch::{Certified, Tip};
 

@@ -1,4 +1,5 @@
-//! Storage: a durable log, tables that can be rebuilt, and a twin of the disk for the simulator.
+//! Storage: a durable log, tables that can be rebuilt, objects of an archive, and a twin of the
+//! disk for the simulator.
 //!
 //! Source: design, 'durability, exactly'. In: opaque bytes. Out: the same bytes after a kill or a
 //! power loss. Holds: only what [`Log::sync`] or [`Tables::flush`] confirmed counts as durable;
@@ -7,9 +8,11 @@
 
 mod commit;
 mod error;
+mod follow;
 mod frame;
 mod log;
 mod medium;
+mod objects;
 mod packs;
 mod pool;
 mod reader;
@@ -22,8 +25,10 @@ mod verify;
 
 pub use commit::{GroupCommit, GroupOptions, Rejected};
 pub use error::LogError;
+pub use follow::Follower;
 pub use log::{FILE_BYTES_MAX, FILE_BYTES_MIN, Log, LogCounts, Options, Position, Record};
 pub use medium::{Directory, Medium, MediumFile};
+pub use objects::{Access, Listed, Objects, ObjectsError, without_secrets};
 pub use packs::{PackError, Packs, is_pack_name};
 pub use pool::Pool;
 pub use reader::LogReader;

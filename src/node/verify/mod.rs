@@ -7,6 +7,7 @@
 //! Elsewhere: frames and their checksums (`storage`), what follows from a block
 //! (`consortium::ledger`).
 
+mod archive;
 mod batches;
 mod checks;
 mod compare;
@@ -27,6 +28,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub use self::archive::{VerifyArchive, archive_legacy, verify_archive};
 use self::compare::{Compare, Opened};
 use self::files::{Folder, Scratch};
 use self::findings::{Findings, Place};
@@ -40,7 +42,7 @@ use crate::application::{Registry, RegistryError};
 use crate::blocks::{Clients, Genesis, GenesisError, Parameters, Predecessor};
 use crate::committee::{Height, ViewError};
 use crate::crypto::{Digest, PublicKey};
-use crate::storage::{LogError, Store, TableError};
+use crate::storage::{LogError, ObjectsError, Store, TableError};
 
 /// What is verified.
 pub struct VerifyDir<'a> {
@@ -117,6 +119,15 @@ pub enum VerifyError {
     /// The state that the ledger starts from is missing or another one.
     #[error(transparent)]
     Carried(#[from] CarriedError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
+    /// The archive has nothing of the chain; the operator named another one.
+    #[error("the archive holds nothing of chain {chain}")]
+    NothingArchived {
+        /// The chain of the genesis document.
+        chain: Digest,
+    },
     /// A running member's log could not be read; stop it, or try again.
     #[error("{process} runs on {dir}, and its log cannot be read meanwhile: {source}")]
     Running {
@@ -180,6 +191,11 @@ pub struct Legacy {
 pub fn verify_legacy(options: VerifyDir<'_>) -> Result<(Verdict, Legacy), VerifyError> {
     let genesis = options.genesis.clone();
     let (verdict, walked) = look(options)?;
+    Ok((verdict, legacy(&genesis, &walked)))
+}
+
+/// What the ledger that was walked leaves to a successor.
+fn legacy(genesis: &Genesis, walked: &Walked) -> Legacy {
     let (ledger, application) = (walked.replay.ledger(), walked.replay.application());
     let (carried, register) = (Carried::of(ledger, application), ledger.register());
     let mut parameters = genesis.parameters.clone();
@@ -192,22 +208,19 @@ pub fn verify_legacy(options: VerifyDir<'_>) -> Result<(Verdict, Legacy), Verify
     let seats = register.seats().iter().filter_map(|seat| seat.key);
     let founders = genesis.founders.iter();
     let founders = founders.filter_map(|f| f.consensus.map(|proof| proof.key));
-    Ok((
-        verdict,
-        Legacy {
-            predecessor: Predecessor {
-                chain: genesis.chain(),
-                height: walked.height,
-                digest: walked.digest,
-                state_digest,
-            },
-            certified: walked.certified.unwrap_or_default(),
-            is_running: walked.is_running,
-            keys: members.chain(seats).chain(founders).collect(),
-            parameters,
-            carried,
+    Legacy {
+        predecessor: Predecessor {
+            chain: genesis.chain(),
+            height: walked.height,
+            digest: walked.digest,
+            state_digest,
         },
-    ))
+        certified: walked.certified.unwrap_or_default(),
+        is_running: walked.is_running,
+        keys: members.chain(seats).chain(founders).collect(),
+        parameters,
+        carried,
+    }
 }
 
 /// The verdict, and what the replay led to.

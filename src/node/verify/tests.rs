@@ -3,6 +3,7 @@
 //! Source: interface, `verify`. In: a directory made by `world`, changed. Out: verdicts.
 //! Holds: nothing in the directory is written by a look at it. Elsewhere: `storage`'s own checks.
 
+mod archive;
 mod views;
 pub(crate) mod world;
 

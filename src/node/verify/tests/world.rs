@@ -51,7 +51,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(ViewRules::default())
     }
 
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    pub(super) fn member(&self) -> PathBuf {
+    pub(crate) fn member(&self) -> PathBuf {
         init::member_dir(self.folder.path(), 0)
     }
 
@@ -113,7 +113,7 @@ impl World {
     }
 
     /// Writes the records as a log; gives their positions.
-    pub(super) fn write_log(&self, records: &[Record]) -> Vec<Position> {
+    pub(crate) fn write_log(&self, records: &[Record]) -> Vec<Position> {
         self.open_log(records).1
     }
 
