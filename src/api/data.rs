@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::kept::Retained;
 use super::problem::Problem;
 use crate::blocks::evidence::FaultKind;
 use crate::blocks::proof::Proof;
@@ -205,8 +206,11 @@ pub struct Status {
     pub order: Order,
     /// Where the present view and the next one stand.
     pub views: ViewStatus,
-    /// Height of the last checkpoint.
+    /// Height of the last checkpoint block.
     pub last_checkpoint: Height,
+    /// How much of the ledger is here.
+    #[serde(flatten)]
+    pub retained: Retained,
     /// Faults of others that it has seen since it started.
     pub faults_seen: u64,
     /// Why it takes no part, where it does not.

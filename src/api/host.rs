@@ -13,6 +13,7 @@ use super::data::{
     About, Answers, Block, Event, Faults, Membership, Operation, Page, ReadyCheck, Status,
     Transaction, Value, Views, Wait,
 };
+use super::kept::{Checkpoints, Snapshot};
 use super::problem::Refusal;
 use crate::blocks::SignedGroup;
 use crate::committee::{Height, ViewId};
@@ -51,12 +52,14 @@ pub trait Host: Send + Sync + 'static {
     fn status(&self) -> Answer<'_, Status>;
 
     /// The block at `height` with one page of its transactions.
+    ///
+    /// Errors: [`Refusal::Pruned`] where it was given up.
     fn block(&self, height: Height, page: Page) -> Answer<'_, Block>;
 
     /// What became of (client, sequence); with its offline proof where `with_proof`.
     ///
     /// Errors: [`Refusal::NotFound`] where it is unknown or still waits, [`Refusal::Expired`] where
-    /// its memory ended.
+    /// its memory ended, [`Refusal::Pruned`] where a proof needs a block that was given up.
     fn transaction(
         &self,
         client: PublicKey,
@@ -79,6 +82,12 @@ pub trait Host: Send + Sync + 'static {
     /// The steps of the view chain from view `from` on, at most `limit`. A page may be shorter than
     /// asked for, and holds at least one while there are more.
     fn views(&self, from: ViewId, limit: u32) -> Answer<'_, Views>;
+
+    /// The snapshots that are here, and how much else is.
+    fn checkpoints(&self) -> Answer<'_, Checkpoints>;
+
+    /// The snapshot of `height` with one page of its segments.
+    fn checkpoint(&self, height: Height, page: Page) -> Answer<'_, Snapshot>;
 
     /// One page of the faults of others that are kept; must answer from memory. A page may be
     /// shorter than asked for, and holds at least one while there are more.

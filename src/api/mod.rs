@@ -8,6 +8,7 @@ mod data;
 mod events;
 mod extract;
 mod host;
+mod kept;
 mod problem;
 mod reads;
 mod routes;
@@ -23,6 +24,10 @@ pub use data::{
 };
 pub use data::{Condition, SeatEntry, ViewStatus};
 pub use host::{Answer, Events, Host};
+pub use kept::{
+    CheckpointEntry, Checkpoints, NextSnapshot, PAGE_SEGMENTS_MAX, Retained, SectionName,
+    SegmentEntry, Snapshot, SnapshotProof,
+};
 pub use problem::{Problem, Refusal};
 pub use routes::Limits;
 pub use server::{serve, serve_with};

@@ -47,10 +47,12 @@ pub enum Refusal {
         reason: String,
     },
     /// It was here and is kept no longer; nobody's fault.
-    #[error("{what} is kept no longer")]
+    #[error("{what} was pruned: {lowest} is the lowest that is kept")]
     Pruned {
         /// What is kept no longer.
         what: String,
+        /// The lowest of its kind that is here.
+        lowest: String,
     },
     /// In the format, but against a rule or a bound; the caller is at fault, nothing was taken in.
     #[error("{reason}")]

@@ -39,8 +39,8 @@ pub(super) struct NoQuery {}
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
     #[serde(default)]
-    first: u32,
-    limit: Option<u32>,
+    pub(super) first: u32,
+    pub(super) limit: Option<u32>,
 }
 
 #[derive(Deserialize)]

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::extract::GROUP_FRAME_BYTES;
 use super::host::Host;
-use super::{events, reads, submit};
+use super::{events, kept, reads, submit};
 
 /// What the door takes at most, of everything that a client can grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ pub(super) struct Route {
 }
 
 /// Every route.
-pub(super) const ROUTES: [Route; 13] = [
+pub(super) const ROUTES: [Route; 15] = [
     route("/v1/transactions", || post(submit::submit)),
     route("/v1/status", || get(reads::status)),
     route("/v1/blocks/{height}", || get(reads::block)),
@@ -116,6 +116,8 @@ pub(super) const ROUTES: [Route; 13] = [
     route("/v1/events", || get(events::events)),
     route("/v1/membership", || get(reads::membership)),
     route("/v1/views", || get(reads::views)),
+    route("/v1/checkpoints", || get(kept::checkpoints)),
+    route("/v1/checkpoints/{height}", || get(kept::checkpoint)),
     route("/v1/faults", || get(reads::faults)),
     route("/v1/openapi.json", || get(reads::openapi)),
     route("/livez", || get(reads::live)),

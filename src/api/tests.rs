@@ -200,7 +200,14 @@ fn refusals() -> Vec<(Refusal, u16, &'static str)> {
         (Refusal::NotFound { what: text() }, 404, "not_found"),
         (Refusal::Conflict, 409, "conflict"),
         (Refusal::Expired { reason: text() }, 410, "expired"),
-        (Refusal::Pruned { what: text() }, 410, "pruned"),
+        (
+            Refusal::Pruned {
+                what: text(),
+                lowest: text(),
+            },
+            410,
+            "pruned",
+        ),
         (Refusal::Invalid { reason: text() }, 422, "invalid"),
         (
             Refusal::Busy {

@@ -42,7 +42,7 @@ impl CheckpointRules {
     }
 
     /// Whether they can be obeyed; else which one is wrong, and what it must be.
-    pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let blocks = self.every_blocks;
         if blocks != 0 && !(8..=100_000_000).contains(&blocks) {
             return Err(("checkpoints.every_blocks", "0 or between 8 and 100000000"));

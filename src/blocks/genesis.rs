@@ -475,11 +475,9 @@ impl Parameters {
         match rules.into_iter().find(|(_, is_good, _)| !is_good) {
             Some((field, _, why)) => Err(GenesisError::Parameter { field, why }),
             None => {
-                let (field, why) = match self.checkpoints.check() {
-                    Ok(()) => return Ok(self.views.check()?),
-                    Err(wrong) => wrong,
-                };
-                Err(GenesisError::Parameter { field, why })
+                let wrong = |(field, why)| GenesisError::Parameter { field, why };
+                self.checkpoints.check().map_err(wrong)?;
+                Ok(self.views.check()?)
             }
         }
     }

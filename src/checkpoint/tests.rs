@@ -95,3 +95,31 @@ fn a_segment_is_of_its_leaf_alone() {
         assert!(!leaf.is_of(other));
     }
 }
+
+/// The root by hand from `docs/formats.md`, and frozen.
+#[test]
+fn the_root_of_a_manifest_is_the_specified_one() {
+    let hash = |parts: &[&[u8]]| blake3::derive_key("consortium 1 snapshot", &parts.concat());
+    let segments = [
+        (Section::Ledger, 0u8, &b"ledger"[..]),
+        (Section::Memory, 1, b"memory"),
+        (Section::Application, 2, b"application"),
+    ];
+    let leaf = |(_, code, segment): &(Section, u8, &[u8])| {
+        let length = u32::try_from(segment.len()).expect("short").to_le_bytes();
+        let digest = hash(&[&[3], segment]);
+        hash(&[&[0, *code], &length, &digest])
+    };
+    let [first, second, third] = [0, 1, 2].map(|index| leaf(&segments[index]));
+    let pair = hash(&[&[1], &first, &second]);
+    // The third has no partner and rises as it is.
+    let all = hash(&[&[1], &pair, &third]);
+    let bytes = (6u64 + 6 + 11).to_le_bytes();
+    let by_hand = hash(&[&[2], &3u32.to_le_bytes(), &bytes, &all]);
+    let leaves = segments.map(|(section, _, segment)| Leaf::of(section, segment));
+    let manifest = Manifest::new(leaves.to_vec()).expect("within bounds");
+    assert_eq!(manifest.root(), Digest(by_hand));
+    assert_eq!(manifest.root().to_string(), FROZEN_ROOT);
+}
+
+const FROZEN_ROOT: &str = "1e6f3ad9b46baf7414f4e803adf352ec5e45c03597f7be9471639474e8112985";

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::archive::ArchiveArgs;
+use super::checkpoint::{CheckpointVerb, CheckpointsOfGenesis};
 use super::lab::LabVerb;
 use super::member::MembersVerb;
 use super::restore::RestoreArgs;
@@ -166,6 +167,12 @@ pub(crate) enum MemberVerb {
     /// Lists the members and changes who is one, by transactions that their identity keys sign.
     #[command(subcommand, after_help = MEMBER_HELP)]
     Member(MembersVerb),
+    /// Shows which snapshots members hold, takes one now, or checks them.
+    #[command(
+        subcommand,
+        after_help = "Example:  consortium checkpoint list --dir ledger"
+    )]
+    Checkpoint(CheckpointVerb),
     /// Prints every setting of a member with its default, or checks a member's file.
     #[command(after_help = "Example:  consortium config check --dir ledger/member-0")]
     Config(ConfigArgs),
@@ -331,6 +338,8 @@ pub(crate) struct DevArgs {
     pub(crate) tables: Tables,
     #[command(flatten)]
     pub(crate) views: ViewsOfGenesis,
+    #[command(flatten)]
+    pub(crate) checkpoints: CheckpointsOfGenesis,
 }
 
 /// The rules of views that a genesis document starts with.
@@ -421,6 +430,8 @@ pub(crate) struct InitArgs {
     pub(crate) client: Vec<String>,
     #[command(flatten)]
     pub(crate) views: ViewsOfGenesis,
+    #[command(flatten)]
+    pub(crate) checkpoints: CheckpointsOfGenesis,
 }
 
 /// `start`.

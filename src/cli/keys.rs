@@ -150,6 +150,7 @@ pub(crate) fn init(common: &Common, args: &InitArgs) -> Result<ExitCode, Failure
     let parameters = Parameters {
         application: tools::known_application(&args.application)?,
         views: tools::view_rules(&args.views)?,
+        checkpoints: args.checkpoints.rules()?,
         clients: clients(&args.client)?,
         ..Parameters::default()
     };

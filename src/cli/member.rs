@@ -5,7 +5,7 @@
 //! Holds: an identity key signs what its own member does and no vote of the ordering protocol.
 //! Elsewhere: what operations do (`membership::register`), how they are carried out (`carry`).
 
-mod carry;
+pub(super) mod carry;
 mod show;
 
 use std::num::NonZeroU64;

@@ -8,6 +8,7 @@
 mod archive;
 mod args;
 mod bench;
+mod checkpoint;
 mod dev;
 mod failure;
 mod faults;
@@ -85,6 +86,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             MemberVerb::Restore(args) => restore::run(&common, &args),
             MemberVerb::Rejoin(args) => on_runtime(member::rejoin(&common, &args)),
             MemberVerb::Member(verb) => on_runtime(member::run(&common, &verb)),
+            MemberVerb::Checkpoint(verb) => checkpoint::run(&common, &verb),
         },
         Verb::Lab(verb) => lab::run(&common, &verb),
         Verb::Tool(verb) => match verb {

@@ -5,7 +5,7 @@
 //! Elsewhere: errors (`failure`).
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -123,6 +123,9 @@ pub(crate) fn short(id: impl std::fmt::Display) -> String {
     id.to_string().chars().take(12).collect()
 }
 
+/// A bar with its rate and the time that is left.
+const BAR: &str = "{msg} {wide_bar} {percent}%  {per_sec}  {eta} left";
+
 /// How far a long act is.
 pub(crate) struct Meter {
     bar: Option<ProgressBar>,
@@ -130,6 +133,7 @@ pub(crate) struct Meter {
     what: &'static str,
     shown: u64,
     total: u64,
+    start: Instant,
 }
 
 impl Meter {
@@ -138,7 +142,8 @@ impl Meter {
         let is_terminal = io::stderr().is_terminal();
         let bar = (common.progress == Progress::Auto && is_terminal).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            bar.set_style(ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template(BAR);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar.set_message(what);
             bar
@@ -150,6 +155,7 @@ impl Meter {
             what,
             shown: 0,
             total,
+            start: Instant::now(),
         }
     }
 
@@ -162,7 +168,12 @@ impl Meter {
         if self.is_json && tenth > self.shown {
             self.shown = tenth;
             let (what, total) = (self.what, self.total);
-            say(serde_json::json!({ "progress": what, "done": done, "total": total }));
+            let seconds = self.start.elapsed().as_secs_f64().max(1e-6);
+            let per_second = done as f64 / seconds;
+            say(serde_json::json!({
+                "progress": what, "done": done, "total": total, "per_second": per_second.round(),
+                "seconds_left": (total.saturating_sub(done) as f64 / per_second).round(),
+            }));
         }
     }
 

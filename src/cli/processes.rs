@@ -65,6 +65,7 @@ impl Wish {
             committee_engine: tools::known_engine(&args.committee_engine, Seat::Committee)?,
             group_engine: tools::known_engine(&args.group_engine, Seat::Group)?,
             views: tools::view_rules(&args.views)?,
+            checkpoints: args.checkpoints.rules()?,
             ..Parameters::default()
         };
         Ok(Self {

@@ -187,19 +187,19 @@ fn block_table(block: &Block) -> String {
 pub(crate) async fn tail(common: &Common, args: &TailArgs) -> Result<ExitCode, Failure> {
     let targets = Targets::find(common)?;
     let output = Output::new(common);
-    let end = match (args.follow, args.from) {
-        (true, Some(_)) => 0,
+    let (end, lowest) = match (args.follow, args.from) {
+        (true, Some(_)) => (0, 0),
         (true, None) | (false, _) => {
             let status = targets
                 .first(async |api, _| api.status(QUICK).await)
                 .await?;
-            status.tip.sequence
+            (status.tip.sequence, status.retained.first_sequence)
         }
     };
     let from = match args.from {
         Some(from) => from,
         None if args.follow => end,
-        None => end.saturating_sub(LAST),
+        None => end.saturating_sub(LAST).max(lowest),
     };
     let end = if args.follow { u64::MAX } else { end };
     let print = |event: Event| output.line(&event, event_row);

@@ -230,7 +230,7 @@ pub(crate) fn settings(dir: Option<&Path>) -> Result<Settings, Failure> {
     };
     let as_json = serde_json::to_value(&config);
     Ok(Settings {
-        as_toml: config.to_toml(),
+        as_toml: config.explained(),
         as_json: as_json.expect("settings of strings and numbers have a JSON form"),
     })
 }
@@ -408,7 +408,22 @@ pub(crate) fn verify_dir(
     dir: &Path,
     genesis: &Genesis,
 ) -> Result<Report, Failure> {
-    look(common, dir, genesis, node::verify_dir).map(report)
+    look(common, LOG, dir, genesis, node::verify_dir).map(report)
+}
+
+/// Checks the snapshots below the `data/` of the member in `dir` against `genesis`, and only them.
+pub(crate) fn verify_snapshots(
+    common: &Common,
+    dir: &Path,
+    genesis: &Genesis,
+) -> Result<node::SnapshotsVerdict, Failure> {
+    look(
+        common,
+        "bytes of snapshots",
+        dir,
+        genesis,
+        node::verify_snapshots,
+    )
 }
 
 /// As [`verify_dir`], and what the ledger leaves to a successor.
@@ -417,20 +432,24 @@ pub(crate) fn verify_legacy(
     dir: &Path,
     genesis: &Genesis,
 ) -> Result<(Report, node::Legacy), Failure> {
-    let (verdict, legacy) = look(common, dir, genesis, node::verify_legacy)?;
+    let (verdict, legacy) = look(common, LOG, dir, genesis, node::verify_legacy)?;
     Ok((report(verdict), legacy))
 }
+
+/// What `verify` shows the progress of.
+const LOG: &str = "bytes of the log";
 
 /// Reads a folder with a bar that shows how far it is.
 fn look<T>(
     common: &Common,
+    what: &'static str,
     dir: &Path,
     genesis: &Genesis,
     verify: impl FnOnce(node::VerifyDir<'_>) -> Result<T, node::VerifyError>,
 ) -> Result<T, Failure> {
     let mut meter: Option<Meter> = None;
     let mut progress = |done: u64, total: u64| {
-        let meter = meter.get_or_insert_with(|| Meter::new(common, "bytes of the log", total));
+        let meter = meter.get_or_insert_with(|| Meter::new(common, what, total));
         meter.set(done);
     };
     let options = node::VerifyDir {

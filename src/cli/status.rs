@@ -60,6 +60,9 @@ struct Place {
     digest: Option<Digest>,
     state_digest: Option<Digest>,
     last_checkpoint: Option<Height>,
+    checkpoint_height: Option<Height>,
+    retained_bytes: Option<u64>,
+    first_block: Option<Height>,
 }
 
 /// What a member says of its view, without the committee, which is the same for all of that view.
@@ -177,6 +180,9 @@ fn row(target: &Target, answer: &Result<Status, AskError>, top: Height) -> Row {
         digest: Some(status.tip.digest),
         state_digest: Some(status.tip.state_digest),
         last_checkpoint: Some(status.last_checkpoint),
+        checkpoint_height: Some(status.retained.checkpoint_height),
+        retained_bytes: Some(status.retained.retained_bytes),
+        first_block: Some(status.retained.first_block),
     };
     row.part = Part {
         role: Some(status.order.role),
@@ -195,8 +201,21 @@ fn row(target: &Target, answer: &Result<Status, AskError>, top: Height) -> Row {
 impl Report {
     fn table(&self) -> String {
         let heads = [
-            "name", "role", "state", "height", "lag", "view", "seat", "regency", "faults",
-            "version", "api", "id",
+            "name",
+            "role",
+            "state",
+            "height",
+            "lag",
+            "view",
+            "seat",
+            "regency",
+            "checkpoint",
+            "kept",
+            "from",
+            "faults",
+            "version",
+            "api",
+            "id",
         ];
         let rows: Vec<Vec<String>> = self.members.iter().map(Row::cells).collect();
         let (q, f) = (self.quorum, self.faults_tolerated);
@@ -267,6 +286,11 @@ impl Views {
     }
 }
 
+/// Bytes for people.
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
 impl Row {
     fn cells(&self) -> Vec<String> {
         fn cell(value: Option<impl ToString>) -> String {
@@ -290,6 +314,9 @@ impl Row {
             cell(self.part.view),
             cell(self.part.views.as_ref().map(Views::seat)),
             cell(self.part.regency),
+            cell(self.place.checkpoint_height),
+            cell(self.place.retained_bytes.map(mebibytes)),
+            cell(self.place.first_block),
             cell(self.part.faults_seen),
             cell(self.part.version.clone()),
             self.api.clone(),

@@ -244,6 +244,7 @@ impl Transport for World {
             },
             views: crate::api::ViewStatus::default(),
             last_checkpoint: Height(0),
+            retained: crate::api::Retained::default(),
             faults_seen: 0,
             note: None,
             version: String::new(),

@@ -14,10 +14,11 @@ use serde::de::DeserializeOwned;
 use super::ClientError;
 use super::events::EventStream;
 use crate::api::{
-    Answers, Block, Faults, Membership, Problem, Refused, Settled, Status, Transaction,
+    Answers, Block, Checkpoints, Faults, Membership, Problem, Refused, Settled, Snapshot, Status,
+    Transaction,
 };
 use crate::api::{Value, Views, Wait};
-use crate::committee::ViewId;
+use crate::committee::{Height, ViewId};
 use crate::crypto::PublicKey;
 
 /// Bytes of one answer, at most: a page of the largest block as JSON.
@@ -131,6 +132,22 @@ impl Api {
     /// `GET /v1/faults`, from place `first` on.
     pub async fn faults(&self, first: u32, limit: Duration) -> Result<Faults, AskError> {
         self.get(&format!("/v1/faults?first={first}"), limit).await
+    }
+
+    /// `GET /v1/checkpoints`.
+    pub async fn checkpoints(&self, limit: Duration) -> Result<Checkpoints, AskError> {
+        self.get("/v1/checkpoints", limit).await
+    }
+
+    /// `GET /v1/checkpoints/{height}`, segments from `first` on.
+    pub async fn checkpoint(
+        &self,
+        height: Height,
+        first: u32,
+        limit: Duration,
+    ) -> Result<Snapshot, AskError> {
+        let path = format!("/v1/checkpoints/{height}?first={first}");
+        self.get(&path, limit).await
     }
 
     /// `GET /v1/blocks/{height}`, transactions from `first` on.

@@ -132,6 +132,7 @@ impl Consortium {
 
     /// Our state contradicts a certified one: nothing is voted any more.
     fn diverge(&mut self, now: Time, ours: Taken, certified: Taken, out: &mut Out) {
+        let (ours, certified) = (Box::new(ours), Box::new(certified));
         out.emit(Event::Changed(Change::Diverged { ours, certified }));
         self.tell(now, fsm::Command::Change(fsm::Role::Failed), out);
     }

@@ -320,8 +320,8 @@ pub enum Change {
     /// Voting has halted: our snapshot differs from the certified one of the same height.
     Diverged {
         /// Ours.
-        ours: Taken,
+        ours: Box<Taken>,
         /// The certified one.
-        certified: Taken,
+        certified: Box<Taken>,
     },
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ledger::Snapshots;
 use super::{Consortium, FaultKind, Losses};
 use crate::committee::{Height, MemberId, Regency};
 
@@ -39,6 +40,8 @@ pub struct Overview {
     pub faults: BTreeMap<FaultKind, u64>,
     /// What waits to be ordered.
     pub pool: PoolOverview,
+    /// When the next snapshot is due.
+    pub snapshots: Snapshots,
 }
 
 /// What waits to be ordered, for operators.
@@ -76,6 +79,7 @@ impl Consortium {
             losses: self.vacancies.losses().clone(),
             faults: self.faults.counts().clone(),
             pool: self.pool.overview(),
+            snapshots: self.chain.ledger.snapshots(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Snapshots: the ledger and the application as segments, and back.
 //!
-//! Source: design, 'checkpoints and bootstrap'; `docs/formats.md`. In: where the ledger stands, what
-//! it remembers, pieces of the application. Out: segments with their manifest, or a ledger.
+//! Source: design, 'checkpoints and bootstrap'; `docs/formats.md`. In: where the ledger stands,
+//! what it remembers, pieces of the application. Out: segments with their manifest, or a ledger.
 //! Holds: members that applied the same prefix cut the same segments; what is read back has the
 //! state digest that a quorum certified, which no codec makes.
 //! Elsewhere: manifests (`checkpoint`), the pieces (`application`), where segments lie (`storage`).

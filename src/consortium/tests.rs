@@ -4,6 +4,7 @@
 mod draw;
 mod losses;
 mod newcomers;
+mod snapshots;
 mod views;
 
 use std::cell::Cell;

@@ -89,6 +89,22 @@ impl Default for Resources {
     }
 }
 
+/// Keys of which the name does not say enough, and what they mean.
+const MEANINGS: [(&str, &str); 3] = [
+    (
+        "prune",
+        "whether blocks below the oldest checkpoint that is kept are given up; false keeps all",
+    ),
+    (
+        "keep_checkpoints",
+        "certified snapshots that are kept and served to newcomers, at least 1",
+    ),
+    (
+        "keep_blocks",
+        "blocks below the oldest of them that are kept besides",
+    ),
+];
+
 /// How long a member waits before it holds a leader or the network for lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -335,6 +351,21 @@ impl Config {
         Ok(config)
     }
 
+    /// The settings as a file that says what some of them mean.
+    pub fn explained(&self) -> String {
+        let mut text = String::new();
+        for line in self.to_toml().lines() {
+            let key = line.split_once(" = ").map(|(key, _)| key);
+            let meaning = MEANINGS.iter().find(|(name, _)| Some(*name) == key);
+            if let Some((_, meaning)) = meaning {
+                text += &format!("# {meaning}\n");
+            }
+            text += line;
+            text += "\n";
+        }
+        text
+    }
+
     /// The settings as a file.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("settings of strings and numbers have a TOML form")
@@ -350,7 +381,7 @@ impl Config {
     }
 
     fn check(&self, place: &str) -> Result<(), ConfigError> {
-        let rules: [(bool, &str); 5] = [
+        let rules: [(bool, &str); 6] = [
             (
                 (8..=1024).contains(&self.resources.log_file_mib),
                 "log_file_mib is between 8 and 1024",
@@ -362,6 +393,11 @@ impl Config {
             (
                 (1..=65_536).contains(&self.resources.tables_cache_mib),
                 "tables_cache_mib is between 1 and 65536",
+            ),
+            (
+                self.resources.keep_checkpoints > 0,
+                "keep_checkpoints is at least 1: newcomers start from one, and so does this \
+                 member once blocks were pruned",
             ),
             (
                 self.neighbours.observers.len() <= OBSERVERS_MAX,

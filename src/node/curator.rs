@@ -1,7 +1,7 @@
 //! The thread that takes snapshots and gives up what they make superfluous.
 //!
-//! Source: design, 'checkpoints and bootstrap'. In: states to cut, certified checkpoint blocks, what
-//! newcomers hold leases on. Out: snapshots on the shelf, our word on them, orders to prune.
+//! Source: design, 'checkpoints and bootstrap'. In: states to cut, certified checkpoint blocks,
+//! what newcomers hold leases on. Out: snapshots on the shelf, our word on them, orders to prune.
 //! Holds: nothing below a snapshot is given up before the snapshot and its proof, the view chain up
 //! to there and the tables are durable, and whatever else stands in old log files is saved again.
 //! Elsewhere: the shelf itself (`shelf`), rows (`keeper`), log files (`storage`).
@@ -167,6 +167,7 @@ impl Curator {
         let written = self.shelf().packs().bytes() - before;
         let (bytes, seconds) = (taken.bytes, started.elapsed().as_secs_f64());
         tracing::info!(%height, bytes, written, seconds, "snapshot taken");
+        self.watch.snapshotted(seconds);
         self.tell(Command::Taken(taken));
         self.give_up_tries()
     }
@@ -189,7 +190,7 @@ impl Curator {
             if waited > LAG_MAX || self.watch.is_ending() {
                 return false;
             }
-            std::thread::sleep(LAG_STEP);
+            std::thread::park_timeout(LAG_STEP);
             waited += LAG_STEP;
         }
         true

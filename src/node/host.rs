@@ -13,7 +13,7 @@ use super::handle::{Handle, Parts};
 use super::herald::{Promise, Refused, Settled, Settlement};
 use super::proofs::{self, LookError};
 use super::reply::reply;
-use super::{keys, metrics, show, vitals};
+use super::{holdings, keys, metrics, show, vitals};
 use crate::api;
 use crate::api::{Answer, Answers, Refusal, Wait};
 use crate::blocks::proof::Proof;
@@ -55,8 +55,18 @@ impl api::Host for Handle {
     }
 
     fn status(&self) -> Answer<'_, api::Status> {
-        let status = status(&self.parts);
-        Box::pin(async move { Ok(status) })
+        Box::pin(async move {
+            let retained = match holdings::recent(&self.parts) {
+                Some(retained) => retained,
+                // The first time there is nothing to answer from memory.
+                None => {
+                    let look = |parts: &Parts| holdings::retained(parts);
+                    let measure = move |parts: &Parts| look(parts).map_err(|e| not_found(e.into()));
+                    self.look(measure).await?
+                }
+            };
+            Ok(status(&self.parts, retained))
+        })
     }
 
     fn block(&self, height: Height, page: api::Page) -> Answer<'_, api::Block> {
@@ -90,8 +100,11 @@ impl api::Host for Handle {
     }
 
     fn events(&self, from: u64) -> Answer<'_, api::Events> {
-        let events = show::events(Arc::clone(&self.parts), from);
-        Box::pin(async move { Ok(events) })
+        let parts = Arc::clone(&self.parts);
+        self.look(move |_| match holdings::pruned_event(&parts, from) {
+            Some(pruned) => Err(pruned),
+            None => Ok(show::events(parts, from)),
+        })
     }
 
     fn membership(&self, history: bool) -> Answer<'_, api::Membership> {
@@ -101,6 +114,14 @@ impl api::Host for Handle {
 
     fn views(&self, from: ViewId, limit: u32) -> Answer<'_, api::Views> {
         self.look(move |parts| show::views(parts, from, limit).map_err(not_found))
+    }
+
+    fn checkpoints(&self) -> Answer<'_, api::Checkpoints> {
+        self.look(holdings::checkpoints)
+    }
+
+    fn checkpoint(&self, height: Height, page: api::Page) -> Answer<'_, api::Snapshot> {
+        self.look(move |parts| holdings::checkpoint(parts, height, page))
     }
 
     fn faults(&self, page: api::Page) -> Answer<'_, api::Faults> {
@@ -303,7 +324,18 @@ fn transaction(
     executed: &Executed,
     with_proof: bool,
 ) -> Result<api::Transaction, Refusal> {
-    let block = proofs::header_digest(&parts.index, executed.height).map_err(not_found)?;
+    let (client, sequence) = name;
+    let what = format!(
+        "the block of transaction {sequence} of {client}, {}",
+        executed.height
+    );
+    let missing = |error: LookError| holdings::missing(parts, &what, executed.height, error);
+    // What is remembered is told though its block was given up; only the proof needs it.
+    let block = match proofs::header_digest(&parts.index, executed.height).map_err(missing) {
+        Ok(digest) => Some(digest),
+        Err(Refusal::Pruned { .. }) if !with_proof => None,
+        Err(refusal) => return Err(refusal),
+    };
     let newest = parts.watch.newest_certified();
     let covering = newest.filter(|newest| newest.header.height >= executed.height);
     let persistence = match covering {
@@ -319,12 +351,12 @@ fn transaction(
         }
         (Some(newest), true) => {
             let proof = proofs::transaction(&parts.index, newest, name, executed);
-            Some(Proof::Transaction(proof.map_err(not_found)?))
+            Some(Proof::Transaction(proof.map_err(missing)?))
         }
     };
     let promise = (persistence, certificate);
     Ok(api::Transaction {
-        submitted: done(parts, name, executed, Some(block), promise),
+        submitted: done(parts, name, executed, block, promise),
         proof,
     })
 }
@@ -359,7 +391,7 @@ fn certified_value(parts: &Parts, key: &[u8]) -> Result<api::Value, Refusal> {
     })
 }
 
-fn status(parts: &Parts) -> api::Status {
+fn status(parts: &Parts, retained: api::Retained) -> api::Status {
     let (overview, _) = parts.watch.overview();
     let tip = parts.watch.tip();
     let view = parts.watch.view();
@@ -399,11 +431,13 @@ fn status(parts: &Parts) -> api::Status {
             faults_tolerated: sizes.f as u64,
         },
         last_checkpoint: tip.header.checkpoint.height,
+        retained,
         faults_seen: overview.faults.values().sum(),
         views: vitals::status(parts),
         note: parts
             .watch
             .lapsed()
+            .or_else(|| holdings::diverged(&parts.watch))
             .or_else(|| vitals::vacancy(&overview, &register, &parts.who.me)),
         version: env!("CARGO_PKG_VERSION").into(),
     }
@@ -433,9 +467,14 @@ fn ready(handle: &Handle) -> Vec<api::ReadyCheck> {
         ok,
         detail,
     };
-    let halt = halted.map_or_else(|| "no".to_owned(), |height| format!("at height {height}"));
+    let halt = halted.map(|height| format!("at height {height}"));
+    let halt = halt.or_else(|| holdings::diverged(&parts.watch));
     vec![
-        check("halted", halted.is_none(), halt),
+        check(
+            "halted",
+            halt.is_none(),
+            halt.unwrap_or_else(|| "no".into()),
+        ),
         check(
             "log",
             lapsed.is_none(),

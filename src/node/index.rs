@@ -154,13 +154,25 @@ impl Index {
 
     /// The lowest block that the log has; the next one above the tip where it has none.
     pub(crate) fn first_block(&self) -> Result<Option<Height>, IndexError> {
-        let rows = self
-            .tables
-            .scan(BLOCKS, &Range::all(), Direction::Forward, 1)?;
-        let stored = rows.first().and_then(|(key, _)| key[..].try_into().ok());
-        let stored = stored.map(|key| Height(u64::from_be_bytes(key)));
+        // What waits in memory first: meanwhile it may go into the tables, and is found twice.
         let recent = self.read().blocks.keys().next().copied();
+        let stored = self.first_row(BLOCKS)?.map(Height);
         Ok([stored, recent].into_iter().flatten().min())
+    }
+
+    /// The lowest sequence of which the block is in the log.
+    pub(crate) fn first_sequence(&self) -> Result<Option<u64>, IndexError> {
+        let recent = self.read().sequences.keys().next().copied(); // first, as above
+        let stored = self.first_row(SEQUENCES)?;
+        Ok([stored, recent].into_iter().flatten().min())
+    }
+
+    /// The lowest key of a table whose keys are numbers.
+    fn first_row(&self, table: &str) -> Result<Option<u64>, IndexError> {
+        let all = Range::all();
+        let rows = self.tables.scan(table, &all, Direction::Forward, 1)?;
+        let key = rows.first().and_then(|(key, _)| key[..].try_into().ok());
+        Ok(key.map(u64::from_be_bytes))
     }
 
     /// What the ledger remembered behind the block at `height`, by place in the receipt log; every

@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::handle::Handle;
+use super::holdings;
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -21,6 +22,7 @@ type Counters = Family<Labels, Counter>;
 pub(crate) fn scrape(handle: &Handle) -> String {
     let mut registry = Registry::with_prefix("consortium");
     chain(handle, &mut registry);
+    kept(handle, &mut registry);
     misbehaviour(handle, &mut registry);
     counted(handle, &mut registry);
     network(handle, &mut registry);
@@ -81,12 +83,52 @@ fn chain(handle: &Handle, registry: &mut Registry) {
         (
             "halted",
             "whether voting has stopped for good",
-            parts.watch.halted().is_some().into(),
+            (parts.watch.halted().is_some() || parts.watch.diverged().is_some()).into(),
         ),
         (
             "table_bytes",
             "bytes of the tables",
             parts.index.tables().size_on_disk().unwrap_or_default(),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        gauge(registry, name, help, value);
+    }
+}
+
+/// Snapshots, and what else takes space.
+fn kept(handle: &Handle, registry: &mut Registry) {
+    let parts = &handle.parts;
+    let seconds = Gauge::<f64, AtomicU64>::default();
+    seconds.set(parts.watch.snapshot_seconds());
+    let help = "how long the last snapshot took";
+    registry.register("snapshot_seconds", help, seconds);
+    let held = parts.index.shelf().held();
+    let bytes = held.last().map_or(0, |held| held.taken.bytes);
+    let help = "bytes of all segments of the last snapshot";
+    gauge(registry, "snapshot_bytes", help, bytes);
+    let retained = match holdings::retained(parts) {
+        Ok(retained) => retained,
+        Err(error) => {
+            tracing::warn!(%error, "what is kept cannot be measured");
+            return;
+        }
+    };
+    let gauges = [
+        (
+            "checkpoint_height",
+            "the height of the newest certified snapshot that is here",
+            retained.checkpoint_height.0,
+        ),
+        (
+            "retained_bytes",
+            "bytes of log, snapshots and tables on the disk",
+            retained.retained_bytes,
+        ),
+        (
+            "first_block",
+            "the lowest block that is here",
+            retained.first_block.0,
         ),
     ];
     for (name, help, value) in gauges {

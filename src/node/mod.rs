@@ -19,6 +19,7 @@ mod error;
 mod executor;
 mod handle;
 mod herald;
+mod holdings;
 mod host;
 mod index;
 pub mod init;
@@ -39,6 +40,7 @@ mod seat_keys;
 pub mod selftest;
 mod shelf;
 mod show;
+mod space;
 mod start;
 mod threads;
 mod tiles;
@@ -56,8 +58,9 @@ pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};
 pub use self::start::{Node, Options, read_genesis, run};
 pub use self::verify::{
-    FAULTS_MAX, Fault, Legacy, Verdict, VerifyArchive, VerifyDir, VerifyError, archive_legacy,
-    verify_archive, verify_dir, verify_legacy,
+    FAULTS_MAX, Fault, Legacy, SnapshotFault, SnapshotVerdict, SnapshotsVerdict, Verdict,
+    VerifyArchive, VerifyDir, VerifyError, archive_legacy, verify_archive, verify_dir,
+    verify_legacy, verify_snapshots,
 };
 pub use self::watch::{Certified, Tip};
 

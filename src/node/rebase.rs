@@ -50,7 +50,8 @@ pub(super) fn rebase(
     shelf: &Shelf,
     held: &Held,
 ) -> Result<Start, RebaseError> {
-    tracing::info!(height = %held.taken.height, bytes = held.taken.bytes, "starting from a snapshot");
+    let (height, bytes) = (held.taken.height, held.taken.bytes);
+    tracing::info!(%height, bytes, "starting from a snapshot");
     clear(tables)?;
     let mut application = (opening.make)();
     let chain = opening.genesis.chain();

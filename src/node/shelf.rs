@@ -1,7 +1,7 @@
 //! What a member keeps beside its log: snapshots, and the view chain.
 //!
-//! Source: design, 'checkpoints and bootstrap'. In: snapshots that are cut, checkpoint blocks, steps
-//! of the view chain. Out: the same, also after a restart.
+//! Source: design, 'checkpoints and bootstrap'. In: snapshots that are cut, checkpoint blocks,
+//! steps of the view chain. Out: the same, also after a restart.
 //! Holds: a snapshot is listed once all of its segments are durable; one with its proof is one that
 //! a quorum certified; steps are never given up.
 //! Elsewhere: when they are taken and given up (`curator`), who asks for them (`bootstrap`).
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::space::Space;
 use crate::application::{Application, RestoreError};
 use crate::blocks::body::Checkpoint;
 use crate::blocks::codec::{self, ENCODED_BYTES_MAX};
@@ -128,6 +129,7 @@ pub(crate) struct Shelf {
     views: PathBuf,
     packs: Packs,
     known: RwLock<Known>,
+    space: Space,
 }
 
 impl Shelf {
@@ -156,6 +158,7 @@ impl Shelf {
             views: data.join(VIEWS),
             packs,
             known: RwLock::default(),
+            space: Space::new(data),
         };
         let known = shelf.look()?;
         shelf.known = RwLock::new(known);
@@ -216,6 +219,11 @@ impl Shelf {
         &self.packs
     }
 
+    /// How much of the disk is taken.
+    pub(crate) fn space(&self) -> &Space {
+        &self.space
+    }
+
     /// Every snapshot that is here, by height.
     pub(crate) fn held(&self) -> Vec<Arc<Held>> {
         self.read().held.values().cloned().collect()
@@ -260,7 +268,7 @@ impl Shelf {
                 let started = Instant::now();
                 self.packs.sync()?;
                 // Votes want the same disk: they have it at least half of the time.
-                thread::sleep(started.elapsed().min(REST_MAX));
+                thread::park_timeout(started.elapsed().min(REST_MAX));
             }
             Ok(())
         })?;

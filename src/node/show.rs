@@ -11,6 +11,7 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use super::handle::Parts;
+use super::holdings;
 use super::host::not_found;
 use super::index::Kept;
 use super::proofs::{self, LookError};
@@ -78,10 +79,10 @@ pub(super) fn block(parts: &Parts, height: Height, page: api::Page) -> Result<ap
             .block_at(height)
             .map_err(|error| not_found(error.into()))?,
     };
-    let block = block.ok_or_else(|| Refusal::NotFound {
-        what: format!("block {height}"),
-    })?;
-    let (count, transactions) = page_of(parts, &block, page).map_err(not_found)?;
+    let missing = |error: LookError| holdings::missing_block(parts, height, error);
+    let absent = || missing(LookError::absent(format!("block {height}")));
+    let block = block.ok_or_else(absent)?;
+    let (count, transactions) = page_of(parts, &block, page).map_err(missing)?;
     let certificate = parts
         .index
         .certificate_from(height)
@@ -337,7 +338,10 @@ impl Tail {
             let read = tokio::task::spawn_blocking(move || read_events(&parts, next));
             match read.await.ok()? {
                 Ok(events) => self.ready = events,
-                Err(error) => return Some(Err(not_found(error))),
+                Err(error) => {
+                    let why = holdings::missing_event(&self.parts, next, error);
+                    return Some(Err(why));
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::vitals::Pulse;
 use crate::api::Condition;
 use crate::blocks::Header;
-use crate::committee::{Certificate, Height, MemberId, View};
+use crate::committee::{Certificate, Height, MemberId, Taken, View};
 use crate::consortium::{Change, Fault, Overview};
 use crate::crypto::Digest;
 use crate::membership::register::Register;
@@ -48,6 +48,10 @@ struct State {
     /// Faults that are kept, in the order in which they were noticed; as many as the replica keeps.
     faults: Vec<Arc<Fault>>,
     halted: Option<Height>,
+    /// Our snapshot that the others contradict, and theirs.
+    diverged: Option<(Taken, Taken)>,
+    /// How long the last snapshot took, in seconds.
+    snapshot_seconds: f64,
     /// Why nothing is signed any more.
     lapsed: Option<String>,
     failure: Option<String>,
@@ -106,6 +110,8 @@ impl Watch {
                 provable,
                 faults: Vec::new(),
                 halted: None,
+                diverged: None,
+                snapshot_seconds: 0.0,
                 lapsed: None,
                 failure: None,
                 restarts: false,
@@ -212,8 +218,9 @@ impl Watch {
                 tracing::error!(
                     ?ours,
                     ?certified,
-                    "our snapshot is another than the certified one"
+                    "our snapshot is another than the certified one; voting has stopped"
                 );
+                self.state().diverged = Some((**ours, **certified));
             }
             Change::Reached(member, true) => tracing::info!(%member, "reached again"),
             Change::Reached(member, false) => tracing::warn!(%member, "not reached"),
@@ -264,6 +271,7 @@ impl Watch {
         *self.ending.borrow()
     }
 
+    /// The process ends.
     pub(crate) fn end(&self) {
         self.ending.send_replace(true);
     }
@@ -315,6 +323,21 @@ impl Watch {
     /// Where voting has halted.
     pub(crate) fn halted(&self) -> Option<Height> {
         self.state().halted
+    }
+
+    /// Our snapshot and the certified one, where they differ.
+    pub(crate) fn diverged(&self) -> Option<(Taken, Taken)> {
+        self.state().diverged
+    }
+
+    /// A snapshot was taken, in so many seconds.
+    pub(crate) fn snapshotted(&self, seconds: f64) {
+        self.state().snapshot_seconds = seconds;
+    }
+
+    /// How long the last snapshot took, in seconds; 0 before the first of this life.
+    pub(crate) fn snapshot_seconds(&self) -> f64 {
+        self.state().snapshot_seconds
     }
 
     /// Why nothing is signed any more, where the log was rolled back.

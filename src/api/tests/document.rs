@@ -112,6 +112,8 @@ async fn answers_have_the_fields_that_the_document_names() {
         ("/v1/membership?history=true".to_owned(), "Membership"),
         ("/v1/faults".to_owned(), "Faults"),
         ("/v1/views".to_owned(), "Views"),
+        ("/v1/checkpoints".to_owned(), "Checkpoints"),
+        ("/v1/checkpoints/7".to_owned(), "Snapshot"),
         ("/readyz?verbose".to_owned(), "Readiness"),
         ("/v1/nothing".to_owned(), "Problem"),
     ] {

@@ -90,7 +90,13 @@ async fn a_reader_resumes_behind_the_last_event_it_saw() {
 async fn a_stream_that_the_host_ends_says_why_and_gives_no_new_id() {
     for (end, code) in [
         (Refusal::Lagging, "slow_reader"),
-        (Refusal::Pruned { what: "3".into() }, "pruned"),
+        (
+            Refusal::Pruned {
+                what: "event 3".into(),
+                lowest: "event 7".into(),
+            },
+            "pruned",
+        ),
     ] {
         let script = Script {
             events_end: Some(end),

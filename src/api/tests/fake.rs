@@ -234,6 +234,7 @@ fn status() -> Status {
             ..ViewStatus::default()
         },
         last_checkpoint: Height(0),
+        retained: Retained::default(),
         faults_seen: 0,
         note: None,
         version: "0.1.0".into(),
@@ -249,6 +250,19 @@ fn event(sequence: u64, bytes: usize) -> Event {
         client_sequence: sequence + 1_000,
         operation: json!("x".repeat(bytes)),
         result: Outcome::new(0, b"line\nline"),
+    }
+}
+
+fn checkpoint(height: Height) -> CheckpointEntry {
+    CheckpointEntry {
+        height,
+        digest: Digest::ZERO,
+        manifest: Digest::ZERO,
+        state_digest: Digest::ZERO,
+        bytes: 4096,
+        segments: 1,
+        certified: true,
+        block: Some(Height(9)),
     }
 }
 
@@ -299,6 +313,32 @@ impl Host for Fake {
                 height: Height(3),
                 regency: Regency(0),
                 evidence: "00".into(),
+            }],
+        })
+    }
+
+    fn checkpoints(&self) -> Answer<'_, Checkpoints> {
+        self.answer(Checkpoints {
+            checkpoints: vec![checkpoint(Height(7))],
+            retained: Retained::default(),
+            next: NextSnapshot::default(),
+        })
+    }
+
+    fn checkpoint(&self, height: Height, page: Page) -> Answer<'_, Snapshot> {
+        self.asked().pages.push((height, page));
+        self.answer(Snapshot {
+            entry: checkpoint(height),
+            proof: Some(SnapshotProof {
+                headers: vec!["00".into()],
+                body: "00".into(),
+                certificate: "00".into(),
+            }),
+            page: vec![SegmentEntry {
+                index: 0,
+                section: SectionName::Ledger,
+                bytes: 4096,
+                digest: Digest::ZERO,
             }],
         })
     }

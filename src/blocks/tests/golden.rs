@@ -103,6 +103,29 @@ fn statements(table: &mut Table) {
     table.row("signature.possess", &signed, &proof.possession.0);
 }
 
+fn snapshots(table: &mut Table) {
+    let taken = Taken {
+        height: Height(20),
+        header: fill(0x71),
+        manifest: fill(0x72),
+        state: fill(0x73),
+        bytes: 1000,
+        segments: 2,
+    };
+    let what = cat(&[
+        &n8(20),
+        &[0x71; 32],
+        &[0x72; 32],
+        &[0x73; 32],
+        &n8(1000),
+        &n4(2),
+    ]);
+    let statement = taken.statement(&fill(0xc1), ViewId(2));
+    let by_hand = cat(&[&opening("checkpt", &[0xc1; 32]), &n8(2), &what]);
+    table.row("sign.checkpoint", statement.as_slice(), &by_hand);
+    table.row("encoded.taken", &codec::encode(&taken), &what);
+}
+
 fn stop_data(chain: &Digest) -> SignBytes {
     let key = consensus(0).public();
     let seat = SeatKey {
@@ -428,6 +451,7 @@ fn every_format_is_the_specified_one() {
     proposals(&mut table);
     headers(&mut table);
     founding(&mut table);
+    snapshots(&mut table);
     assert_eq!(table.0, include_str!("../../../tests/golden/vectors.txt"));
 }
 

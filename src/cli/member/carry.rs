@@ -22,18 +22,18 @@ use crate::membership::register::{Done, Operation, Refusal};
 
 /// What became of a change.
 #[derive(Serialize)]
-pub(super) struct Told {
+pub(crate) struct Told {
     operation: &'static str,
     /// `done`, `open` or `fell`.
     pub(super) result: &'static str,
-    height: Height,
+    pub(crate) height: Height,
     ballot: Option<Digest>,
     approvals: Option<u32>,
     votes_needed: Option<u32>,
 }
 
 /// Each key in turn submits the operation, until it holds or everybody has said it.
-pub(super) async fn submit(
+pub(crate) async fn submit(
     targets: &Targets,
     folders: &[PathBuf],
     operation: &Operation,

@@ -2,8 +2,9 @@
 //!
 //! Source: design, 'checkpoints and bootstrap'. In: applied blocks. Out: the height behind which a
 //! snapshot is taken, and which one may still become a checkpoint.
-//! Holds: it counts blocks and bytes of operations, never time; a try is over with the next one, and
-//! with its view; a checkpoint body that names another snapshot than the open one is an empty block.
+//! Holds: it counts blocks and bytes of operations, never time; a try is over with the next one,
+//! and with its view; a checkpoint body that names another snapshot than the open one is an empty
+//! block.
 //! Elsewhere: taking it (`node`, `sim`), votes for it (`consortium::checkpoints`).
 
 use std::sync::Arc;
@@ -89,6 +90,21 @@ impl Snapshots {
         self.open == Some(named)
     }
 
+    /// Behind which block the next one is due at the latest, and after how many bytes more; nothing
+    /// where neither blocks nor bytes alone make one due.
+    pub fn due(&self, rules: &CheckpointRules) -> (Option<Height>, Option<u64>) {
+        let count = u64::from(rules.every_blocks);
+        let by_count = (count > 0).then(|| self.last.plus(count));
+        let spacing = match self.last {
+            Height(0) => 1,
+            Height(_) => ASKED_BLOCKS_MIN,
+        };
+        let by_asking = self.is_asked.then(|| self.last.plus(spacing));
+        let height = [by_count, by_asking].into_iter().flatten().min();
+        let left = rules.every_bytes.saturating_sub(self.bytes);
+        (height, (rules.every_bytes > 0).then_some(left))
+    }
+
     /// Adds everything here to a digest by which members compare their states.
     pub(super) fn hash_into(&self, hasher: &mut Hasher) {
         let open = self.open.unwrap_or_default();
@@ -115,8 +131,44 @@ impl Ledger {
         })
     }
 
+    /// Where snapshots stand.
+    pub fn snapshots(&self) -> Snapshots {
+        self.parts.snapshots
+    }
+
     /// The snapshot that may still become a checkpoint.
     pub fn open_snapshot(&self) -> Option<Link> {
         self.parts.snapshots.open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_one_is_due_by_count_by_size_or_as_it_is_asked_for() {
+        let rules = |every_blocks, every_bytes| CheckpointRules {
+            every_blocks,
+            every_bytes,
+            ..CheckpointRules::default()
+        };
+        let at = |last, bytes, is_asked| Snapshots {
+            last: Height(last),
+            bytes,
+            is_asked,
+            open: None,
+        };
+        for (snapshots, rules, height, bytes) in [
+            (at(0, 0, false), rules(16, 0), Some(16), None),
+            (at(16, 100, false), rules(16, 1024), Some(32), Some(924)),
+            (at(16, 0, true), rules(16, 0), Some(24), None),
+            (at(16, 0, true), rules(0, 0), Some(24), None),
+            (at(0, 0, true), rules(16, 0), Some(1), None),
+            (at(40, 5000, false), rules(0, 1024), None, Some(0)),
+        ] {
+            let due = snapshots.due(&rules);
+            assert_eq!(due, (height.map(Height), bytes), "{snapshots:?}");
+        }
     }
 }

@@ -6,14 +6,21 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
 
-use super::cluster::{PATIENCE, executed, prepare_as, put_bytes, start, start_in, verified_in};
-use crate::api::Host;
-use crate::blocks::{CheckpointRules, Parameters};
-use crate::committee::Height;
+use futures_util::StreamExt;
+
+use super::cluster::{
+    PATIENCE, client, executed, prepare_as, put_bytes, start, start_in, verified_in,
+};
+use crate::api::{self, Host, Refusal};
+use crate::blocks::{CheckpointRules, Header, Parameters, codec};
+use crate::committee::{Height, Taken};
+use crate::consortium::Change;
+use crate::crypto::Digest;
 use crate::node::init::{member_dir, observer_dir};
-use crate::node::{Node, Promise};
+use crate::node::{
+    Config, Handle, Node, Promise, SnapshotsVerdict, VerifyDir, read_genesis, verify_snapshots,
+};
 
 /// A value of this size fills log files soon.
 const VALUE: usize = 100 << 10;
@@ -55,6 +62,107 @@ async fn fill(nodes: &[Node], dirs: &[std::path::PathBuf], from: u64) -> u64 {
     unreachable!("the loop has no end")
 }
 
+/// What the member says of what it keeps, and of what it gave up.
+async fn told(node: &Node) {
+    let inner = node.handle();
+    let handle: &dyn Host = &inner;
+    let held = handle.checkpoints().await.expect("a list");
+    let first = held.retained.first_block;
+    assert!(first > Height(1), "{held:?}");
+    let entry = held.checkpoints.iter().find(|entry| entry.certified);
+    let entry = entry.expect("a certified snapshot");
+    assert!(entry.block > Some(entry.height));
+    let page = api::Page { first: 1, limit: 3 };
+    let snapshot = handle
+        .checkpoint(entry.height, page)
+        .await
+        .expect("it is here");
+    assert_eq!((snapshot.entry, snapshot.page.len()), (*entry, 3));
+    let proof = snapshot.proof.expect("it is certified");
+    let header = hex::decode(&proof.headers[0]).expect("hex");
+    let header: Header = codec::decode(&header, header.len()).expect("a header");
+    assert_eq!(Some(header.height), entry.block);
+    let elsewhere = handle.checkpoint(Height(3), page).await;
+    assert!(matches!(elsewhere, Err(Refusal::NotFound { .. })));
+    told_of_what_went(handle).await;
+    told_in_numbers(handle);
+    told_of_divergence(&inner, entry.height).await;
+}
+
+/// The number that a refusal says is the lowest.
+fn lowest(refused: &str, before: &str) -> u64 {
+    let rest = refused.strip_prefix(before).expect(refused);
+    let number = rest.strip_suffix(" is the lowest that is kept");
+    number.expect(refused).parse().expect("a number")
+}
+
+/// What was pruned is refused by name, with the lowest that is kept.
+async fn told_of_what_went(handle: &dyn Host) {
+    let page = api::Page { first: 0, limit: 9 };
+    let refused = handle.block(Height(1), page).await;
+    let refused = refused.expect_err("it is gone").to_string();
+    let lowest = lowest(&refused, "block 1 was pruned: block ");
+    let block = handle.block(Height(lowest), page).await;
+    block.expect("it is here");
+    let future = handle.block(Height(1 << 40), page).await;
+    assert!(matches!(future, Err(Refusal::NotFound { .. })));
+    let refused = handle.events(0).await.err().expect("it is gone");
+    let lowest = self::lowest(&refused.to_string(), "event 0 was pruned: event ");
+    let mut events = handle.events(lowest).await.expect("it is here");
+    let next = events.next().await.expect("an event");
+    assert_eq!(next.expect("no refusal").sequence, lowest);
+
+    // What is remembered is told though its block is gone, and cannot be proved any more.
+    let client = client().public();
+    let found = handle
+        .transaction(client, 1, false)
+        .await
+        .expect("remembered");
+    assert_eq!((found.submitted.block, found.submitted.sequence), (None, 1));
+    let refused = handle.transaction(client, 1, true).await;
+    assert!(
+        matches!(refused, Err(Refusal::Pruned { .. })),
+        "{refused:?}"
+    );
+}
+
+fn told_in_numbers(handle: &dyn Host) {
+    let metrics = handle.metrics();
+    for name in [
+        "checkpoint_height",
+        "snapshot_seconds",
+        "snapshot_bytes",
+        "retained_bytes",
+        "first_block",
+    ] {
+        let line = format!("consortium_{name} ");
+        let line = metrics
+            .lines()
+            .find_map(|text| text.strip_prefix(&line[..]));
+        let value: f64 = line.expect(name).parse().expect("a number");
+        assert!(value > 0.0, "{name}");
+    }
+}
+
+/// A snapshot that the others contradict is told with what to do.
+async fn told_of_divergence(handle: &Handle, height: Height) {
+    let ours = Box::new(Taken::default());
+    let certified = Box::new(Taken {
+        height,
+        state: Digest([1; 32]),
+        ..Taken::default()
+    });
+    let change = Change::Diverged { ours, certified };
+    handle.parts.watch.changed(&change);
+    let checks = Host::ready(handle).await.expect("checks");
+    let halted = checks.iter().find(|check| check.name == "halted");
+    let halted = halted.expect("it is checked");
+    let says = format!("the state of our snapshot of height {height}");
+    assert!(!halted.ok && halted.detail.starts_with(&says), "{halted:?}");
+    let note = Host::status(handle).await.expect("it answers").note;
+    assert!(note.is_some_and(|note| note.contains("consortium rejoin")));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_checkpoint_prunes_and_a_member_starts_behind_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -64,6 +172,7 @@ async fn a_checkpoint_prunes_and_a_member_starts_behind_it() {
     let last = fill(&nodes, std::slice::from_ref(&dir), 1).await;
     let answer = put_bytes(&nodes[0], last, &vec![last as u8; VALUE], Promise::Durable).await;
     let answer = executed(&answer).clone();
+    told(&nodes[0]).await;
     let [node] = nodes;
     assert!(verified_in(dir.clone()).height > Height(0), "while it runs");
     node.shutdown().expect("a clean end");
@@ -105,7 +214,6 @@ async fn four_members_take_the_same_checkpoints_and_a_flipped_bit_in_one_is_name
     tokio::time::timeout(4 * PATIENCE, fill(&nodes, &dirs, 1))
         .await
         .expect("in time");
-    tokio::time::sleep(Duration::ZERO).await;
     for node in nodes {
         node.shutdown().expect("a clean end");
     }
@@ -122,9 +230,24 @@ async fn four_members_take_the_same_checkpoints_and_a_flipped_bit_in_one_is_name
         fs::write(&file, altered).expect("written");
         let found = super::cluster::verdict_in(dirs[2].clone());
         assert!(!found.ok, "{} is altered", file.display());
+        let found = snapshots_in(&dirs[2]);
+        assert!(!found.ok, "{} is altered", file.display());
         fs::write(&file, whole).expect("written");
     }
     verified_in(dirs[2].clone());
+    let found = snapshots_in(&dirs[2]);
+    assert!(found.ok && !found.checkpoints.is_empty(), "{found:?}");
+}
+
+/// What the snapshots of a folder are found to be.
+fn snapshots_in(dir: &Path) -> SnapshotsVerdict {
+    let config = Config::load(dir).expect("settings");
+    let options = VerifyDir {
+        dir: dir.into(),
+        genesis: read_genesis(dir, &config).expect("a document"),
+        progress: &mut |done, total| assert!(done <= total),
+    };
+    verify_snapshots(options).expect("it can be read")
 }
 
 /// Starts the member in `dir`, once more where it has to fetch a checkpoint first.

@@ -88,7 +88,7 @@ pub(super) fn start_in(dir: &Path, socket: Option<TcpListener>) -> Result<Node, 
     Node::start(options)
 }
 
-fn client() -> SecretKey {
+pub(super) fn client() -> SecretKey {
     SecretKey::from_seed([7; 32])
 }
 

@@ -90,7 +90,7 @@ impl Kept {
         kept
     }
 
-    fn views(
+    pub(super) fn views(
         &mut self,
         context: &Context,
         shelf: &Shelf,
@@ -138,7 +138,7 @@ impl Kept {
 
 /// Whether certificates lead from genesis to the checkpoint and a quorum voted for its snapshot;
 /// gives how many signatures that took.
-fn prove(chain: &ViewChain, proof: &Proof) -> Result<u64, String> {
+pub(super) fn prove(chain: &ViewChain, proof: &Proof) -> Result<u64, String> {
     let [first, ..] = &proof.headers[..] else {
         return Err("it holds no header".into());
     };
@@ -175,7 +175,7 @@ fn prove(chain: &ViewChain, proof: &Proof) -> Result<u64, String> {
 }
 
 /// Files that do not belong there.
-fn names(data: &Path, findings: &mut Findings) {
+pub(super) fn names(data: &Path, findings: &mut Findings) {
     for folder in [SNAPSHOTS, VIEWS] {
         let entries = fs::read_dir(data.join(folder)).into_iter().flatten();
         for name in entries.flatten().map(|entry| entry.file_name()) {
@@ -200,7 +200,7 @@ fn names(data: &Path, findings: &mut Findings) {
 }
 
 /// The file that an error names, from the data directory.
-fn file(data: &Path, error: &ShelfError) -> String {
+pub(super) fn file(data: &Path, error: &ShelfError) -> String {
     let path = match error {
         ShelfError::Sealed(
             crate::storage::SealedError::Damaged { path }

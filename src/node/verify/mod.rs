@@ -17,6 +17,7 @@ mod kept;
 mod locate;
 mod replay;
 mod rows;
+mod snapshots;
 mod views;
 mod votes;
 mod walk;
@@ -32,6 +33,7 @@ use self::compare::{Compare, Opened};
 use self::files::{Folder, Scratch};
 use self::findings::{Findings, Place};
 use self::kept::Kept;
+pub use self::snapshots::{SnapshotFault, SnapshotVerdict, SnapshotsVerdict, verify_snapshots};
 use self::walk::{Context, Walked};
 use super::carried::{Carried, CarriedError};
 use super::config::{Config, ConfigError};
@@ -229,21 +231,8 @@ fn look(options: VerifyDir<'_>) -> Result<(Verdict, Walked), VerifyError> {
         genesis,
         progress,
     } = options;
-    let config = Config::load(&dir)?;
-    let name = config.data;
+    let (context, name) = context(&dir, genesis)?;
     let data = dir.join(&name);
-    if !data.is_dir() {
-        return Err(VerifyError::NoData { dir: data });
-    }
-    let registry = Registry::standard()?;
-    let make = registry.get(&genesis.parameters.application)?.make;
-    let context = Context {
-        founders: genesis.view()?,
-        bounds: genesis.parameters.bounds(),
-        make,
-        carried: Carried::load(&genesis, &dir.join(&config.genesis), make)?,
-        genesis,
-    };
     let look = Look {
         context: &context,
         dir: &dir,
@@ -258,6 +247,25 @@ fn look(options: VerifyDir<'_>) -> Result<(Verdict, Walked), VerifyError> {
     }
     verdict.seconds = started.elapsed().as_secs_f64();
     Ok((verdict, walked))
+}
+
+/// What the member in `dir` is checked against, and the name of its data directory.
+fn context(dir: &Path, genesis: Genesis) -> Result<(Context, PathBuf), VerifyError> {
+    let config = Config::load(dir)?;
+    let data = dir.join(&config.data);
+    if !data.is_dir() {
+        return Err(VerifyError::NoData { dir: data });
+    }
+    let registry = Registry::standard()?;
+    let make = registry.get(&genesis.parameters.application)?.make;
+    let context = Context {
+        founders: genesis.view()?,
+        bounds: genesis.parameters.bounds(),
+        make,
+        carried: Carried::load(&genesis, &dir.join(&config.genesis), make)?,
+        genesis,
+    };
+    Ok((context, config.data))
 }
 
 /// One look at a directory.

@@ -44,6 +44,7 @@ fn overview(lost: &[u8], reachable: usize) -> Overview {
             transactions: 0,
             bytes: 0,
         },
+        snapshots: crate::consortium::ledger::Snapshots::default(),
     }
 }
 
