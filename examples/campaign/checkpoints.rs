@@ -1,8 +1,8 @@
 //! A ledger with a large state takes a checkpoint under load, and a wiped member comes back by it.
 //!
 //! Source: the goals for checkpoints. In: the size of the state, kills. Out: times, bytes, rates.
-//! Holds: the member is wiped and comes back by the verbs that people type; bytes are those that the
-//! others say they sent; what was acknowledged is at every member, once, as far as streams reach.
+//! Holds: the member is wiped and comes back by the verbs that people type; bytes are those that
+//! the others say they sent; what was acknowledged is at every member, once, as far as streams reach.
 //! Elsewhere: lying members (`bootstrap::tests`), the cost of cutting a state (`snapshot`).
 
 use std::fs;
@@ -59,111 +59,114 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
     settle(&members, words);
     members.start_all();
     members.leader();
-
     let started = Instant::now();
     fill(&members, words);
     let filled = started.elapsed().as_secs_f64();
     eprintln!("{} MiB in {filled:.1} s", words.mib);
-    let load = Load::start(
-        "checkpoints",
-        &members.genesis(),
-        &members.doors(),
-        plan.size,
-    );
+    let (genesis, doors) = (members.genesis(), members.doors());
+    let load = Load::start("checkpoints", &genesis, &doors, plan.size);
     load.wait_for(plan.enough());
+    let all = |holds: &dyn Fn(&Path) -> bool| {
+        (0..members.count()).all(|number| holds(&members.at(number).dir))
+    };
     until("a checkpoint at every member", || {
-        (0..members.count()).all(|number| checkpoint(&members.at(number).dir).is_some())
+        all(&|dir| checkpoint(dir).is_some())
     });
     until("logs that begin at a later file", || {
-        (0..members.count()).all(|number| first_log_file(&members.at(number).dir) > 1)
+        all(&|dir| first_log_file(dir) > 1)
     });
-    let snapshot = checkpoint(&members.at(LOST).dir).expect("it was there");
-    let disks: Vec<u64> = (0..members.count())
-        .map(|n| du(&members.at(n).dir))
-        .collect();
+    let disks = (0..members.count()).map(|number| du(&members.at(number).dir) >> 20);
+    let disks: Vec<u64> = disks.collect();
     let calm = rate(&members, words);
-    let id = members.status(LOST).expect("it runs").member.id.to_string();
-
-    members.kill(LOST);
-    let with_three = rate(&members, words);
-    let data = members.at(LOST).dir.join("data");
-    fs::remove_dir_all(&data).expect("it is there");
-    let doors = (0..LOST)
-        .map(|n| members.at(n).api.clone())
-        .collect::<Vec<_>>()
-        .join(",");
-    let own = members.at(LOST).dir.display().to_string();
-    members.told(&["rejoin", "--dir", &own, "--api", &doors]);
-    let sent = |members: &Members| -> Vec<f64> {
-        let to = |number: usize| {
-            members.metric_of(number, "consortium_sent_bytes_total", &[&id, "bulk"])
-        };
-        (0..LOST)
-            .map(|number| to(number).unwrap_or_default())
-            .collect()
-    };
-    let before = sent(&members);
-    let executed = sequence(&members);
-    let mut dice = ChaCha8Rng::seed_from_u64(words.seed);
-    let begun = Instant::now();
-    members.start(LOST);
-    let mut kills = 0;
-    while checkpoint(&members.at(LOST).dir).is_none() {
-        assert!(begun.elapsed() < LIMIT, "no checkpoint comes: {own}/talk");
-        if kills < words.kills && is_fetching(&data) {
-            std::thread::sleep(Duration::from_millis(dice.random_range(50..600)));
-            if checkpoint(&members.at(LOST).dir).is_some() {
-                break;
-            }
-            members.kill(LOST);
-            members.start(LOST);
-            kills += 1;
-        }
-        std::thread::sleep(PAUSE);
-    }
-    let fetched = begun.elapsed().as_secs_f64();
-    let during = (sequence(&members) - executed) as f64 / fetched;
-    let given: Vec<f64> = sent(&members)
-        .iter()
-        .zip(&before)
-        .map(|(now, then)| now - then)
-        .collect();
-    until("the member that follows", || {
-        let tip = |number| members.status(number).map(|status| status.tip.sequence);
-        tip(LOST)
-            .zip(tip(0))
-            .is_some_and(|(own, other)| own + 10_000 > other)
-    });
-    let caught_up = begun.elapsed().as_secs_f64();
-    talk(&members.at(LOST).dir);
+    let fetched = come_back(&mut members, words);
     load.finish();
     members.settle();
-    let bytes = snapshot_bytes(&members, LOST).unwrap_or(words.mib << 20) as f64;
-    let all: f64 = given.iter().sum();
-    let most = given.iter().copied().fold(0.0, f64::max);
     let codes = members.end();
     Ok(json!({
         "campaign": "checkpoints",
         "violations": [],
         "facts": {
             "state_mib": words.mib,
-            "snapshot": snapshot,
-            "snapshot_bytes": bytes,
             "fill_seconds": filled,
-            "disk_mib": disks.iter().map(|bytes| bytes >> 20).collect::<Vec<_>>(),
-            "fetch_seconds": fetched,
-            "megabytes_per_second": bytes / 1e6 / fetched,
-            "caught_up_seconds": caught_up,
-            "kills": kills,
-            "sent_bytes": given,
-            "sent_per_byte": all / bytes,
-            "most_of_mean": most / (all / given.len() as f64),
-            "committed_per_second": {
-                "four": calm, "three": with_three, "three_and_fetching": during,
-            },
+            "disk_mib": disks,
+            "committed_per_second_of_four": calm,
+            "fetched": fetched,
             "exit_codes": codes,
         },
     }))
+}
+
+/// A member is wiped under load and comes back; gives what that took.
+fn come_back(members: &mut Members, words: &Words) -> Value {
+    let id = members.status(LOST).expect("it runs").member.id.to_string();
+    members.kill(LOST);
+    let with_three = rate(members, words);
+    fs::remove_dir_all(members.at(LOST).dir.join("data")).expect("it is there");
+    let doors: Vec<String> = (0..LOST)
+        .map(|number| members.at(number).api.clone())
+        .collect();
+    let own = members.at(LOST).dir.display().to_string();
+    members.told(&["rejoin", "--dir", &own, "--api", &doors.join(",")]);
+    let sent = |members: &Members| -> Vec<f64> {
+        let name = "consortium_sent_bytes_total";
+        let to = |number: usize| members.metric_of(number, name, &[&id, "bulk"]);
+        (0..LOST)
+            .map(|number| to(number).unwrap_or_default())
+            .collect()
+    };
+    let (before, executed) = (sent(members), sequence(members));
+    let begun = Instant::now();
+    members.start(LOST);
+    let kills = fetch(members, words, begun);
+    let fetched = begun.elapsed().as_secs_f64();
+    let during = (sequence(members) - executed) as f64 / fetched;
+    let given = sent(members).into_iter().zip(before);
+    let given: Vec<f64> = given.map(|(now, then)| now - then).collect();
+    until("the member that follows", || {
+        let tip = |number| members.status(number).map(|status| status.tip.sequence);
+        let tips = tip(LOST).zip(tip(0));
+        tips.is_some_and(|(own, other)| own + 10_000 > other)
+    });
+    let caught_up = begun.elapsed().as_secs_f64();
+    talk(&members.at(LOST).dir);
+    let bytes = snapshot_bytes(members, LOST).unwrap_or(words.mib << 20) as f64;
+    let all: f64 = given.iter().sum();
+    let most = given.iter().copied().fold(0.0, f64::max);
+    json!({
+        "snapshot_bytes": bytes,
+        "seconds": fetched,
+        "megabytes_per_second": bytes / 1e6 / fetched,
+        "caught_up_seconds": caught_up,
+        "kills": kills,
+        "sent_bytes": given,
+        "sent_per_byte": all / bytes,
+        "most_of_mean": most / (all / given.len() as f64),
+        "committed_per_second": { "before": with_three, "meanwhile": during },
+    })
+}
+
+/// Waits for the checkpoint of the member that was wiped, and kills it meanwhile; gives how often.
+fn fetch(members: &mut Members, words: &Words, begun: Instant) -> u32 {
+    let mut dice = ChaCha8Rng::seed_from_u64(words.seed);
+    let dir = members.at(LOST).dir.clone();
+    let mut kills = 0;
+    while checkpoint(&dir).is_none() {
+        assert!(
+            begun.elapsed() < LIMIT,
+            "no checkpoint comes: {}/talk",
+            dir.display()
+        );
+        if kills < words.kills && is_fetching(&dir.join("data")) {
+            std::thread::sleep(Duration::from_millis(dice.random_range(50..600)));
+            if checkpoint(&dir).is_none() {
+                members.kill(LOST);
+                members.start(LOST);
+                kills += 1;
+            }
+        }
+        std::thread::sleep(PAUSE);
+    }
+    kills
 }
 
 /// A checkpoint is due once most of the state is there.

@@ -53,7 +53,7 @@ impl Bootstrap {
             again: now,
             until: now + PATIENCE,
         };
-        self.enter(State::Checkpoint(find), out);
+        self.enter(State::Checkpoint(Box::new(find)), out);
         self.find_on(now, out);
     }
 

@@ -47,7 +47,7 @@ pub(super) enum State {
     Idle,
     Walk(Walk),
     Anchor(Seek),
-    Checkpoint(Find),
+    Checkpoint(Box<Find>),
     Gather(Box<Gather>),
     Done,
     Stuck,

@@ -2,9 +2,9 @@
 //!
 //! Source: design, 'checkpoints and bootstrap'. In: links, answers of members, timers. Out: asks,
 //! proved steps and segments, and whether to restore or to replay.
-//! Holds: nothing is taken that certificates do not chain to the root of trust; nobody is voted on;
-//! what is held is not asked for again; whoever lies is banned and named; all that a member can make
-//! grow is bounded.
+//! Holds: nothing is taken that certificates do not chain to the root of trust; nobody is voted
+//! on; what is held is not asked for again; whoever lies is banned and named; all that a member can
+//! make grow is bounded.
 //! Elsewhere: putting segments together (`checkpoint`), the disk, restoring and replay (`node`,
 //! `sim`, `consortium`).
 //!
@@ -25,8 +25,8 @@
 //!    the end ([`Event::Forked`]), as nothing but people can tell which is true. So keys of an old
 //!    view that were not erased lead a newcomer nowhere, as long as one correct member is heard.
 //! 3. *Anchor*: seats of the newest proved view sign where they stand, over our nonce. A quorum is
-//!    fresh, since it can sign no more once the view ended; fewer are not, and the walk goes on. The
-//!    highest is the least that is acceptable.
+//!    fresh, since it can sign no more once the view ended; fewer are not, and the walk goes on.
+//!    The highest is the least that is acceptable.
 //! 4. *Checkpoint*: the anchor's header names the checkpoint block by height and digest, so anybody
 //!    may send it. Without one, or with a ledger of our own that reaches its snapshot, blocks are
 //!    enough ([`Event::Replay`]).

@@ -2,6 +2,7 @@
 
 mod crowds;
 mod forks;
+mod golden;
 mod honest;
 mod ledger;
 mod liars;

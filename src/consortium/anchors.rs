@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::contract::{Event, Wanted};
+use super::contract::{Event, Standing, Wanted};
 use super::replica::{Consortium, Out};
 use crate::bootstrap::{Ask, Message};
 use crate::committee::{MemberId, Nonce, ViewId};
@@ -77,7 +77,9 @@ impl Consortium {
         };
         if let Some(voter) = self.ordering.voter() {
             let vote = voter.vouch_anchor(nonce, at);
-            out.emit(Event::Anchored(from, vote, newest));
+            let certificate = newest;
+            let standing = Standing { vote, certificate };
+            out.emit(Event::Anchored(from, Box::new(standing)));
         }
     }
 }

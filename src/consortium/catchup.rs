@@ -99,8 +99,8 @@ impl CatchUp {
         self.is_too_far = false;
     }
 
-    /// Whether nobody who is asked has what we lack: more than may be faulty have pruned it, and the
-    /// others too, or they had two turns each and gave nothing.
+    /// Whether nobody who is asked has what we lack: more than may be faulty have pruned it, and
+    /// the others too, or they had two turns each and gave nothing.
     fn is_stranded(&self, faulty: usize) -> bool {
         let asked = self.peers.iter();
         let asked = asked.filter(|peer| self.connected.contains(peer));

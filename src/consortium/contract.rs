@@ -266,16 +266,24 @@ pub enum Event {
     /// and answer with [`Command::Taken`] once it is durable, if that is before the next one is
     /// due.
     Snapshot(Box<Base>),
-    /// Answers [`Command::Resave`]: what still holds is durable once more, aside from these batches,
-    /// which are held as well: the log keeps them where they stand.
+    /// Answers [`Command::Resave`]: what still holds is durable once more, aside from these
+    /// batches, which are held as well: the log keeps them where they stand.
     Resaved(u64, Vec<Digest>),
-    /// A newcomer asks where we stand, and this is our signed word, with the certificate of that
-    /// block; none for the one that opened the view. Add the header there and send it, see
-    /// [`crate::bootstrap::shelf::anchor`].
-    Anchored(MemberId, AnchorVote, Option<Certificate>),
+    /// A newcomer asks where we stand, and this is our signed word: add the header there and send
+    /// it, see [`crate::bootstrap::shelf::anchor`].
+    Anchored(MemberId, Box<Standing>),
     /// What we lack nobody who was asked has any more: go on from a checkpoint. Said once, and
     /// again only after blocks have come.
     TooFar,
+}
+
+/// Our signed word on where we stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The word.
+    pub vote: AnchorVote,
+    /// The certificate of the block that it names; none for the one that opened the view.
+    pub certificate: Option<Certificate>,
 }
 
 /// What to read from the disk and send, see [`super::serve`].

@@ -24,6 +24,7 @@ pub(crate) mod records;
 mod replica;
 pub(crate) mod restoring;
 mod seal;
+mod spread;
 mod views;
 
 pub mod serve;
@@ -35,7 +36,7 @@ mod tests;
 pub(crate) use burden::Burden;
 pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
-    FaultKind, Outcome, Record, Timer, Verdict, Wanted,
+    FaultKind, Outcome, Record, Standing, Timer, Verdict, Wanted,
 };
 pub use faults::{EVIDENCE_BYTES_MAX, FAULTS_MAX, FAULTS_PER_MEMBER_MAX};
 pub use gate::PlugError;

@@ -22,7 +22,7 @@ use super::pool::{self, Pool};
 use super::restoring::named_by;
 use super::seal::{self, Seals};
 use super::views::Handover;
-use super::{DIGESTS_MAX, Denied, Ledger};
+use super::{Denied, Ledger};
 use crate::blocks::body::Reconfiguration;
 use crate::blocks::{CheckedBatch, Genesis, Group, SignedGroup};
 use crate::committee::{Certificate, Height, MemberId, Opening, Regency, View, Voter};
@@ -34,15 +34,6 @@ use crate::membership::{List, OverlayInput, Roster};
 
 /// How long an own batch gathers while an earlier one is under way: the batch delay.
 pub const GATHER: Span = Span::from_ms(4);
-/// How long after it was spread an own batch that is not committed is spread again.
-const SPREAD: Span = Span::from_ms(1_000);
-/// Own batches that are spread again at once.
-const SPREAD_MAX: usize = 8;
-/// The wait doubles so often, at most.
-const SPREAD_ROUNDS_MAX: u32 = 5;
-/// How long a batch may take to be ordered before its holders tell everybody.
-const ECHO: Span = Span::from_ms(150);
-
 /// What a replica is made of.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -129,16 +120,16 @@ pub struct Consortium {
     pub(super) checkpoints: Checkpoints,
     pub(super) anchors: Anchors,
     /// Batches of others of which only the leader was told; bounded by what the pool takes.
-    untold: BTreeSet<Digest>,
+    pub(super) untold: BTreeSet<Digest>,
     /// What ordering was told last.
     pub(super) told: fsm::Work,
     /// Transactions and control blocks applied since the start.
     pub(super) ordered: u64,
     is_flush_armed: bool,
     /// How often own batches were spread again without a block, where the timer runs.
-    spread_again: Option<u32>,
+    pub(super) spread_again: Option<u32>,
     /// Own batches that were spread again so far: the next ones have their turn.
-    spread_turn: usize,
+    pub(super) spread_turn: usize,
 }
 
 /// What one input leads to.
@@ -412,37 +403,6 @@ impl Consortium {
         }
     }
 
-    fn acknowledge(&mut self, digest: Digest, out: &mut Out) {
-        let leader = self.view.member(self.ordering.regency().1);
-        if let Some(leader) = leader.filter(|leader| *leader != self.options.me) {
-            out.send(To::One(leader), Message::Held(vec![digest]));
-        }
-    }
-
-    /// Batches that are still here after a while: everybody learns that we hold them. Once a quorum
-    /// does, they are work for all, so a leader that does nothing with them is replaced by all.
-    fn say_held(&mut self, out: &mut Out) {
-        let untold = std::mem::take(&mut self.untold);
-        let held: Vec<Digest> = untold
-            .into_iter()
-            .filter(|d| self.pool.get(d).is_some())
-            .collect();
-        for digests in held.chunks(DIGESTS_MAX) {
-            out.send(To::Committee, Message::Held(digests.to_vec()));
-        }
-    }
-
-    fn note_held(&mut self, digest: Digest, out: &mut Out) {
-        if self.untold.is_empty() {
-            out.arm(Timer::Held, ECHO);
-        }
-        self.untold.insert(digest);
-    }
-
-    fn tell_held(&self, digest: Digest, out: &mut Out) {
-        out.send(To::Committee, Message::Held(vec![digest]));
-    }
-
     fn submit(&mut self, now: Time, submission: Verified<(SignedGroup, Group)>, out: &mut Out) {
         let digest = submission.1.digest;
         let state = self.ordering.state();
@@ -478,42 +438,6 @@ impl Consortium {
             self.acknowledge(batch.digest, out);
         }
         self.arm_spread(out);
-    }
-
-    pub(super) fn arm_spread(&mut self, out: &mut Out) {
-        if self.spread_again.is_none() && self.pool.own().next().is_some() {
-            self.spread_again = Some(0);
-            out.arm(Timer::Spread, SPREAD);
-        }
-    }
-
-    /// Own batches are still not committed: what was sent may be lost. Whoever holds one
-    /// acknowledges it again; while nothing commits they are spread less and less often.
-    fn spread_more(&mut self, out: &mut Out) {
-        let rounds = self.spread_again.take().unwrap_or_default();
-        // Each time the next few: were the oldest of no use to anybody, the rest would wait for
-        // ever.
-        let own: Vec<_> = self.to_spread().cloned().collect();
-        let turn = own.iter().cycle().skip(self.spread_turn % own.len().max(1));
-        for batch in turn.take(own.len().min(SPREAD_MAX)) {
-            out.send(To::Committee, Message::Batch(batch.bytes.clone()));
-            self.tell_held(batch.digest, out);
-        }
-        self.spread_turn = self.spread_turn.wrapping_add(SPREAD_MAX);
-        if self.pool.own().next().is_some() {
-            let rounds = (rounds + 1).min(SPREAD_ROUNDS_MAX);
-            self.spread_again = Some(rounds);
-            out.arm(Timer::Spread, Span(SPREAD.0 << rounds));
-        }
-    }
-
-    /// A block that is not empty was applied: the ledger moves, so what is still here is spread
-    /// again as soon as in the beginning.
-    pub(super) fn progressed(&mut self, out: &mut Out) {
-        if self.spread_again.is_some_and(|rounds| rounds > 0) {
-            self.spread_again = Some(0);
-            out.arm(Timer::Spread, SPREAD);
-        }
     }
 
     fn command(&mut self, now: Time, command: Command, out: &mut Out) {

@@ -34,7 +34,7 @@ use crate::bootstrap::{
 };
 use crate::checkpoint::{Assembler, Holding, Page};
 use crate::committee::{Height, MemberId, ViewId};
-use crate::consortium;
+use crate::consortium::{Lane, Message as Frame};
 use crate::crypto::{Digest, SecretKey, Verifier};
 use crate::machine::{Input, Machine, Outbox, Output, To};
 use crate::net::{self, Inbound, Net};
@@ -253,11 +253,11 @@ impl Quest<'_> {
             Arrival::Frame(frame) => {
                 let from = MemberId(frame.from);
                 match codec::decode(&frame.payload, ENCODED_BYTES_MAX) {
-                    Ok(consortium::Message::Bootstrap(message)) => Input::Message {
+                    Ok(Frame::Bootstrap(message)) => Input::Message {
                         from,
                         message: *message,
                     },
-                    Ok(consortium::Message::Certificate(certificate)) => {
+                    Ok(Frame::Certificate(certificate)) => {
                         Input::Command(Command::Seen(from, certificate.ballot.height))
                     }
                     // Members speak with us as with one that runs.
@@ -321,10 +321,10 @@ impl Quest<'_> {
     }
 
     fn send(&self, to: To<MemberId>, message: Message) {
-        let message = consortium::Message::Bootstrap(Box::new(message));
+        let message = Frame::Bootstrap(Box::new(message));
         let lane = match message.lane() {
-            consortium::Lane::Votes => net::Lane::Votes,
-            consortium::Lane::Bulk => net::Lane::Bulk,
+            Lane::Votes => net::Lane::Votes,
+            Lane::Bulk => net::Lane::Bulk,
         };
         if let To::One(member) = to {
             // What a full queue drops is asked for again.
@@ -368,7 +368,7 @@ impl Quest<'_> {
             ),
             Event::Gone(taken) => {
                 let height = taken.height;
-                tracing::warn!(%height, "nobody has this checkpoint any more, another is looked for");
+                tracing::warn!(%height, "nobody has this checkpoint any more");
             }
             Event::Forked {
                 view, ours, theirs, ..

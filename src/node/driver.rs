@@ -267,8 +267,8 @@ impl<P: Ports> Driver<P> {
                 Leaving::Emit(Event::Serve(member, wanted)) => {
                     self.ports.serve(member, Serving::Wanted(wanted));
                 }
-                Leaving::Emit(Event::Anchored(member, vote, certificate)) => {
-                    self.ports.serve(member, Serving::Anchor(vote, certificate));
+                Leaving::Emit(Event::Anchored(member, standing)) => {
+                    self.ports.serve(member, Serving::Anchor(standing));
                 }
                 Leaving::Emit(Event::MakeKey(call)) => self.ports.keys(KeyWork::Answer(call)),
                 Leaving::Emit(Event::View(view)) => self.ports.keys(KeyWork::Enter(view)),

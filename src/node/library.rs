@@ -20,8 +20,8 @@ use crate::blocks::body::Checkpoint;
 use crate::blocks::{Body, Genesis, Header};
 use crate::bootstrap::{Ask, Leases, Message, Quota, QuotaOptions, shelf};
 use crate::checkpoint::{Holding, Manifest, Page};
-use crate::committee::{AnchorVote, Certificate, Height, MemberId, ViewId};
-use crate::consortium::{self, Wanted, serve};
+use crate::committee::{Height, MemberId, ViewId};
+use crate::consortium::{Message as Frame, Standing, Wanted, serve};
 use crate::crypto::Digest;
 use crate::machine::Time;
 use crate::net::Net;
@@ -47,7 +47,7 @@ pub(crate) enum Serving {
     /// See [`Wanted`].
     Wanted(Wanted),
     /// Our vote on where the chain stands, to be sent with the header that it names.
-    Anchor(AnchorVote, Option<Certificate>),
+    Anchor(Box<Standing>),
 }
 
 /// The librarian.
@@ -73,7 +73,8 @@ impl Library {
                         send(&self.net, &[member], &message, frame);
                     }
                 }
-                Serving::Anchor(vote, certificate) => {
+                Serving::Anchor(standing) => {
+                    let Standing { vote, certificate } = *standing;
                     if let Some(message) = shelf::anchor(&self, vote, certificate) {
                         self.answer(member, message);
                     }
@@ -101,7 +102,7 @@ impl Library {
     }
 
     fn answer(&self, member: MemberId, message: Message) -> usize {
-        let message = consortium::Message::Bootstrap(Box::new(message));
+        let message = Frame::Bootstrap(Box::new(message));
         let frame = message.to_bytes();
         let bytes = frame.len();
         send(&self.net, &[member], &message, frame);

@@ -35,6 +35,7 @@ mod proofs;
 mod rebase;
 mod recovery;
 mod reply;
+mod scan;
 mod scribe;
 mod seat_keys;
 pub mod selftest;

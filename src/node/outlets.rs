@@ -244,7 +244,7 @@ impl Herald {
     fn go_back(&self) {
         let local = self.watch.newest_certified();
         let local = local.map_or(Height(0), |held| held.header.height);
-        tracing::warn!(%local, "nobody has the blocks any more that follow: a checkpoint is fetched");
+        tracing::warn!(%local, "nobody has the blocks that follow: a checkpoint is fetched");
         match bootstrap::want(&self.data, local) {
             Ok(()) => self.watch.restart(),
             Err(error) => self.watch.fail(error),

@@ -6,7 +6,7 @@
 //! names the height; tables that do not fit are rebuilt.
 //! Elsewhere: reading the log after a crash (`storage`), what is applied (`consortium::ledger`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::carried::Carried;
-use super::error::{NodeError, ReplayError, Unusable};
+use super::error::{NodeError, ReplayError};
 use super::executor::execute;
 use super::index::{self, Index, kept};
 use super::keeper::{Files, Keeper, STANDING, Standing};
 use super::rebase::rebase;
+use super::scan::Scan;
 use super::shelf::Shelf;
 use super::tiles;
 use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
 use crate::committee::{Height, View};
 use crate::consortium::ledger::Name as ClientName;
-use crate::consortium::records::{self, Name};
-use crate::consortium::restoring::{self, Beside, Restoring};
-use crate::consortium::{Block, Decided, Executed, Ledger, Record, Restored};
+use crate::consortium::records::Name;
+use crate::consortium::restoring::{self, Beside};
+use crate::consortium::{Block, Decided, Executed, Ledger, Restored};
 use crate::crypto::{Digest, SecretKey, Verified};
 use crate::membership::register::{ROW_KEYS, Register, RowsError};
 use crate::storage::{
-    Direction, Log, Options, Position, Range, Record as LogRecord, Store, TableError, TableOptions,
-    Tables, open_tables,
+    Direction, Log, Options, Position, Range, Store, TableError, TableOptions, Tables, open_tables,
 };
 
 /// Rows of a table that are read at once.
@@ -92,21 +92,6 @@ pub(super) struct Start {
     pub(super) is_fresh: bool,
 }
 
-/// Everything that the log holds and the tables do not.
-struct Scan {
-    from: Position,
-    chain: Digest,
-    restoring: Restoring,
-    names: Vec<(Name, Position)>,
-    top: Height,
-    failure: Option<ScanFailure>,
-}
-
-enum ScanFailure {
-    Record(String),
-    Chain(Digest),
-}
-
 /// Opens tables and log and brings everything to the last block of the log.
 ///
 /// Errors: [`NodeError`]; nothing was voted.
@@ -148,26 +133,7 @@ pub(crate) fn recover(
         true => scan.above(base, &index, &mut start.files.open)?,
         false => std::mem::take(&mut scan.names),
     };
-    let mut open = start.files.open.clone();
-    let span = opening.genesis.parameters.expiry_blocks_max.into();
-    let mut keeper = Keeper::new(
-        Arc::clone(&index),
-        span,
-        start.ledger.parts().clone(),
-        start.saved,
-        start.files,
-    );
-    if let Some(carried) = opening.carried.filter(|_| start.is_fresh) {
-        let put = |(key, value): &(Bytes, Bytes)| (key.clone(), Some(value.clone()));
-        keeper.changed(Height(0), carried.entries().iter().map(put).collect());
-    }
-    for (name, position) in names {
-        index.saved(name, position);
-        keeper.saved(name, position);
-        if let Name::Batch(digest) = name {
-            open.insert(digest, position);
-        }
-    }
+    let (keeper, open) = keep(opening, &index, &start, names);
     let mut replay = Replay {
         opening,
         index: Arc::clone(&index),
@@ -219,6 +185,36 @@ fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {
     })?;
     let tables = open_engine(opening, &dir)?;
     Ok((tables, fresh(opening)))
+}
+
+/// The keeper that goes on from `start` with these records, and the batches that no block names.
+fn keep(
+    opening: &Opening<'_>,
+    index: &Arc<Index>,
+    start: &Start,
+    names: Vec<(Name, Position)>,
+) -> (Keeper, BTreeMap<Digest, Position>) {
+    let mut open = start.files.open.clone();
+    let span = opening.genesis.parameters.expiry_blocks_max.into();
+    let mut keeper = Keeper::new(
+        Arc::clone(index),
+        span,
+        start.ledger.parts().clone(),
+        start.saved,
+        start.files.clone(),
+    );
+    if let Some(carried) = opening.carried.filter(|_| start.is_fresh) {
+        let put = |(key, value): &(Bytes, Bytes)| (key.clone(), Some(value.clone()));
+        keeper.changed(Height(0), carried.entries().iter().map(put).collect());
+    }
+    for (name, position) in names {
+        index.saved(name, position);
+        keeper.saved(name, position);
+        if let Name::Batch(digest) = name {
+            open.insert(digest, position);
+        }
+    }
+    (keeper, open)
 }
 
 /// The start out of the newest snapshot that can be read; `fresh` where there is none.
@@ -409,105 +405,6 @@ impl Iterator for Rows<'_> {
                 let (key, value) = self.rows.next()?;
                 Some(Ok((key.into(), value.into())))
             }
-        }
-    }
-}
-
-impl Scan {
-    fn new(opening: &Opening<'_>, start: &Start, shelf: &Shelf) -> Result<Self, NodeError> {
-        let top = start.ledger.height();
-        let mut scan = Self {
-            from: start.saved,
-            chain: *opening.view.chain(),
-            restoring: Restoring::default(),
-            names: Vec::new(),
-            top,
-            failure: None,
-        };
-        scan.feed(shelf, Height(0), top)?;
-        Ok(scan)
-    }
-
-    /// Views whose blocks were pruned, or were never here, are known by the steps that led to them.
-    fn feed(&mut self, shelf: &Shelf, above: Height, upto: Height) -> Result<(), NodeError> {
-        let steps = shelf.steps().into_iter();
-        for (height, _) in steps.filter(|(at, _)| (above.next()..=upto).contains(at)) {
-            if let Some(step) = shelf.step(height)? {
-                self.restoring.take(&Record::Certificate(step.certificate));
-            }
-        }
-        Ok(())
-    }
-
-    /// The records that count above the block at `base`; `open` loses the batches of the others.
-    fn above(
-        &mut self,
-        base: Height,
-        index: &Index,
-        open: &mut BTreeMap<Digest, Position>,
-    ) -> Result<Vec<(Name, Position)>, NodeError> {
-        let mut named = BTreeSet::new();
-        for (name, position) in &self.names {
-            let Name::Block(height) = name else { continue };
-            if *height <= base
-                && let Record::Block(block) = index.record(*position).map_err(ReplayError::from)?
-            {
-                named.extend(block.body.batches().map(BatchRef::digest));
-            }
-        }
-        open.retain(|digest, _| !named.contains(digest));
-        let names = std::mem::take(&mut self.names).into_iter();
-        let counts = |(name, _): &(Name, Position)| match name {
-            Name::Block(height) | Name::Certificate(height) => *height > base,
-            Name::Batch(digest) => !named.contains(digest),
-            Name::Nameless => true,
-        };
-        Ok(names.filter(counts).collect())
-    }
-
-    fn visit(&mut self, record: LogRecord<'_>) {
-        let is_known = record.position <= self.from;
-        if is_known && records::is_indexed(record.kind) || self.failure.is_some() {
-            return;
-        }
-        match records::decode(record.kind, record.payload) {
-            Ok(decoded) => self.take(&decoded, record.position, is_known),
-            Err(error) => {
-                let what = format!("the record at {}: {error}", record.position);
-                self.failure = Some(ScanFailure::Record(what));
-            }
-        }
-    }
-
-    fn take(&mut self, record: &Record, position: Position, is_known: bool) {
-        self.restoring.take(record);
-        if let Record::Block(block) = record {
-            if block.header.chain != self.chain {
-                self.failure = Some(ScanFailure::Chain(block.header.chain));
-            }
-            self.top = self.top.max(block.header.height);
-        }
-        let name = records::name(record);
-        if !is_known && name != Name::Nameless {
-            self.names.push((name, position));
-        }
-    }
-
-    fn check(&mut self, opening: &Opening<'_>, end: Position) -> Result<(), NodeError> {
-        let dir = opening.store.dir();
-        if self.from >= end {
-            // The tables are written from durable records alone: the log lost some since.
-            return Err(Unusable::Wiped { dir: dir.into() }.into());
-        }
-        match self.failure.take() {
-            None => Ok(()),
-            Some(ScanFailure::Record(reason)) => Err(ReplayError::Record { reason }.into()),
-            Some(ScanFailure::Chain(found)) => Err(Unusable::OtherChain {
-                dir: dir.into(),
-                found,
-                expected: self.chain,
-            }
-            .into()),
         }
     }
 }

@@ -141,8 +141,8 @@ impl Scribe {
         }
     }
 
-    /// Gives rows up, and says which log files may go: those below `before`, behind which everything
-    /// that counts is saved again, whatever a later order says.
+    /// Gives rows up, and says which log files may go: those below `before`, behind which all that
+    /// counts is saved again, whatever a later order says.
     fn prune(&mut self, before: u64, held: Vec<Digest>) -> Result<(), TableError> {
         let Some(mut pruning) = self.pruning.take() else {
             return Ok(());

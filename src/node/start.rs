@@ -346,7 +346,6 @@ impl Machinery {
         let hearing = Arc::new(self.hearing(&checks, &waiters)?);
         let gate = hearing.submissions();
         let who = who(&files, &options.config);
-        let genesis = files.genesis.clone();
         let retention = Retention::of(&options.config.resources);
         let net = Arc::new(self.net(&files, options, met, hearing)?);
         let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
@@ -370,7 +369,7 @@ impl Machinery {
                 smith,
                 peers,
                 newcomer,
-                genesis,
+                genesis: files.genesis.clone(),
                 clock,
                 data: files.store.dir().into(),
                 retention,

@@ -13,13 +13,13 @@ use std::thread::{self, JoinHandle};
 use super::bell::Ringing;
 use super::bootstrap;
 use super::clock::Clock;
-use super::curator::{CURATOR_MAX, Curator, Retention};
+use super::curator::{CURATOR_MAX, Curation, Curator, Retention};
 use super::driver::{Driver, Internal, KEY_WORK_MAX, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
 use super::error::NodeError;
 use super::executor::{self, Latest};
 use super::herald::Waiters;
 use super::index::Index;
-use super::library::{Lent, Library};
+use super::library::{Lent, Library, Serving};
 use super::newcomer::Newcomer;
 use super::outlets::{Herald, Outlets, Smith};
 use super::peers::Peers;
@@ -27,6 +27,7 @@ use super::scribe::{Note, Scribe};
 use super::watch::Watch;
 use crate::application::Application;
 use crate::blocks::Genesis;
+use crate::committee::MemberId;
 use crate::net::Net;
 use crate::storage::GroupCommit;
 
@@ -87,6 +88,9 @@ impl<'a> Spawner<'a> {
         application: Box<dyn Application>,
         log: GroupCommit,
     ) -> Result<Outlets, NodeError> {
+        let lent = Lent::default();
+        let curator = self.curator(&helpers, &lent)?;
+        let servings = self.librarian(&helpers, lent)?;
         let Helpers {
             net,
             index,
@@ -98,33 +102,15 @@ impl<'a> Spawner<'a> {
             peers,
             newcomer,
             genesis,
-            clock,
+            clock: _,
             data,
-            retention,
+            retention: _,
         } = helpers;
-        let parameters = genesis.parameters.clone();
-        let lent = Lent::default();
         let (work, working) = sync_channel(WORK_MAX);
-        let (servings, served) = sync_channel(SERVINGS_MAX);
         let (news, heralded) = sync_channel(NEWS_MAX);
-        let (curator, curations) = sync_channel(CURATOR_MAX);
-        let curating = Curator {
-            index: Arc::clone(&index),
-            watch: Arc::clone(self.watch),
-            internal: internal.clone(),
-            notes: notes.clone(),
-            rules: parameters.checkpoints,
-            span: parameters.expiry_blocks_max.into(),
-            retention,
-            lent: lent.clone(),
-            clock,
-        };
-        self.thread("curator", move || curating.run(&curations))?;
         let (replica, changes) = (internal.clone(), notes.clone());
-        let (cutting, pieces) = (
-            curator.clone(),
-            parameters.checkpoints.segment_bytes as usize,
-        );
+        let (cutting, pieces) = (curator.clone(), genesis.parameters.checkpoints);
+        let pieces = pieces.segment_bytes as usize;
         self.thread("executor", move || {
             let cutter = (&cutting, pieces);
             executor::run(application, &working, &replica, &changes, cutter, &latest);
@@ -133,16 +119,6 @@ impl<'a> Spawner<'a> {
         let is_woken = Arc::clone(&smith.is_woken);
         let (replica, watch) = (internal.clone(), Arc::clone(self.watch));
         self.thread("smith", move || smith.run(&forged, &replica, &watch))?;
-        let (archive, links) = (Arc::clone(&index), Arc::clone(&net));
-        let library = Library {
-            index: archive,
-            net: links,
-            watch: Arc::clone(self.watch),
-            genesis,
-            lent,
-            clock,
-        };
-        self.thread("librarian", move || library.run(&served))?;
         let herald = Herald {
             index,
             waiters,
@@ -167,6 +143,48 @@ impl<'a> Spawner<'a> {
             keys,
             peers,
         })
+    }
+
+    /// Starts the thread that takes snapshots.
+    fn curator(
+        &mut self,
+        helpers: &Helpers,
+        lent: &Lent,
+    ) -> Result<SyncSender<Curation>, NodeError> {
+        let (curator, curations) = sync_channel(CURATOR_MAX);
+        let parameters = &helpers.genesis.parameters;
+        let curating = Curator {
+            index: Arc::clone(&helpers.index),
+            watch: Arc::clone(self.watch),
+            internal: helpers.internal.clone(),
+            notes: helpers.notes.clone(),
+            rules: parameters.checkpoints,
+            span: parameters.expiry_blocks_max.into(),
+            retention: helpers.retention,
+            lent: lent.clone(),
+            clock: helpers.clock,
+        };
+        self.thread("curator", move || curating.run(&curations))?;
+        Ok(curator)
+    }
+
+    /// Starts the thread that answers members from the disk.
+    fn librarian(
+        &mut self,
+        helpers: &Helpers,
+        lent: Lent,
+    ) -> Result<SyncSender<(MemberId, Serving)>, NodeError> {
+        let (servings, served) = sync_channel(SERVINGS_MAX);
+        let library = Library {
+            index: Arc::clone(&helpers.index),
+            net: Arc::clone(&helpers.net),
+            watch: Arc::clone(self.watch),
+            genesis: helpers.genesis.clone(),
+            lent,
+            clock: helpers.clock,
+        };
+        self.thread("librarian", move || library.run(&served))?;
+        Ok(servings)
     }
 
     pub(crate) fn driver(

@@ -22,9 +22,9 @@ fn fork(at: u64, views: u64, more: u64) -> (Ledger, Ledger) {
 
 fn takes_the_fork(world: &World, new: usize, lie: &Ledger) -> bool {
     let digest = lie.snapshots[0].block.0.digest();
-    world.newcomers[new].events.iter().any(|event| match event {
-        Event::Assembled(assembled) => assembled.target.checkpoint.digest() == digest,
-        _ => false,
+    world.newcomers[new].events.iter().any(|event| {
+        matches!(event, Event::Assembled(assembled)
+            if assembled.target.checkpoint.digest() == digest)
     })
 }
 
@@ -51,9 +51,11 @@ fn a_fork_by_forgotten_keys_is_seen_and_never_taken() {
                     let who = world.servers[server].id;
                     assert!(!banned(newcomer).contains(&who), "{place}");
                 }
-                let forked = newcomer.events.iter().find_map(|event| match event {
-                    Event::Forked { view, .. } => Some(*view),
-                    _ => None,
+                let forked = newcomer.events.iter().find_map(|event| {
+                    let Event::Forked { view, .. } = event else {
+                        return None;
+                    };
+                    Some(*view)
                 });
                 match forked {
                     Some(view) => assert_eq!(view, ViewId(at + 1), "{place}"),

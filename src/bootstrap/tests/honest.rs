@@ -61,13 +61,12 @@ fn without_a_checkpoint_blocks_are_enough() {
         let mut world = World::new(views, &ledger, 4);
         let new = world.join();
         world.finish(20);
-        let fresh = world.newcomers[new]
-            .events
-            .iter()
-            .find_map(|event| match event {
-                Event::Replay(fresh) => Some(&fresh.header),
-                _ => None,
-            });
+        let fresh = world.newcomers[new].events.iter().find_map(|event| {
+            let Event::Replay(fresh) = event else {
+                return None;
+            };
+            Some(&fresh.header)
+        });
         assert_eq!(
             fresh,
             Some(&ledger.newest.0),

@@ -11,18 +11,20 @@ use crate::committee::{Height, MemberId, ViewId};
 use crate::crypto::Digest;
 
 fn segments(messages: Vec<Message>, mut change: impl FnMut(u32, Bytes) -> Message) -> Vec<Message> {
-    let change = |message| match message {
+    let change = |message: Message| match message.clone() {
         Message::Answer(Answer::Segment(_, index, bytes)) => change(index, bytes),
-        other => other,
+        Message::Answer(_) | Message::Ask(_) => message,
     };
     messages.into_iter().map(change).collect()
 }
 
 /// The lie that a newcomer named `who` for.
 fn named(newcomer: &Newcomer, who: MemberId) -> Option<&Misdeed> {
-    newcomer.events.iter().find_map(|event| match event {
-        Event::Banned(banned, misdeed) if *banned == who => Some(misdeed),
-        _ => None,
+    newcomer.events.iter().find_map(|event| {
+        let Event::Banned(banned, misdeed) = event else {
+            return None;
+        };
+        (*banned == who).then_some(misdeed)
     })
 }
 
@@ -111,10 +113,9 @@ fn each_lie_is_refused_and_its_teller_named() {
             let mut world = World::new(servers as u64, &ledger, servers);
             for liar in &LIARS[..liars] {
                 world.twist(*liar, move |saying| lie(way, saying));
-                world.servers[*liar].pace *= match way {
-                    Way::Huge | Way::Repeated => 1_000, // It is to arrive before all is over.
-                    _ => 1,
-                };
+                if matches!(way, Way::Huge | Way::Repeated) {
+                    world.servers[*liar].pace *= 1_000; // It is to arrive before all is over.
+                }
             }
             let new = world.join();
             world.finish(60);
@@ -185,12 +186,12 @@ fn pages_of_another_manifest_are_refused() {
     let mut world = World::new(1, &ledger, 4);
     for liar in [0, 1, 2] {
         let manifest = manifest.clone();
-        world.twist(liar, move |saying| match saying.ask {
-            Ask::Page(name, page) => {
-                let page = manifest.page(*page).expect("it has this page");
-                vec![Message::Answer(Answer::Page(*name, Box::new(page)))]
-            }
-            _ => saying.answers.clone(),
+        world.twist(liar, move |saying| {
+            let Ask::Page(name, page) = saying.ask else {
+                return saying.answers.clone();
+            };
+            let page = manifest.page(*page).expect("it has this page");
+            vec![Message::Answer(Answer::Page(*name, Box::new(page)))]
         });
     }
     let new = world.join();
@@ -218,11 +219,11 @@ fn an_older_checkpoint_is_refused() {
                 // Under the header that was asked for.
                 block.0 = ledger.snapshots[1].block.0.clone();
             }
-            world.twist(liar, move |saying| match saying.ask {
-                Ask::Checkpoint(_) => {
-                    vec![Message::Answer(Answer::Checkpoint(Box::new(block.clone())))]
-                }
-                _ => saying.answers.clone(),
+            world.twist(liar, move |saying| {
+                let Ask::Checkpoint(_) = saying.ask else {
+                    return saying.answers.clone();
+                };
+                vec![Message::Answer(Answer::Checkpoint(Box::new(block.clone())))]
             });
         }
         let new = world.join();
@@ -247,9 +248,10 @@ fn silent_dripping_and_dying_servers_hold_nothing_back() {
         let mut world = World::new(seed, &ledger, 7);
         // Silent on everything; on segments alone; a hundred bytes a second.
         world.twist(0, |_| Vec::new());
-        world.twist(1, |saying| match saying.ask {
-            Ask::Segments(..) => Vec::new(),
-            _ => saying.answers.clone(),
+        world.twist(1, |saying| {
+            let is_silent = matches!(saying.ask, Ask::Segments(..));
+            let answers = saying.answers.clone();
+            answers.into_iter().filter(|_| !is_silent).collect()
         });
         world.servers[4].pace = 2_000;
         let new = world.join();
@@ -274,21 +276,21 @@ fn who_says_that_it_holds_what_it_lacks_delays_nobody() {
     let ledger = Ledger::with_snapshot(1, 256, 4096);
     let mut world = World::new(1, &ledger, 4);
     let count = ledger.snapshots[0].manifest.segments();
-    world.twist(0, move |saying| match saying.ask {
-        Ask::Segments(manifest, wanted) => {
-            let lacking = Lacking::Segments(wanted.clone());
-            vec![Message::Answer(Answer::Lacks(*manifest, lacking))]
-        }
-        _ => saying.answers.clone(),
+    world.twist(0, move |saying| {
+        let Ask::Segments(manifest, wanted) = saying.ask else {
+            return saying.answers.clone();
+        };
+        let lacking = Lacking::Segments(wanted.clone());
+        vec![Message::Answer(Answer::Lacks(*manifest, lacking))]
     });
-    world.twist(1, move |saying| match saying.ask {
+    world.twist(1, move |saying| {
+        let Ask::Holding(manifest) = saying.ask else {
+            return saying.answers.clone();
+        };
         // A bitmap of another length.
-        Ask::Holding(manifest) => {
-            let bits = vec![0xff; count.div_ceil(8) as usize + 1];
-            let holding = Holding::Some(bits.into());
-            vec![Message::Answer(Answer::Holding(*manifest, holding))]
-        }
-        _ => saying.answers.clone(),
+        let bits = vec![0xff; count.div_ceil(8) as usize + 1];
+        let holding = Holding::Some(bits.into());
+        vec![Message::Answer(Answer::Holding(*manifest, holding))]
     });
     let new = world.join();
     world.finish(30);

@@ -486,9 +486,11 @@ pub(super) fn banned(newcomer: &Newcomer) -> BTreeSet<MemberId> {
 
 /// The snapshot is whole and the one of this ledger.
 pub(super) fn is_whole(newcomer: &Newcomer, ledger: &Ledger) -> bool {
-    let assembled = newcomer.events.iter().find_map(|event| match event {
-        Event::Assembled(assembled) => Some(assembled),
-        _ => None,
+    let assembled = newcomer.events.iter().find_map(|event| {
+        let Event::Assembled(assembled) = event else {
+            return None;
+        };
+        Some(assembled)
     });
     let Some(assembled) = assembled else {
         return false;

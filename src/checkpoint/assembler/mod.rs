@@ -10,10 +10,10 @@
 //! (`bootstrap`).
 //!
 //! First the pages are gathered, then the segments. A server is asked for more the sooner it
-//! answers ([`server`]); among those that have room the one that has given least is asked first, and
+//! answers (`server`); among those that have room the one that has given least is asked first, and
 //! the less is left the smaller asks are, so servers that are equally fast give equal shares. What
-//! is not given in time is asked of another, and once nothing is left to ask for, what is still
-//! outstanding is asked of a second server. What then comes twice is counted and is nobody's fault.
+//! is not given in time is asked of another, and once nothing is left to ask for, what is overdue
+//! is asked of a second server. What then comes twice is counted and is nobody's fault.
 
 mod bits;
 mod server;

@@ -17,9 +17,12 @@ fn hear(
 }
 
 fn anchored(outputs: &[Output<Consortium>]) -> Vec<Event> {
-    let events = outputs.iter().filter_map(|output| match output {
-        Output::Emit(event @ (Event::Anchored(..) | Event::TooFar)) => Some(event.clone()),
-        _ => None,
+    let events = outputs.iter().filter_map(|output| {
+        let Output::Emit(event) = output else {
+            return None;
+        };
+        let is_ours = matches!(event, Event::Anchored(..) | Event::TooFar);
+        is_ours.then(|| event.clone())
     });
     events.collect()
 }
@@ -38,9 +41,10 @@ fn an_idle_chain_offers_an_anchor_and_one_with_blocks_its_newest() {
             let replica = &mut bench.replicas[n];
             let outputs = hear(replica, bench.now, (n + 1) % 4, ask(0));
             let events = anchored(&outputs);
-            let [Event::Anchored(to, vote, certificate)] = &events[..] else {
+            let [Event::Anchored(to, standing)] = &events[..] else {
                 panic!("{events:?}");
             };
+            let Standing { vote, certificate } = &**standing;
             let check = vote.check(replica.view()).expect("a seat");
             assert!(verifier.all_valid(&[check]));
             assert_eq!(*to, id((n + 1) % 4));
@@ -109,9 +113,11 @@ fn lagging() -> (Bench, Consortium) {
     let mut bench = Bench::new(fresh);
     bench.submit(0, 1);
     bench.pass(100);
-    let newest = bench.records[0].iter().find_map(|record| match record {
-        Record::Certificate(held) => Some(held.clone()),
-        _ => None,
+    let newest = bench.records[0].iter().find_map(|record| {
+        let Record::Certificate(held) = record else {
+            return None;
+        };
+        Some(held.clone())
     });
     let mut behind = Consortium::new(options(1), fresh(1), Time(0)).expect("a view");
     let mut out = Outbox::new();

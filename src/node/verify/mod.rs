@@ -8,6 +8,7 @@
 //! (`consortium::ledger`).
 
 mod archive;
+mod base;
 mod batches;
 mod checks;
 mod compare;

@@ -22,12 +22,11 @@ use super::views::Views;
 use super::votes::{self, Votes};
 use crate::application::Application;
 use crate::blocks::{BatchRef, Body, Bounds, CheckedBatch, Genesis, Group, Header};
-use crate::committee::{Certificate, Height, Kind, Opening, View, VoterRecord};
+use crate::committee::{Certificate, Height, Kind, Opening, View};
 use crate::consortium::records::{self, Name};
 use crate::consortium::{Block, Record};
 use crate::crypto::{Check, Digest};
 use crate::node::carried::Carried;
-use crate::node::shelf::SNAPSHOTS;
 use crate::storage::{self, LogError, Position, Report, StoreId, verify_log};
 
 /// Bytes of the log between two words about progress.
@@ -227,22 +226,22 @@ fn unsigned(subject: Subject, findings: &mut Findings) {
 }
 
 /// The state of one reading.
-struct Walk<'a> {
-    context: &'a Context,
-    findings: &'a mut Findings,
+pub(super) struct Walk<'a> {
+    pub(super) context: &'a Context,
+    pub(super) findings: &'a mut Findings,
     checker: Checker,
-    compare: Option<Compare>,
-    kept: &'a Kept,
+    pub(super) compare: Option<Compare>,
+    pub(super) kept: &'a Kept,
     /// The snapshot that the replay went on from; blocks up to there are not replayed.
-    base: Height,
+    pub(super) base: Height,
     /// The last block that was passed.
-    passed: Option<(Header, Digest)>,
-    batches: Batches,
-    views: Views,
-    votes: Votes,
-    replay: Replay,
+    pub(super) passed: Option<(Header, Digest)>,
+    pub(super) batches: Batches,
+    pub(super) views: Views,
+    pub(super) votes: Votes,
+    pub(super) replay: Replay,
     /// The last block in order, with its header's digest.
-    last: (Header, Digest),
+    pub(super) last: (Header, Digest),
     counts: Counts,
     /// Behind every record.
     end: Position,
@@ -282,99 +281,6 @@ impl<'a> Walk<'a> {
             counts: Counts::default(),
             end: Position { file: 0, offset: 0 },
             is_foreign: false,
-        }
-    }
-
-    /// The log begins behind blocks that were pruned: what its first records speak of is known from
-    /// the view chain.
-    fn begin(&mut self) {
-        if let Some(held) = self.kept.bases.first() {
-            let height = held.taken.height;
-            self.views.proved(&self.kept.steps, height);
-            self.votes.begin(height.next());
-            self.base = height;
-        }
-    }
-
-    /// Blocks below `first` are not here: the replay goes on from a snapshot, if there is one.
-    fn rebase(&mut self, first: Height) -> bool {
-        let Some((held, shelf)) = self.kept.base_for(first).zip(self.kept.shelf.as_ref()) else {
-            return false;
-        };
-        let height = held.taken.height;
-        match self.replay.rebase(self.context, shelf, &held) {
-            Err(what) => {
-                let what = format!("snapshot {height}: {what}");
-                self.findings.add(SNAPSHOTS, Place::Height(height), what);
-                return false;
-            }
-            Ok(tip) => {
-                let receipts = tip.receipts.size;
-                let compared = self.compare.as_mut().map(|c| c.rebase(height, receipts));
-                if let Some(Err(error)) = compared {
-                    self.findings
-                        .add("tables", Place::Height(height), error.to_string());
-                    self.compare = None;
-                }
-                self.last = (tip, held.taken.header);
-            }
-        }
-        self.views.proved(&self.kept.steps, height);
-        self.votes.forget_below(height.next());
-        self.base = height;
-        self.findings.note(format!(
-            "blocks up to {height} are pruned; the replay goes on from the snapshot there"
-        ));
-        true
-    }
-
-    /// A record may be the first behind blocks that were never here: it speaks of a snapshot's own
-    /// height, or of a view that only the view chain knows.
-    fn meet(&mut self, record: &Record) {
-        let (view, height) = match record {
-            Record::Voter(view, VoterRecord::Persisted(height, _)) => (*view, *height),
-            Record::Voter(view, _) => (*view, Height(0)),
-            Record::Certificate(held) => (held.ballot.view, held.ballot.height),
-            // It stands before its block.
-            Record::Decision(held) => (held.ballot.view, Height(0)),
-            Record::Payload(..) | Record::Batch(_) | Record::Block(_) => return,
-            Record::Engine(..) | Record::Fault(_) => return,
-        };
-        let tip = self.last.0.height;
-        let mut bases = self.kept.bases.iter().map(|held| held.taken.height);
-        let is_base = height > tip && bases.any(|base| base == height);
-        if is_base || self.views.get(view).is_none() {
-            // Where there is no snapshot the record is judged as it is.
-            self.rebase(tip.next().next());
-        }
-    }
-
-    /// A block that a snapshot stands for: it is not executed again, but must lead to the snapshot.
-    fn pass(&mut self, block: &Block, position: Position) {
-        let Block { header, body } = block;
-        let (height, digest) = (header.height, header.digest());
-        self.known(Name::Block(height), position);
-        // Its PERSIST may follow.
-        let mut wrong = self.votes.block(block, digest).err();
-        if let Some((before, digest)) = self.passed.replace((header.clone(), digest))
-            && let Err(error) = header.follows(&before, &digest)
-        {
-            wrong = Some(error.to_string());
-        }
-        if height == self.base && digest != self.last.1 {
-            wrong = Some(format!(
-                "it is {digest}, the snapshot stands on {}",
-                self.last.1
-            ));
-        }
-        if header.body != body.root() {
-            wrong = Some("its body is not what its header binds".into());
-        }
-        if let Some(what) = wrong {
-            self.findings.at(position, height, what);
-        }
-        for batch in body.batches() {
-            self.batches.release(&batch.digest());
         }
     }
 
@@ -433,7 +339,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn known(&mut self, name: Name, position: Position) {
+    pub(super) fn known(&mut self, name: Name, position: Position) {
         if let Some(compare) = &mut self.compare {
             compare.record(name, position);
         }

@@ -1,0 +1,143 @@
+//! Reads what the log holds and the tables do not.
+//!
+//! Source: `ARCHITECTURE.md`, durability. In: the records of a log, in order. Out: names with their
+//! places, promises, certificates.
+//! Holds: a record that the tables know is only read where a start needs it; one that cannot be read
+//! ends the start. Elsewhere: what follows from it (`recovery`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::{NodeError, ReplayError, Unusable};
+use super::index::Index;
+use super::recovery::{Opening, Start};
+use super::shelf::Shelf;
+use crate::blocks::BatchRef;
+use crate::committee::Height;
+use crate::consortium::Record;
+use crate::consortium::records::{self, Name};
+use crate::consortium::restoring::Restoring;
+use crate::crypto::Digest;
+use crate::storage::{Position, Record as LogRecord};
+
+/// Everything that the log holds and the tables do not.
+pub(super) struct Scan {
+    from: Position,
+    chain: Digest,
+    pub(super) restoring: Restoring,
+    pub(super) names: Vec<(Name, Position)>,
+    pub(super) top: Height,
+    failure: Option<ScanFailure>,
+}
+
+enum ScanFailure {
+    Record(String),
+    Chain(Digest),
+}
+
+impl Scan {
+    pub(super) fn new(
+        opening: &Opening<'_>,
+        start: &Start,
+        shelf: &Shelf,
+    ) -> Result<Self, NodeError> {
+        let top = start.ledger.height();
+        let mut scan = Self {
+            from: start.saved,
+            chain: *opening.view.chain(),
+            restoring: Restoring::default(),
+            names: Vec::new(),
+            top,
+            failure: None,
+        };
+        scan.feed(shelf, Height(0), top)?;
+        Ok(scan)
+    }
+
+    /// Views whose blocks were pruned, or were never here, are known by the steps that led to them.
+    pub(super) fn feed(
+        &mut self,
+        shelf: &Shelf,
+        above: Height,
+        upto: Height,
+    ) -> Result<(), NodeError> {
+        let steps = shelf.steps().into_iter();
+        for (height, _) in steps.filter(|(at, _)| (above.next()..=upto).contains(at)) {
+            if let Some(step) = shelf.step(height)? {
+                self.restoring.take(&Record::Certificate(step.certificate));
+            }
+        }
+        Ok(())
+    }
+
+    /// The records that count above the block at `base`; `open` loses the batches of the others.
+    pub(super) fn above(
+        &mut self,
+        base: Height,
+        index: &Index,
+        open: &mut BTreeMap<Digest, Position>,
+    ) -> Result<Vec<(Name, Position)>, NodeError> {
+        let mut named = BTreeSet::new();
+        for (name, position) in &self.names {
+            let Name::Block(height) = name else { continue };
+            if *height <= base
+                && let Record::Block(block) = index.record(*position).map_err(ReplayError::from)?
+            {
+                named.extend(block.body.batches().map(BatchRef::digest));
+            }
+        }
+        open.retain(|digest, _| !named.contains(digest));
+        let names = std::mem::take(&mut self.names).into_iter();
+        let counts = |(name, _): &(Name, Position)| match name {
+            Name::Block(height) | Name::Certificate(height) => *height > base,
+            Name::Batch(digest) => !named.contains(digest),
+            Name::Nameless => true,
+        };
+        Ok(names.filter(counts).collect())
+    }
+
+    pub(super) fn visit(&mut self, record: LogRecord<'_>) {
+        let is_known = record.position <= self.from;
+        if is_known && records::is_indexed(record.kind) || self.failure.is_some() {
+            return;
+        }
+        match records::decode(record.kind, record.payload) {
+            Ok(decoded) => self.take(&decoded, record.position, is_known),
+            Err(error) => {
+                let what = format!("the record at {}: {error}", record.position);
+                self.failure = Some(ScanFailure::Record(what));
+            }
+        }
+    }
+
+    fn take(&mut self, record: &Record, position: Position, is_known: bool) {
+        self.restoring.take(record);
+        if let Record::Block(block) = record {
+            if block.header.chain != self.chain {
+                self.failure = Some(ScanFailure::Chain(block.header.chain));
+            }
+            self.top = self.top.max(block.header.height);
+        }
+        let name = records::name(record);
+        if !is_known && name != Name::Nameless {
+            self.names.push((name, position));
+        }
+    }
+
+    pub(super) fn check(&mut self, opening: &Opening<'_>, end: Position) -> Result<(), NodeError> {
+        let dir = opening.store.dir();
+        if self.from >= end {
+            // The tables are written from durable records alone: the log lost some since.
+            return Err(Unusable::Wiped { dir: dir.into() }.into());
+        }
+        match self.failure.take() {
+            None => Ok(()),
+            Some(ScanFailure::Record(reason)) => Err(ReplayError::Record { reason }.into()),
+            Some(ScanFailure::Chain(found)) => Err(Unusable::OtherChain {
+                dir: dir.into(),
+                found,
+                expected: self.chain,
+            }
+            .into()),
+        }
+    }
+}
