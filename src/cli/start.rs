@@ -11,8 +11,10 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::{FutureExt, Shared};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tracing_subscriber::EnvFilter;
 
@@ -38,46 +40,85 @@ pub(crate) fn run(common: &Common, args: &StartArgs) -> Result<ExitCode, Failure
             "consortium start --dir ledger/member-0",
         ));
     };
+    listen_to_talk(&load(common, dir)?.config)?;
+    let runtime = super::runtime()?;
+    let parent = args.until_input_ends.then(input_end);
+    // A parent keeps `cluster.json` itself.
+    let (is_alone, me) = (parent.is_none(), std::process::id());
+    let mut life = Life {
+        runtime: &runtime,
+        parent: parent.map(FutureExt::shared),
+    };
+    if is_alone {
+        note(dir, |_| Some(me));
+    }
+    let mut ended = Ok(Next::Again);
+    while matches!(ended, Ok(Next::Again)) {
+        ended = load(common, dir).and_then(|options| life.live(dir, options));
+    }
+    if is_alone {
+        note(dir, |pid| pid.filter(|pid| *pid != me));
+    }
+    ended?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The settings of the member in `dir`.
+fn load(common: &Common, dir: &Path) -> Result<Options, Failure> {
     let mut options = Options::load(dir)?;
     if let Some(genesis) = &common.genesis {
         // Words are read from where they are typed, settings from the member's folder.
         let whole = std::path::absolute(genesis).map_err(|error| Failure::file(genesis, &error))?;
         options.config.genesis = whole;
     }
-    listen_to_talk(&options.config)?;
-    let runtime = super::runtime()?;
-    let listener = runtime.block_on(open(&mut options))?;
-    greet(dir, &options.config)?;
-    let node = Node::start(options)?;
-    let host = seam::host(&node);
-    let parent = args.until_input_ends.then(input_end);
-    // A parent keeps `cluster.json` itself.
-    let (is_alone, me) = (parent.is_none(), std::process::id());
-    if is_alone {
-        note(dir, |_| Some(me));
-    }
-    runtime.block_on(async {
-        let (stop, mut stopped) = watch::channel(false);
-        let until = async move {
-            let _gone = stopped.wait_for(|stops| *stops).await;
+    Ok(options)
+}
+
+/// What follows on the end of a member.
+enum Next {
+    /// Nothing.
+    Stop,
+    /// It was too far behind: it starts again, and fetches a checkpoint first.
+    Again,
+}
+
+/// The member in this process.
+struct Life<'a> {
+    runtime: &'a Runtime,
+    parent: Option<Shared<oneshot::Receiver<()>>>,
+}
+
+impl Life<'_> {
+    /// From its start to its end.
+    fn live(&mut self, dir: &Path, mut options: Options) -> Result<Next, Failure> {
+        let listener = self.runtime.block_on(open(&mut options))?;
+        greet(dir, &options.config)?;
+        let node = Node::start(options)?;
+        let host = seam::host(&node);
+        let parent = self.parent.clone();
+        self.runtime.block_on(async {
+            let (stop, mut stopped) = watch::channel(false);
+            let until = async move {
+                let _gone = stopped.wait_for(|stops| *stops).await;
+            };
+            let door = tokio::spawn(api::serve(listener, host, until));
+            tokio::select! {
+                () = node.wait() => {}
+                () = ends(parent) => tracing::info!("the parent process is gone: this member ends"),
+            }
+            stop.send_replace(true);
+            if let Err(error) = door.await {
+                tracing::error!(%error, "the HTTP door ended badly");
+            }
+        });
+        let next = match node.restarts() {
+            true => Next::Again,
+            false => Next::Stop,
         };
-        let door = tokio::spawn(api::serve(listener, host, until));
-        tokio::select! {
-            () = node.wait() => {}
-            () = ends(parent) => tracing::info!("the parent process is gone: this member ends"),
-        }
-        stop.send_replace(true);
-        if let Err(error) = door.await {
-            tracing::error!(%error, "the HTTP door ended badly");
-        }
-    });
-    // The node's own threads and runtimes end outside of ours.
-    let ended = node.shutdown();
-    if is_alone {
-        note(dir, |pid| pid.filter(|pid| *pid != me));
+        // The node's own threads and runtimes end outside of ours.
+        node.shutdown()?;
+        Ok(next)
     }
-    ended?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Keeps the `cluster.json` beside the member's folder true; who made it may be gone.
@@ -160,8 +201,8 @@ fn listen_to_talk(config: &Config) -> Result<(), Failure> {
 }
 
 /// Ready once standard input ends: who held its other end is gone.
-fn input_end() -> tokio::sync::oneshot::Receiver<()> {
-    let (tell, told) = tokio::sync::oneshot::channel();
+fn input_end() -> oneshot::Receiver<()> {
+    let (tell, told) = oneshot::channel();
     thread::spawn(move || {
         let mut bytes = [0; 64];
         while matches!(std::io::stdin().read(&mut bytes), Ok(count) if count > 0) {}
@@ -170,7 +211,7 @@ fn input_end() -> tokio::sync::oneshot::Receiver<()> {
     told
 }
 
-async fn ends(parent: Option<tokio::sync::oneshot::Receiver<()>>) {
+async fn ends(parent: Option<Shared<oneshot::Receiver<()>>>) {
     match parent {
         Some(parent) => {
             let _gone = parent.await;

@@ -12,9 +12,11 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use super::bell::Ringing;
+use super::clock::Clock;
 use super::config::Resources;
 use super::driver::Internal;
 use super::index::{Index, IndexError};
+use super::library::Lent;
 use super::proofs::LookError;
 use super::scribe::Note;
 use super::shelf::{Held, Proof, Shelf, ShelfError};
@@ -72,6 +74,9 @@ pub(crate) struct Curator {
     /// Heights that an expiry may lie ahead.
     pub(crate) span: u64,
     pub(crate) retention: Retention,
+    /// What newcomers are fetching.
+    pub(crate) lent: Lent,
+    pub(crate) clock: Clock,
 }
 
 /// Why the curator gives up on something; the next checkpoint tries again.
@@ -217,8 +222,13 @@ impl Curator {
     /// The snapshots that are kept.
     fn kept(&self) -> (BTreeSet<Height>, Option<Taken>) {
         let held = self.shelf().held();
+        let lent = self.lent.floor(self.clock.now());
+        let is_lent = |held: &Held| lent.is_some_and(|floor| held.taken.height >= floor);
         let certified = held.iter().rev().filter(|held| held.proof.is_some());
-        let certified: Vec<&Arc<Held>> = certified.take(self.retention.checkpoints).collect();
+        let certified = certified.enumerate();
+        let certified =
+            certified.filter(|(place, held)| *place < self.retention.checkpoints || is_lent(held));
+        let certified: Vec<&Arc<Held>> = certified.map(|(_, held)| held).collect();
         let oldest = certified.last().map(|held| held.taken);
         let newest = certified
             .first()

@@ -20,12 +20,13 @@ use super::bell::Bell;
 use super::clock::Clock;
 use super::ears::Inputs;
 use super::executor::Work;
+use super::library::Serving;
 use super::timers::Timers;
 use super::watch::Watch;
 use crate::blocks::Call;
 use crate::committee::{MemberId, View};
 use crate::consortium::records::Name;
-use crate::consortium::{Command, Consortium, Event, Executed, Message, Timer, Wanted};
+use crate::consortium::{Command, Consortium, Event, Executed, Message, Timer};
 use crate::crypto::PublicKey;
 use crate::machine::{Input, Machine, Outbox, Output, To};
 use crate::membership::register::Register;
@@ -94,7 +95,7 @@ pub(crate) trait Ports {
     /// Hands work to the application.
     fn execute(&mut self, work: Work);
     /// Answers a member from the disk.
-    fn serve(&mut self, member: MemberId, wanted: Wanted);
+    fn serve(&mut self, member: MemberId, serving: Serving);
     /// Makes a key, or takes one over and erases what it must.
     fn keys(&mut self, work: KeyWork);
     /// The network speaks with these members from now on.
@@ -263,7 +264,12 @@ impl<P: Ports> Driver<P> {
                 Leaving::Emit(Event::Snapshot(base)) => {
                     self.ports.execute(Work::Snapshot(base));
                 }
-                Leaving::Emit(Event::Serve(member, wanted)) => self.ports.serve(member, wanted),
+                Leaving::Emit(Event::Serve(member, wanted)) => {
+                    self.ports.serve(member, Serving::Wanted(wanted));
+                }
+                Leaving::Emit(Event::Anchored(member, vote, certificate)) => {
+                    self.ports.serve(member, Serving::Anchor(vote, certificate));
+                }
                 Leaving::Emit(Event::MakeKey(call)) => self.ports.keys(KeyWork::Answer(call)),
                 Leaving::Emit(Event::View(view)) => self.ports.keys(KeyWork::Enter(view)),
                 Leaving::Emit(event) => {

@@ -18,7 +18,7 @@ use crate::blocks::{GenesisError, Link};
 use crate::committee::{Height, MemberId};
 use crate::crypto::Digest;
 use crate::net::NetError;
-use crate::storage::{LogError, StoreError, StoreId, TableError};
+use crate::storage::{LogError, SealedError, StoreError, StoreId, TableError};
 
 /// What a build without threshold keys says of a ledger that needs them.
 pub(crate) const UNFIT: &str = "this ledger draws its committees by lot, \
@@ -218,6 +218,13 @@ pub enum ReplayError {
 
 impl From<ShelfError> for NodeError {
     fn from(error: ShelfError) -> Self {
+        let reason = error.to_string();
+        NodeError::Snapshot { reason }
+    }
+}
+
+impl From<SealedError> for NodeError {
+    fn from(error: SealedError) -> Self {
         let reason = error.to_string();
         NodeError::Snapshot { reason }
     }

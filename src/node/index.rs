@@ -389,6 +389,15 @@ impl Archive for Index {
     fn batch(&self, digest: &Digest) -> Option<Bytes> {
         told(self.batch_of(digest))
     }
+
+    fn first(&self) -> Height {
+        let base = self
+            .shelf
+            .newest()
+            .map_or(Height(0), |held| held.taken.height);
+        let first = told(self.first_block().map(|first| first.or(Some(base.next()))));
+        first.unwrap_or(Height(1))
+    }
 }
 
 /// A disk that cannot be read is told to the operator; whoever asked hears nothing.

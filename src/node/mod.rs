@@ -6,6 +6,7 @@
 
 mod barrier;
 mod bell;
+mod bootstrap;
 mod carried;
 mod clock;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod init;
 mod keeper;
 pub mod keys;
 mod known;
+mod library;
 mod metrics;
 mod newcomer;
 mod outlets;

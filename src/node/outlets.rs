@@ -5,6 +5,7 @@
 //! Elsewhere: when something may leave (`barrier`).
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -12,6 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use bytes::Bytes;
 
 use super::bell::Ringing;
+use super::bootstrap;
 use super::curator::Curation;
 use super::driver::{Internal, KeyWork, News, Ports, offer};
 use super::ears::{Checks, Gate};
@@ -21,16 +23,16 @@ use super::executor::Work;
 use super::handle::Who;
 use super::herald::Waiters;
 use super::index::{Index, kept};
+use super::library::Serving;
 use super::newcomer::Newcomer;
 use super::peers::Peers;
 use super::scribe::Note;
 use super::seat_keys::SeatKeys;
 use super::watch::Watch;
-use crate::blocks::Call;
+use crate::blocks::{Call, Link};
 use crate::committee::{Height, MemberId};
 use crate::consortium::ledger::Effect;
-use crate::consortium::serve;
-use crate::consortium::{Command, Event, Lane, Message, Wanted};
+use crate::consortium::{Applied, Command, Event, Lane, Message};
 use crate::crypto::{Digest, SecretKey, threshold};
 use crate::membership::register::{Register, Stage};
 use crate::net::{self, Net};
@@ -42,7 +44,7 @@ pub(crate) struct Outlets {
     pub(crate) log: GroupCommit,
     pub(crate) internal: Ringing<Internal>,
     pub(crate) work: SyncSender<Work>,
-    pub(crate) servings: SyncSender<(MemberId, Wanted)>,
+    pub(crate) servings: SyncSender<(MemberId, Serving)>,
     pub(crate) news: SyncSender<Vec<News>>,
     pub(crate) keys: SyncSender<KeyWork>,
     pub(crate) peers: Peers,
@@ -78,8 +80,8 @@ impl Ports for Outlets {
         self.work.send(work).ok();
     }
 
-    fn serve(&mut self, member: MemberId, wanted: Wanted) {
-        offer(&self.servings, (member, wanted));
+    fn serve(&mut self, member: MemberId, serving: Serving) {
+        offer(&self.servings, (member, serving));
     }
 
     fn keys(&mut self, work: KeyWork) {
@@ -95,7 +97,7 @@ impl Ports for Outlets {
     }
 }
 
-fn send(net: &Net, to: &[MemberId], message: &Message, frame: Bytes) {
+pub(super) fn send(net: &Net, to: &[MemberId], message: &Message, frame: Bytes) {
     let lane = match message.lane() {
         Lane::Votes => net::Lane::Votes,
         Lane::Bulk => net::Lane::Bulk,
@@ -103,16 +105,6 @@ fn send(net: &Net, to: &[MemberId], message: &Message, frame: Bytes) {
     let peers: Vec<net::PeerId> = to.iter().map(|member| member.0).collect();
     // What a full queue drops is counted there, and protocols send again.
     let _took = net.broadcast(&peers, lane, frame);
-}
-
-/// Answers members from the disk until nobody asks any more.
-pub(crate) fn serve_members(index: &Index, net: &Net, servings: &Receiver<(MemberId, Wanted)>) {
-    while let Ok((member, wanted)) = servings.recv() {
-        for message in serve::answer(index, &wanted) {
-            let frame = message.to_bytes();
-            send(net, &[member], &message, frame);
-        }
-    }
 }
 
 /// Who a member is to those that it hands keys to.
@@ -218,6 +210,10 @@ pub(crate) struct Herald {
     pub(crate) is_woken: Arc<AtomicBool>,
     /// Checkpoint blocks that wait for their certificate.
     pub(crate) checkpoints: BTreeSet<Height>,
+    /// The data directory.
+    pub(crate) data: PathBuf,
+    /// The fresh block that the chain must come to, after a bootstrap.
+    pub(crate) anchor: Option<Link>,
 }
 
 impl Herald {
@@ -243,6 +239,32 @@ impl Herald {
         self.waiters.end();
     }
 
+    /// Blocks that we lack are pruned everywhere: this life of the process ends, and the next one
+    /// fetches a checkpoint.
+    fn go_back(&self) {
+        let local = self.watch.newest_certified();
+        let local = local.map_or(Height(0), |held| held.header.height);
+        tracing::warn!(%local, "nobody has the blocks any more that follow: a checkpoint is fetched");
+        match bootstrap::want(&self.data, local) {
+            Ok(()) => self.watch.restart(),
+            Err(error) => self.watch.fail(error),
+        }
+    }
+
+    /// A block was applied: the chain must come to the fresh block that a quorum named.
+    fn compare(&mut self, applied: &Applied) {
+        let height = applied.block.header.height;
+        let Some(anchor) = self.anchor.take_if(|anchor| anchor.height <= height) else {
+            return;
+        };
+        if anchor.height == height && anchor.digest != applied.digest {
+            let (got, want) = (applied.digest, anchor.digest);
+            let what = format!("block {height} is {got}, a quorum of its view named {want}");
+            return self.watch.fail(what);
+        }
+        bootstrap::forget_anchor(&self.data);
+    }
+
     /// What this member owes to the chain behind a new block.
     fn look(&mut self, told: &mut Height) {
         let (height, register) = self.watch.register();
@@ -264,25 +286,26 @@ impl Herald {
     }
 
     fn announce(&mut self, event: Event, notes: &mut Vec<Note>) {
-        let (index, waiters, watch) = (&self.index, &self.waiters, &self.watch);
         match event {
-            Event::Submitted(digest, Err(why)) => waiters.denied(&digest, why),
+            Event::Submitted(digest, Err(why)) => self.waiters.denied(&digest, why),
             Event::Submitted(_, Ok(())) => {}
-            Event::Ordered(height, names) => waiters.ordered(height, &names),
+            Event::Ordered(height, names) => self.waiters.ordered(height, &names),
             Event::Applied(applied) => {
+                self.compare(&applied);
                 if applied.effect == Some(Effect::Checkpointed) {
                     self.checkpoints.insert(applied.block.header.height);
                 }
                 let kept = Arc::new(kept(&applied));
-                index.applied(&applied, Arc::clone(&kept));
+                self.index.applied(&applied, Arc::clone(&kept));
                 let register = applied.register.as_ref();
-                watch.applied(&applied.block.header, applied.digest, register);
-                waiters.applied(&applied);
+                self.watch
+                    .applied(&applied.block.header, applied.digest, register);
+                self.waiters.applied(&applied);
                 notes.push(Note::Applied(Arc::from(applied), kept));
             }
             Event::Certified(certificate) => {
-                watch.certified(&certificate);
-                waiters.certified(&certificate);
+                self.watch.certified(&certificate);
+                self.waiters.certified(&certificate);
                 let later = self
                     .checkpoints
                     .split_off(&certificate.ballot.height.next());
@@ -291,15 +314,16 @@ impl Herald {
                     offer(&self.curator, Curation::Certified(height));
                 }
             }
-            Event::Changed(change) => watch.changed(&change),
+            Event::Changed(change) => self.watch.changed(&change),
             // The driver hands these to other threads.
             Event::Execute(_) | Event::Serve(..) | Event::Snapshot(_) => {}
+            Event::Anchored(..) => {}
+            Event::TooFar => self.go_back(),
             Event::Resaved => {
                 notes.push(Note::Resaved);
                 offer(&self.curator, Curation::Resaved);
             }
             Event::MakeKey(_) | Event::View(_) => {}
-            Event::Anchored(..) | Event::TooFar => {}
         }
     }
 }

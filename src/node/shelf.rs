@@ -14,6 +14,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,11 @@ use crate::storage::{PackError, Packs, SealedError, read_sealed, write_sealed};
 pub(crate) const SNAPSHOTS: &str = "snapshots";
 /// The folder of the view chain in a data directory.
 pub(crate) const VIEWS: &str = "views";
+
+/// Bytes of segments after which they are made durable while a snapshot is cut.
+const SYNC_BYTES: usize = 8 << 20;
+/// How long the disk is left to others behind that, at most.
+const REST_MAX: Duration = Duration::from_millis(200);
 
 /// What proves that a quorum certified a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,8 +236,19 @@ impl Shelf {
         M: Iterator<Item = (Name, Executed)>,
         P: Iterator<Item = Bytes>,
     {
+        let mut unsynced = 0;
         let (manifest, taken) = whole.cut(segment_bytes, |leaf, segment| {
-            self.packs.append(&leaf.digest, &segment).map(drop)
+            if self.packs.append(&leaf.digest, &segment)? {
+                unsynced += segment.len();
+            }
+            if unsynced >= SYNC_BYTES {
+                unsynced = 0;
+                let started = Instant::now();
+                self.packs.sync()?;
+                // Votes want the same disk: they have it at least half of the time.
+                thread::sleep(started.elapsed().min(REST_MAX));
+            }
+            Ok(())
         })?;
         self.list(taken, manifest)?;
         Ok(taken)

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::bell::{self, Bell, Ringing};
+use super::bootstrap::{self, Setup};
 use super::carried::Carried;
 use super::clock::Clock;
 use super::config::{CONFIG_FILE, Config, ConfigError};
@@ -168,10 +169,11 @@ impl Node {
     ///
     /// Returns once everything of the disk is read and the member takes part. Errors:
     /// [`NodeError`]; nothing was voted.
-    pub fn start(options: Options) -> Result<Self, NodeError> {
+    pub fn start(mut options: Options) -> Result<Self, NodeError> {
         let mut files = Files::open(&options)?;
-        let config = &options.config;
         try_timing(&files, &options)?;
+        catch_up(&files, &mut options)?;
+        let config = &options.config;
         let opening = Opening {
             store: &files.store,
             genesis: &files.genesis,
@@ -193,6 +195,12 @@ impl Node {
         files.keys.resume(&recovered.restored.view)?;
         fits_build(&recovered)?;
         Machinery::new(&options.config)?.run(files, recovered, options)
+    }
+
+    /// Whether the member is to be started again once it has ended: it has to fetch a checkpoint
+    /// first.
+    pub fn restarts(&self) -> bool {
+        self.watch.restarts()
     }
 
     /// Asks and submits from any thread.
@@ -338,7 +346,7 @@ impl Machinery {
         let hearing = Arc::new(self.hearing(&checks, &waiters)?);
         let gate = hearing.submissions();
         let who = who(&files, &options.config);
-        let parameters = files.genesis.parameters.clone();
+        let genesis = files.genesis.clone();
         let retention = Retention::of(&options.config.resources);
         let net = Arc::new(self.net(&files, options, met, hearing)?);
         let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
@@ -362,7 +370,9 @@ impl Machinery {
                 smith,
                 peers,
                 newcomer,
-                parameters,
+                genesis,
+                clock,
+                data: files.store.dir().into(),
                 retention,
             },
             recovered.application,
@@ -443,6 +453,33 @@ impl Machinery {
             notice,
         )?)
     }
+}
+
+/// Fetches a checkpoint first, where this member has to.
+fn catch_up(files: &Files, options: &mut Options) -> Result<(), NodeError> {
+    let data = files.store.dir();
+    if bootstrap::wanted(data)?.is_none() {
+        return Ok(());
+    }
+    let listen = match &options.p2p {
+        Some(socket) => {
+            let what = || "cannot share the socket for members".into();
+            let shared = socket.try_clone();
+            net::Listen::Bound(shared.map_err(|source| NodeError::System {
+                what: what(),
+                source,
+            })?)
+        }
+        None => net::Listen::Address(options.config.listen_p2p),
+    };
+    bootstrap::run(Setup {
+        data,
+        genesis: &files.genesis,
+        identity: &files.identity,
+        neighbours: &options.config.neighbours,
+        listen,
+        seed: keys::entropy().map_err(no_entropy)?,
+    })
 }
 
 /// Refuses timeouts that this machine cannot keep on its best day, and warns of tight ones.

@@ -5,24 +5,28 @@
 //! Elsewhere: what each does (`driver`, `executor`, `outlets`, `scribe`).
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::bell::Ringing;
+use super::bootstrap;
+use super::clock::Clock;
 use super::curator::{CURATOR_MAX, Curator, Retention};
 use super::driver::{Driver, Internal, KEY_WORK_MAX, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
 use super::error::NodeError;
 use super::executor::{self, Latest};
 use super::herald::Waiters;
 use super::index::Index;
+use super::library::{Lent, Library};
 use super::newcomer::Newcomer;
-use super::outlets::{self, Herald, Outlets, Smith};
+use super::outlets::{Herald, Outlets, Smith};
 use super::peers::Peers;
 use super::scribe::{Note, Scribe};
 use super::watch::Watch;
 use crate::application::Application;
-use crate::blocks::Parameters;
+use crate::blocks::Genesis;
 use crate::net::Net;
 use crate::storage::GroupCommit;
 
@@ -37,7 +41,10 @@ pub(crate) struct Helpers {
     pub(crate) smith: Smith,
     pub(crate) peers: Peers,
     pub(crate) newcomer: Newcomer,
-    pub(crate) parameters: Parameters,
+    pub(crate) genesis: Genesis,
+    pub(crate) clock: Clock,
+    /// The data directory.
+    pub(crate) data: PathBuf,
     pub(crate) retention: Retention,
 }
 
@@ -90,9 +97,13 @@ impl<'a> Spawner<'a> {
             smith,
             peers,
             newcomer,
-            parameters,
+            genesis,
+            clock,
+            data,
             retention,
         } = helpers;
+        let parameters = genesis.parameters.clone();
+        let lent = Lent::default();
         let (work, working) = sync_channel(WORK_MAX);
         let (servings, served) = sync_channel(SERVINGS_MAX);
         let (news, heralded) = sync_channel(NEWS_MAX);
@@ -105,6 +116,8 @@ impl<'a> Spawner<'a> {
             rules: parameters.checkpoints,
             span: parameters.expiry_blocks_max.into(),
             retention,
+            lent: lent.clone(),
+            clock,
         };
         self.thread("curator", move || curating.run(&curations))?;
         let (replica, changes) = (internal.clone(), notes.clone());
@@ -121,9 +134,15 @@ impl<'a> Spawner<'a> {
         let (replica, watch) = (internal.clone(), Arc::clone(self.watch));
         self.thread("smith", move || smith.run(&forged, &replica, &watch))?;
         let (archive, links) = (Arc::clone(&index), Arc::clone(&net));
-        self.thread("librarian", move || {
-            outlets::serve_members(&archive, &links, &served);
-        })?;
+        let library = Library {
+            index: archive,
+            net: links,
+            watch: Arc::clone(self.watch),
+            genesis,
+            lent,
+            clock,
+        };
+        self.thread("librarian", move || library.run(&served))?;
         let herald = Herald {
             index,
             waiters,
@@ -134,6 +153,8 @@ impl<'a> Spawner<'a> {
             curator,
             is_woken,
             checkpoints: BTreeSet::new(),
+            anchor: bootstrap::anchor(&data)?,
+            data,
         };
         self.thread("herald", move || herald.run(&heralded))?;
         Ok(Outlets {

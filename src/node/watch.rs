@@ -51,6 +51,8 @@ struct State {
     /// Why nothing is signed any more.
     lapsed: Option<String>,
     failure: Option<String>,
+    /// Whether the process goes on anew after its end.
+    restarts: bool,
     pulse: Pulse,
     /// Sealed headers that wait for their certificate.
     uncertified: BTreeMap<Height, Header>,
@@ -106,6 +108,7 @@ impl Watch {
                 halted: None,
                 lapsed: None,
                 failure: None,
+                restarts: false,
                 pulse: Pulse::default(),
                 uncertified: BTreeMap::new(),
             }),
@@ -245,6 +248,17 @@ impl Watch {
     }
 
     /// The process ends.
+    /// This life of the member ends, and another one begins.
+    pub(crate) fn restart(&self) {
+        self.state().restarts = true;
+        self.end();
+    }
+
+    /// Whether another life begins behind this one.
+    pub(crate) fn restarts(&self) -> bool {
+        self.state().restarts
+    }
+
     /// Whether the process ends.
     pub(crate) fn is_ending(&self) -> bool {
         *self.ending.borrow()

@@ -4,13 +4,15 @@
 //! Holds: no port is named. Elsewhere: the same under faults (`sim`).
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use super::cluster::{PATIENCE, executed, prepare_as, put_bytes, start, verified_in};
+use super::cluster::{PATIENCE, executed, prepare_as, put_bytes, start, start_in, verified_in};
+use crate::api::Host;
 use crate::blocks::{CheckpointRules, Parameters};
 use crate::committee::Height;
-use crate::node::init::member_dir;
+use crate::node::init::{member_dir, observer_dir};
 use crate::node::{Node, Promise};
 
 /// A value of this size fills log files soon.
@@ -123,4 +125,61 @@ async fn four_members_take_the_same_checkpoints_and_a_flipped_bit_in_one_is_name
         fs::write(&file, whole).expect("written");
     }
     verified_in(dirs[2].clone());
+}
+
+/// Starts the member in `dir`, once more where it has to fetch a checkpoint first.
+async fn start_behind(dir: &Path, socket: Option<TcpListener>) -> Node {
+    let node = start_in(dir, socket).expect("it starts");
+    let waited = tokio::time::timeout(PATIENCE, node.wait());
+    waited
+        .await
+        .expect("it finds in time that it is too far behind");
+    assert!(node.restarts(), "blocks that it lacks are pruned");
+    node.shutdown().expect("a clean end");
+    start_in(dir, None).expect("it starts from a checkpoint")
+}
+
+async fn follows(node: &Node, count: u64) {
+    let mut grown = node.handle().executed();
+    let follows = tokio::time::timeout(PATIENCE, grown.wait_for(|have| *have >= count));
+    follows.await.expect("in time").expect("it runs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn newcomers_and_who_was_away_for_long_start_from_a_checkpoint() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (sockets, mut watching) = prepare_as(folder.path(), (4, 1), parameters());
+    let started = sockets.into_iter().enumerate();
+    let mut nodes: Vec<Node> = started
+        .map(|(number, socket)| start(folder.path(), number, Some(socket)).expect("it starts"))
+        .collect();
+    let away = nodes.pop().expect("four run");
+    put_bytes(&nodes[0], 1, b"early", Promise::Durable).await;
+    away.shutdown().expect("a clean end");
+    let dirs: Vec<_> = (0..3)
+        .map(|number| member_dir(folder.path(), number))
+        .collect();
+    let last = fill(&nodes, &dirs, 2).await;
+
+    let dir = observer_dir(folder.path(), 0);
+    let observer = start_behind(&dir, watching.pop()).await;
+    follows(&observer, last).await;
+    let lagging = member_dir(folder.path(), 3);
+    let back = start_behind(&lagging, None).await;
+    follows(&back, last).await;
+
+    nodes.push(back);
+    for sequence in last + 1..last + 9 {
+        put_bytes(&nodes[3], sequence, b"late", Promise::Durable).await;
+    }
+    let value = nodes[3].handle().value(b"key".to_vec().into(), true).await;
+    assert_eq!(value.expect("certified").value.as_deref(), Some("late"));
+    follows(&observer, last + 8).await;
+    observer.shutdown().expect("a clean end");
+    for node in nodes {
+        node.shutdown().expect("a clean end");
+    }
+    for dir in dirs.into_iter().chain([dir, lagging]) {
+        verified_in(dir);
+    }
 }

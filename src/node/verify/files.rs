@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 
 use super::findings::{Findings, Place};
 use super::{VerifyError, keys};
+use crate::node::bootstrap;
 use crate::node::shelf::{SNAPSHOTS, VIEWS};
 use crate::storage::{Store, StoreError, StoreId};
 
 const STORE: &str = "STORE";
 const LOCK: &str = "LOCK";
 /// Folders of a data directory.
-const FOLDERS: [&str; 4] = ["log", "tables", SNAPSHOTS, VIEWS];
+const FOLDERS: [&str; 5] = ["log", "tables", SNAPSHOTS, VIEWS, bootstrap::FOLDER];
 /// Files of the tables; below the last one, a folder, the engine names what it likes.
 const TABLES: [&str; 4] = ["ENGINE", "SEAL", "tables.redb", "sled"];
 /// Names that are tried for a folder of copies.

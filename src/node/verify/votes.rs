@@ -29,6 +29,9 @@ pub(super) struct Votes {
     /// Body roots of known proposals, and whether it is a control body.
     bodies: BTreeMap<(Height, Digest), (Digest, bool)>,
     decided: BTreeSet<(Height, ViewId, Digest)>,
+    /// Whether the log begins behind blocks that were pruned and none was read yet: what was
+    /// persisted may be among those.
+    is_headless: bool,
 }
 
 /// What a record is about, and the signatures in it; or what is wrong.
@@ -118,7 +121,7 @@ impl Votes {
         (height, view): (Height, ViewId),
         digest: Digest,
     ) -> Result<Vec<Check>, String> {
-        if height < self.floor {
+        if height < self.floor || self.is_headless {
             return Ok(Vec::new());
         }
         match self.headers.get(&height) {
@@ -180,10 +183,17 @@ impl Votes {
         Ok((height, checks))
     }
 
+    /// The log begins behind blocks that were pruned.
+    pub(super) fn begin(&mut self, floor: Height) {
+        self.is_headless = true;
+        self.forget_below(floor);
+    }
+
     /// Takes in a stored block; says whether it is the decided one, as far as the log tells.
     pub(super) fn block(&mut self, block: &Block, digest: Digest) -> Result<(), String> {
         let Block { header, .. } = block;
         let height = header.height;
+        self.is_headless = false;
         self.headers.insert(height, (header.view, digest));
         if self.headers.len() > HEADERS_MAX {
             self.headers.pop_first();

@@ -22,7 +22,7 @@ use super::views::Views;
 use super::votes::{self, Votes};
 use crate::application::Application;
 use crate::blocks::{BatchRef, Body, Bounds, CheckedBatch, Genesis, Group, Header};
-use crate::committee::{Certificate, Height, Kind, Opening, View};
+use crate::committee::{Certificate, Height, Kind, Opening, View, VoterRecord};
 use crate::consortium::records::{self, Name};
 use crate::consortium::{Block, Record};
 use crate::crypto::{Check, Digest};
@@ -288,7 +288,7 @@ impl<'a> Walk<'a> {
         if let Some(held) = self.kept.bases.first() {
             let height = held.taken.height;
             self.views.proved(&self.kept.steps, height);
-            self.votes.forget_below(height.next());
+            self.votes.begin(height.next());
             self.base = height;
         }
     }
@@ -325,9 +325,33 @@ impl<'a> Walk<'a> {
         true
     }
 
+    /// A record may be the first behind blocks that were never here: it speaks of a snapshot's own
+    /// height, or of a view that only the view chain knows.
+    fn meet(&mut self, record: &Record) {
+        let (view, height) = match record {
+            Record::Voter(view, VoterRecord::Persisted(height, _)) => (*view, *height),
+            Record::Voter(view, _) => (*view, Height(0)),
+            Record::Certificate(held) | Record::Decision(held) => {
+                (held.ballot.view, held.ballot.height)
+            }
+            Record::Payload(..) | Record::Batch(_) | Record::Block(_) => return,
+            Record::Engine(..) | Record::Fault(_) => return,
+        };
+        let tip = self.last.0.height;
+        let mut bases = self.kept.bases.iter().map(|held| held.taken.height);
+        let is_base = height > tip && bases.any(|base| base == height);
+        if is_base || self.views.get(view).is_none() {
+            // Where there is no snapshot the record is judged as it is.
+            self.rebase(tip.next().next());
+        }
+    }
+
     /// A block that a snapshot stands for.
     fn pass(&mut self, block: &Block, position: Position) {
         self.known(Name::Block(block.header.height), position);
+        // Its PERSIST may follow.
+        let digest = block.header.digest();
+        self.votes.block(block, digest).ok();
         for batch in block.body.batches() {
             self.batches.release(&batch.digest());
         }
@@ -348,6 +372,7 @@ impl<'a> Walk<'a> {
     }
 
     fn take(&mut self, record: Record, position: Position) {
+        self.meet(&record);
         let name = records::name(&record);
         match record {
             Record::Batch(bytes) => self.batch(name, bytes, position),

@@ -1,0 +1,580 @@
+//! Runs the machine of a newcomer over the network, onto the shelf.
+//!
+//! Source: design, 'checkpoints and bootstrap'. In: links, answers of members. Out: steps, segments
+//! and what proves a snapshot, on the disk; or word that blocks are enough.
+//! Holds: whatever a kill cuts off goes on from what the disk has; a snapshot is listed once all of
+//! it is durable and proved; other newcomers are served what is here already.
+//! Elsewhere: what to ask whom (`bootstrap`), tables out of the snapshot (`rebase`), the blocks
+//! above it (`consortium`).
+//!
+//! `bootstrap/` in the data directory holds `wanted` while there is something to do (the height of
+//! the own ledger), what is being fetched, and `anchor`, the fresh block that the chain must come
+//! to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::clock::Clock;
+use super::config::Neighbours;
+use super::error::NodeError;
+use super::library::page_of;
+use super::shelf::{Held as Snapshot, Proof, Shelf};
+use super::timers::Timers;
+use crate::blocks::codec::{self, ENCODED_BYTES_MAX};
+use crate::blocks::{Genesis, Header, Link, Step};
+use crate::bootstrap::{
+    Assembled, Bootstrap, Command, Contact, Event, Fresh, Held, Message, Options, Record, Stage,
+    Target, Timer, shelf as answers,
+};
+use crate::checkpoint::{Assembler, Holding, Page};
+use crate::committee::{Height, MemberId, ViewId};
+use crate::consortium;
+use crate::crypto::{Digest, SecretKey, Verifier};
+use crate::machine::{Input, Machine, Outbox, Output, To};
+use crate::net::{self, Inbound, Net};
+use crate::storage::{SealedError, read_sealed, write_sealed};
+
+/// The folder in a data directory.
+pub(crate) const FOLDER: &str = "bootstrap";
+const WANTED: &str = "wanted";
+const TARGET: &str = "target";
+const ANCHOR: &str = "anchor";
+/// Inputs that may wait; the network holds back what is beyond.
+const INPUTS_MAX: usize = 1024;
+/// How often it says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of segments after which packs are made durable, so that the disk writes all the while.
+const SYNC_BYTES: u64 = 32 << 20;
+
+/// What a newcomer is made of.
+pub(crate) struct Setup<'a> {
+    pub(crate) data: &'a Path,
+    pub(crate) genesis: &'a Genesis,
+    pub(crate) identity: &'a SecretKey,
+    pub(crate) neighbours: &'a Neighbours,
+    pub(crate) listen: net::Listen,
+    pub(crate) seed: [u8; 32],
+}
+
+/// Notes that this member has to fetch a checkpoint before it can go on from `local`.
+///
+/// Errors: [`SealedError::Io`].
+pub(crate) fn want(data: &Path, local: Height) -> Result<(), SealedError> {
+    write_sealed(&data.join(FOLDER), WANTED, &local.0.to_le_bytes())
+}
+
+/// The height of the own ledger, where a checkpoint is to be fetched.
+///
+/// Errors: [`SealedError`].
+pub(crate) fn wanted(data: &Path) -> Result<Option<Height>, SealedError> {
+    let bytes = read_sealed(&data.join(FOLDER), WANTED)?;
+    let local = bytes.and_then(|bytes| bytes[..].try_into().ok());
+    Ok(local.map(|bytes| Height(u64::from_le_bytes(bytes))))
+}
+
+/// The fresh block that the chain must come to; nothing once it was there, or without a bootstrap.
+///
+/// Errors: [`SealedError`].
+pub(crate) fn anchor(data: &Path) -> Result<Option<Link>, SealedError> {
+    let bytes = read_sealed(&data.join(FOLDER), ANCHOR)?;
+    Ok(bytes.and_then(|bytes| codec::decode(&bytes, ENCODED_BYTES_MAX).ok()))
+}
+
+/// The chain came to the fresh block.
+pub(crate) fn forget_anchor(data: &Path) {
+    let folder = data.join(FOLDER);
+    // What stays behind is looked at again at the next start, and holds again.
+    fs::remove_file(folder.join(ANCHOR)).ok();
+    fs::remove_dir(folder).ok(); // it may hold what another try needs
+}
+
+/// Fetches a checkpoint, as [`wanted`] says; returns once the snapshot is on the shelf, or blocks
+/// are enough.
+///
+/// Errors: [`NodeError`]; what was fetched stays.
+pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
+    let local = wanted(setup.data)?.unwrap_or_default();
+    let shelf = Shelf::open(setup.data)?;
+    let (inputs, received) = sync_channel(INPUTS_MAX);
+    let links = inputs.clone();
+    let [a, b, c, d, e, f, g, h, ..] = setup.seed;
+    let options = net::Options {
+        identity: setup.identity.clone(),
+        chain: setup.genesis.chain(),
+        listen: setup.listen,
+        peers: Vec::new(),
+        limits: net::Limits::default(),
+        seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+    };
+    let net = Net::start(
+        options,
+        move |frame| drop(inputs.send(Arrival::Frame(frame))), // nobody listens at the end
+        move |event| drop(links.send(Arrival::Link(event))),
+    )?;
+    let me = MemberId::of(&setup.identity.public());
+    let options = Options {
+        me,
+        genesis: setup.genesis.clone(),
+        pin: None,
+        verifier: Verifier::ed25519(),
+        seed: setup.seed,
+        local,
+    };
+    let folder = setup.data.join(FOLDER);
+    let held = held(&shelf, &folder)?;
+    let machine = Bootstrap::new(options, held).map_err(|error| NodeError::Snapshot {
+        reason: error.to_string(),
+    })?;
+    let quest = Quest {
+        machine,
+        outbox: Outbox::new(),
+        timers: Timers::new(),
+        clock: Clock::start(),
+        net: &net,
+        shelf: &shelf,
+        folder,
+        me,
+        neighbours: setup.neighbours,
+        genesis: setup.genesis,
+        unsynced: 0,
+        told: Instant::now(),
+        before: 0,
+        is_over: false,
+    };
+    let ended = quest.run(&received);
+    net.shutdown();
+    ended
+}
+
+/// What the disk has of an earlier try.
+fn held(shelf: &Shelf, folder: &Path) -> Result<Held, NodeError> {
+    let mut steps = Vec::new();
+    let mut heights = shelf.steps();
+    heights.sort_by_key(|(_, view)| *view);
+    for (next, (height, view)) in (1..).zip(heights) {
+        match shelf.step(height)? {
+            Some(step) if view == ViewId(next) => steps.push(step),
+            Some(_) | None => break,
+        }
+    }
+    let target: Option<Target> = read(folder, TARGET)?;
+    let mut pages = Vec::new();
+    if target.is_some() {
+        while let Some(page) = read(folder, &page_name(pages.len()))? {
+            pages.push(page);
+        }
+    }
+    Ok(Held {
+        steps,
+        target: target.map(Box::new),
+        pages,
+        segments: shelf.packs().digests(),
+    })
+}
+
+fn page_name(page: usize) -> String {
+    format!("page-{page:06}")
+}
+
+fn read<T: serde::Serialize + serde::de::DeserializeOwned>(
+    folder: &Path,
+    name: &str,
+) -> Result<Option<T>, SealedError> {
+    // What an older program wrote is fetched anew.
+    let bytes = read_sealed(folder, name)?;
+    Ok(bytes.and_then(|bytes| codec::decode(&bytes, ENCODED_BYTES_MAX).ok()))
+}
+
+enum Arrival {
+    Frame(Inbound),
+    Link(net::Event),
+}
+
+/// A bootstrap under way.
+struct Quest<'a> {
+    machine: Bootstrap,
+    outbox: Outbox<Bootstrap>,
+    timers: Timers<Timer>,
+    clock: Clock,
+    net: &'a Net,
+    shelf: &'a Shelf,
+    folder: PathBuf,
+    me: MemberId,
+    neighbours: &'a Neighbours,
+    genesis: &'a Genesis,
+    /// Bytes of segments since packs were made durable.
+    unsynced: u64,
+    told: Instant,
+    /// Bytes that were received when it was told last.
+    before: u64,
+    is_over: bool,
+}
+
+impl Quest<'_> {
+    fn run(mut self, received: &Receiver<Arrival>) -> Result<(), NodeError> {
+        tracing::info!("a checkpoint is fetched from the other members");
+        self.handle(Input::Command(Command::Start))?;
+        while !self.is_over {
+            let now = self.clock.now();
+            while let Some(timer) = self.timers.due(now) {
+                self.handle(Input::Timer(timer))?;
+            }
+            if self.is_over {
+                break;
+            }
+            let wait = self
+                .timers
+                .next()
+                .map_or(PROGRESS_EVERY, |at| self.clock.until(at));
+            match received.recv_timeout(wait.min(PROGRESS_EVERY)) {
+                Ok(arrival) => self.take(arrival)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            self.tell();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, arrival: Arrival) -> Result<(), NodeError> {
+        let input = match arrival {
+            Arrival::Link(net::Event::Up(peer)) => {
+                Input::Command(Command::Connected(MemberId(peer)))
+            }
+            Arrival::Link(net::Event::Down(peer)) => {
+                Input::Command(Command::Disconnected(MemberId(peer)))
+            }
+            Arrival::Frame(frame) => {
+                let from = MemberId(frame.from);
+                match codec::decode(&frame.payload, ENCODED_BYTES_MAX) {
+                    Ok(consortium::Message::Bootstrap(message)) => Input::Message {
+                        from,
+                        message: *message,
+                    },
+                    Ok(consortium::Message::Certificate(certificate)) => {
+                        Input::Command(Command::Seen(from, certificate.ballot.height))
+                    }
+                    // Members speak with us as with one that runs.
+                    Ok(_) | Err(_) => return Ok(()),
+                }
+            }
+        };
+        self.handle(input)
+    }
+
+    fn handle(&mut self, input: Input<Bootstrap>) -> Result<(), NodeError> {
+        let now = self.clock.now();
+        self.machine.handle(now, input, &mut self.outbox);
+        let outputs: Vec<_> = self.outbox.drain().collect();
+        for output in outputs {
+            match output {
+                Output::Save(record) => self.save(record)?,
+                Output::Send { to, message } => self.send(to, message),
+                Output::Arm { timer, after } => self.timers.arm(now, timer, after),
+                Output::Cancel(timer) => self.timers.cancel(&timer),
+                Output::Emit(event) => self.on_event(event)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, record: Record) -> Result<(), NodeError> {
+        match record {
+            Record::Step(bytes) => {
+                // It was checked, so it decodes.
+                if let Ok(step) = Step::from_bytes(&bytes) {
+                    self.shelf.add_step(&step)?;
+                }
+            }
+            Record::Target(target) => {
+                self.forget_target()?;
+                write_sealed(&self.folder, TARGET, &codec::encode(&*target))?;
+            }
+            Record::Page(page) => {
+                let name = page_name(page.page as usize);
+                write_sealed(&self.folder, &name, &codec::encode(&*page))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is known of an earlier target; its segments stay.
+    fn forget_target(&self) -> Result<(), NodeError> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name == TARGET || name.starts_with("page-") {
+                fs::remove_file(entry.path()).map_err(|source| NodeError::System {
+                    what: format!("cannot remove {}", entry.path().display()),
+                    source,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, to: To<MemberId>, message: Message) {
+        let message = consortium::Message::Bootstrap(Box::new(message));
+        let lane = match message.lane() {
+            consortium::Lane::Votes => net::Lane::Votes,
+            consortium::Lane::Bulk => net::Lane::Bulk,
+        };
+        if let To::One(member) = to {
+            // What a full queue drops is asked for again.
+            let _took = self.net.send(member.0, lane, message.to_bytes());
+        }
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), NodeError> {
+        match event {
+            Event::Members(contacts) => self.net.set_peers(self.peers(&contacts)),
+            Event::Stage(stage) => tracing::info!(stage = stage.name(), "bootstrap"),
+            Event::Segment(_, leaf, bytes) => {
+                self.shelf
+                    .packs()
+                    .append(&leaf.digest, &bytes)
+                    .map_err(stored)?;
+                self.unsynced += u64::from(leaf.bytes);
+                if self.unsynced >= SYNC_BYTES {
+                    self.unsynced = 0;
+                    self.shelf.packs().sync().map_err(stored)?;
+                }
+            }
+            Event::Banned(who, misdeed) => {
+                tracing::warn!(%who, %misdeed, "a member lies, and is asked nothing any more");
+            }
+            Event::Serve(who, ask) => {
+                let partial = Partial {
+                    shelf: self.shelf,
+                    gathering: self.machine.gathering(),
+                    genesis: self.genesis,
+                };
+                for message in answers::answer(&partial, &ask) {
+                    self.send(To::One(who), message);
+                }
+            }
+            Event::NotFresh { view, have, need } => tracing::warn!(
+                %view,
+                have,
+                need,
+                "too few seats say where the chain stands: not fresh, the walk goes on"
+            ),
+            Event::Gone(taken) => {
+                let height = taken.height;
+                tracing::warn!(%height, "nobody has this checkpoint any more, another is looked for");
+            }
+            Event::Forked {
+                view, ours, theirs, ..
+            } => {
+                let reason = format!(
+                    "two blocks are certified that make view {view}, {ours} and {theirs}: more \
+                     members are faulty than the ledger bears, or old keys are in wrong hands; \
+                     people must tell which one is true"
+                );
+                return Err(NodeError::Failed { reason });
+            }
+            Event::Void(taken, error) => {
+                let height = taken.height;
+                let reason = format!("the certified checkpoint at {height} is none: {error}");
+                return Err(NodeError::Failed { reason });
+            }
+            Event::Replay(fresh) => {
+                tracing::info!(height = %fresh.header.height, "blocks are enough");
+                self.finish(&fresh)?;
+            }
+            Event::Assembled(assembled) => self.assembled(*assembled)?,
+        }
+        Ok(())
+    }
+
+    /// Lists the snapshot with its proof.
+    fn assembled(&mut self, assembled: Assembled) -> Result<(), NodeError> {
+        let Assembled { target, manifest } = assembled;
+        let taken = target.taken();
+        let Target {
+            anchor,
+            checkpoint,
+            body,
+        } = target;
+        let certificate = match &anchor.certificate {
+            Some(certificate) => certificate.clone(),
+            None => self.opening_certificate(&anchor.header)?,
+        };
+        let mut headers = vec![checkpoint];
+        if headers[0] != anchor.header {
+            headers.push(anchor.header.clone());
+        }
+        self.shelf.list(taken, Arc::unwrap_or_clone(manifest))?;
+        self.shelf.certify(Proof {
+            headers,
+            body,
+            certificate,
+        })?;
+        let (height, bytes) = (taken.height, taken.bytes);
+        let tally = self.machine.tally();
+        tracing::info!(%height, bytes, ?tally, "the checkpoint is here");
+        self.finish(&anchor)
+    }
+
+    /// What certifies the block that opened the newest view.
+    fn opening_certificate(
+        &self,
+        header: &Header,
+    ) -> Result<crate::committee::Certificate, NodeError> {
+        let step = self.shelf.step(header.height)?;
+        let step = step.filter(|step| step.header == *header);
+        step.map(|step| step.certificate)
+            .ok_or_else(|| NodeError::Snapshot {
+                reason: format!("the step at {} is missing", header.height),
+            })
+    }
+
+    /// There is nothing more to fetch; the chain must come to the fresh block.
+    fn finish(&mut self, fresh: &Fresh) -> Result<(), NodeError> {
+        let link = Link {
+            height: fresh.header.height,
+            digest: fresh.header.digest(),
+        };
+        if link.height > Height(0) {
+            write_sealed(&self.folder, ANCHOR, &codec::encode(&link))?;
+        }
+        self.forget_target()?;
+        let path = self.folder.join(WANTED);
+        let removed = fs::remove_file(&path);
+        removed.map_err(|source| NodeError::System {
+            what: format!("cannot remove {}", path.display()),
+            source,
+        })?;
+        self.is_over = true;
+        Ok(())
+    }
+
+    fn peers(&self, contacts: &[Contact]) -> Vec<net::Peer> {
+        let mut peers = BTreeMap::new();
+        for contact in contacts {
+            let id = contact.member();
+            let (name, address) = (&contact.name, &contact.address);
+            let address = self.neighbours.address_of(&id, name, address).to_owned();
+            let (key, id) = (contact.identity, id.0);
+            peers.insert(id, net::Peer { id, key, address });
+        }
+        for observer in &self.neighbours.observers {
+            let (id, key) = (MemberId::of(&observer.key).0, observer.key);
+            let address = observer.address.clone();
+            peers.entry(id).or_insert(net::Peer { id, key, address });
+        }
+        peers.remove(&self.me.0);
+        peers.into_values().collect()
+    }
+
+    /// Says how far it is, now and then.
+    fn tell(&mut self) {
+        if self.told.elapsed() < PROGRESS_EVERY || self.machine.stage() != Stage::Gather {
+            return;
+        }
+        let tally = self.machine.tally();
+        let seconds = self.told.elapsed().as_secs_f64();
+        let rate = (tally.bytes_received - self.before) as f64 / seconds / 1e6;
+        (self.told, self.before) = (Instant::now(), tally.bytes_received);
+        tracing::info!(
+            segments = tally.segments_held,
+            of = tally.segments,
+            megabytes_per_second = %format!("{rate:.1}"),
+            "segments are gathered"
+        );
+    }
+}
+
+fn stored(error: crate::storage::PackError) -> NodeError {
+    super::shelf::ShelfError::from(error).into()
+}
+
+/// What a newcomer has for others.
+struct Partial<'a> {
+    shelf: &'a Shelf,
+    gathering: Option<&'a Assembler>,
+    genesis: &'a Genesis,
+}
+
+impl Partial<'_> {
+    fn at(&self, view: ViewId) -> Option<Step> {
+        let steps = self.shelf.steps();
+        let (height, _) = steps.into_iter().find(|(_, made)| *made == view)?;
+        self.shelf.step(height).ok().flatten()
+    }
+
+    fn whole(&self, manifest: &Digest) -> Option<Arc<Snapshot>> {
+        let mut held = self.shelf.held().into_iter();
+        held.find(|held| held.taken.manifest == *manifest)
+    }
+
+    fn under_way(&self, manifest: &Digest) -> Option<&Assembler> {
+        self.gathering
+            .filter(|assembler| assembler.taken().manifest == *manifest)
+    }
+}
+
+impl answers::Shelf for Partial<'_> {
+    fn newest(&self) -> ViewId {
+        let steps: BTreeSet<ViewId> = self.shelf.steps().iter().map(|(_, view)| *view).collect();
+        steps.last().copied().unwrap_or_default()
+    }
+
+    fn opened(&self, view: ViewId) -> Option<Digest> {
+        match view {
+            ViewId(0) => Some(self.genesis.header().digest()),
+            view => self.at(view).map(|step| step.header.digest()),
+        }
+    }
+
+    fn step(&self, view: ViewId) -> Option<Bytes> {
+        self.at(view).map(|step| step.to_bytes().into())
+    }
+
+    fn header(&self, _: Height) -> Option<Header> {
+        None
+    }
+
+    fn checkpoint(&self, height: Height) -> Option<(Header, crate::blocks::body::Checkpoint)> {
+        let proofs = self
+            .shelf
+            .held()
+            .into_iter()
+            .filter_map(|held| held.proof.clone());
+        let mut blocks =
+            proofs.filter_map(|proof| Some((proof.headers.first()?.clone(), proof.body)));
+        blocks.find(|(header, _)| header.height == height)
+    }
+
+    fn holding(&self, manifest: &Digest) -> Holding {
+        match (self.whole(manifest), self.under_way(manifest)) {
+            (Some(_), _) => Holding::All,
+            (None, Some(assembler)) => assembler.holding(),
+            (None, None) => Holding::Nothing,
+        }
+    }
+
+    fn page(&self, manifest: &Digest, page: u32) -> Option<Page> {
+        if let Some(held) = self.whole(manifest) {
+            return page_of(&held.manifest, page);
+        }
+        page_of(self.under_way(manifest)?.manifest()?, page)
+    }
+
+    fn segment(&self, manifest: &Digest, index: u32) -> Option<Bytes> {
+        let whole = self.whole(manifest);
+        let leaves = match (&whole, self.under_way(manifest)) {
+            (Some(held), _) => held.manifest.leaves(),
+            (None, Some(assembler)) => assembler.manifest()?.leaves(),
+            (None, None) => return None,
+        };
+        self.shelf.segment(leaves.get(index as usize)?).ok()
+    }
+}

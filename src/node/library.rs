@@ -1,0 +1,187 @@
+//! Answers newcomers and members that lag from what the disk has.
+//!
+//! Source: `ARCHITECTURE.md`; `bootstrap::shelf`. In: asks of members. Out: messages, leases.
+//! Holds: nobody pulls more than its share, and consensus goes first; what a newcomer is fetching
+//! stays for a while.
+//! Elsewhere: what is answered (`consortium::serve`, `bootstrap::shelf`), pruning (`curator`).
+
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::clock::Clock;
+use super::index::Index;
+use super::outlets::send;
+use super::shelf::Held;
+use super::views::{self, Opened};
+use super::watch::Watch;
+use crate::blocks::body::Checkpoint;
+use crate::blocks::{Body, Genesis, Header};
+use crate::bootstrap::{Ask, Leases, Message, Quota, QuotaOptions, shelf};
+use crate::checkpoint::{Holding, Manifest, Page};
+use crate::committee::{AnchorVote, Certificate, Height, MemberId, ViewId};
+use crate::consortium::{self, Wanted, serve};
+use crate::crypto::Digest;
+use crate::machine::Time;
+use crate::net::Net;
+
+/// Leases that the librarian gives and the curator heeds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lent(Arc<Mutex<Leases>>);
+
+impl Lent {
+    /// The lowest snapshot that somebody fetches.
+    pub(crate) fn floor(&self, now: Time) -> Option<Height> {
+        self.with(|leases| leases.floor(now))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Leases) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a member wants of our disk.
+#[derive(Debug)]
+pub(crate) enum Serving {
+    /// See [`Wanted`].
+    Wanted(Wanted),
+    /// Our vote on where the chain stands, to be sent with the header that it names.
+    Anchor(AnchorVote, Option<Certificate>),
+}
+
+/// The librarian.
+pub(crate) struct Library {
+    pub(crate) index: Arc<Index>,
+    pub(crate) net: Arc<Net>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) genesis: Genesis,
+    pub(crate) lent: Lent,
+    pub(crate) clock: Clock,
+}
+
+impl Library {
+    /// Answers until nobody asks any more.
+    pub(crate) fn run(self, servings: &Receiver<(MemberId, Serving)>) {
+        let mut quota = Quota::new(QuotaOptions::default());
+        while let Ok((member, serving)) = servings.recv() {
+            match serving {
+                Serving::Wanted(Wanted::Bootstrap(ask)) => self.teach(member, &ask, &mut quota),
+                Serving::Wanted(wanted) => {
+                    for message in serve::answer(&*self.index, &wanted) {
+                        let frame = message.to_bytes();
+                        send(&self.net, &[member], &message, frame);
+                    }
+                }
+                Serving::Anchor(vote, certificate) => {
+                    if let Some(message) = shelf::anchor(&self, vote, certificate) {
+                        self.answer(member, message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers a newcomer within its share.
+    fn teach(&self, member: MemberId, ask: &Ask, quota: &mut Quota) {
+        let now = self.clock.now();
+        if quota.admit(now, member).is_err() {
+            return; // It asks again.
+        }
+        if let Ask::Holding(manifest) = ask
+            && let Some(held) = self.held(manifest)
+        {
+            self.lent
+                .with(|leases| leases.hold(now, member, held.taken.height));
+        }
+        for message in shelf::answer(self, ask) {
+            let bytes = self.answer(member, message);
+            quota.spend(&member, bytes);
+        }
+    }
+
+    fn answer(&self, member: MemberId, message: Message) -> usize {
+        let message = consortium::Message::Bootstrap(Box::new(message));
+        let frame = message.to_bytes();
+        let bytes = frame.len();
+        send(&self.net, &[member], &message, frame);
+        bytes
+    }
+
+    fn held(&self, manifest: &Digest) -> Option<Arc<Held>> {
+        let mut held = self.index.shelf().held().into_iter();
+        held.find(|held| held.taken.manifest == *manifest)
+    }
+
+    /// The newest view that a certificate leads to.
+    fn last(&self) -> Opened {
+        let first = Opened {
+            view: ViewId(0),
+            at: Height(0),
+        };
+        let certified = self.watch.newest_certified();
+        let opened = certified.and_then(|held| Opened::newest(&self.index, &held).ok());
+        opened.unwrap_or(first)
+    }
+}
+
+/// A page of a manifest.
+pub(super) fn page_of(manifest: &Manifest, page: u32) -> Option<Page> {
+    manifest.page(page)
+}
+
+impl shelf::Shelf for Library {
+    fn newest(&self) -> ViewId {
+        self.last().view
+    }
+
+    fn opened(&self, view: ViewId) -> Option<Digest> {
+        if view == ViewId(0) {
+            return Some(self.genesis.header().digest());
+        }
+        let steps = views::steps(&self.index, view, self.last(), (1, usize::MAX)).ok()?;
+        Some(steps.first()?.header.digest())
+    }
+
+    fn step(&self, view: ViewId) -> Option<Bytes> {
+        let steps = views::steps(&self.index, view, self.last(), (1, usize::MAX)).ok()?;
+        Some(steps.first()?.to_bytes().into())
+    }
+
+    fn header(&self, height: Height) -> Option<Header> {
+        if height == Height(0) {
+            return Some(self.genesis.header());
+        }
+        Some(self.index.block_at(height).ok()??.header)
+    }
+
+    fn checkpoint(&self, height: Height) -> Option<(Header, Checkpoint)> {
+        if let Ok(Some(block)) = self.index.block_at(height)
+            && let Body::Checkpoint(body) = block.body
+        {
+            return Some((block.header, body));
+        }
+        let held = self.index.shelf().held().into_iter();
+        let proofs = held.filter_map(|held| held.proof.clone());
+        let mut blocks =
+            proofs.filter_map(|proof| Some((proof.headers.first()?.clone(), proof.body)));
+        blocks.find(|(header, _)| header.height == height)
+    }
+
+    fn holding(&self, manifest: &Digest) -> Holding {
+        match self.held(manifest) {
+            Some(_) => Holding::All,
+            None => Holding::Nothing,
+        }
+    }
+
+    fn page(&self, manifest: &Digest, page: u32) -> Option<Page> {
+        page_of(&self.held(manifest)?.manifest, page)
+    }
+
+    fn segment(&self, manifest: &Digest, index: u32) -> Option<Bytes> {
+        let held = self.held(manifest)?;
+        let leaf = held.manifest.leaves().get(index as usize)?;
+        self.index.shelf().segment(leaf).ok()
+    }
+}
