@@ -26,7 +26,7 @@ use super::watch::Watch;
 use crate::blocks::Call;
 use crate::committee::{MemberId, View};
 use crate::consortium::records::Name;
-use crate::consortium::{Command, Consortium, Event, Executed, Message, Timer};
+use crate::consortium::{Command, Consortium, Event, Executed, Message, Standing, Timer};
 use crate::crypto::PublicKey;
 use crate::machine::{Input, Machine, Outbox, Output, To};
 use crate::membership::register::Register;
@@ -267,7 +267,8 @@ impl<P: Ports> Driver<P> {
                 Leaving::Emit(Event::Serve(member, wanted)) => {
                     self.ports.serve(member, Serving::Wanted(wanted));
                 }
-                Leaving::Emit(Event::Anchored(member, vote, certificate)) => {
+                Leaving::Emit(Event::Anchored(member, standing)) => {
+                    let Standing { vote, certificate } = *standing;
                     self.ports.serve(member, Serving::Anchor(vote, certificate));
                 }
                 Leaving::Emit(Event::MakeKey(call)) => self.ports.keys(KeyWork::Answer(call)),
