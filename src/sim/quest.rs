@@ -204,6 +204,7 @@ impl World {
             verifier: self.ground.verifier,
             seed: Digest::of(Domain::Audit, text.as_bytes()).0,
             local,
+            own: member.keys.publics(),
         };
         let held = member.disk.shelf().to_go_on();
         let machine = Bootstrap::new(options, held).expect("what was proved holds again");

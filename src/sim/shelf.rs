@@ -102,8 +102,8 @@ pub(super) struct Shelf {
     snapshots: BTreeMap<Height, Snapshot>,
     /// Blocks up to here are pruned; there is a snapshot here, or it is 0.
     base: Height,
-    /// A snapshot that was fetched, and how many records the log had then.
-    origin: Option<(usize, Snapshot)>,
+    /// Snapshots that were fetched, and how many records the log had then.
+    origins: Vec<(usize, Snapshot)>,
     /// By view.
     steps: BTreeMap<ViewId, Step>,
     /// While a checkpoint is to be fetched: where the own ledger stands.
@@ -196,11 +196,15 @@ impl Shelf {
     /// The disk is an older copy of itself with `kept` records: what was fetched later is gone.
     pub(super) fn rolled_back(self, kept: usize) -> Self {
         let mut older = Self::default();
-        if let Some((records, snapshot)) = self.origin.filter(|(records, _)| *records <= kept) {
+        let origins = self.origins.into_iter();
+        older.origins = origins.filter(|(records, _)| *records < kept).collect();
+        if let Some((_, snapshot)) = older.origins.last().cloned() {
             older.steps = self.steps;
+            older
+                .steps
+                .retain(|_, step| step.header.height <= snapshot.taken.height);
             older.base = snapshot.taken.height;
-            older.put(snapshot.clone());
-            older.origin = Some((records, snapshot));
+            older.put(snapshot);
         }
         older
     }
@@ -264,7 +268,7 @@ impl Shelf {
         };
         self.base = snapshot.taken.height;
         self.snapshots.clear();
-        self.origin = Some((records, snapshot.clone()));
+        self.origins.push((records, snapshot.clone()));
         self.put(snapshot);
         (self.target, self.wanted) = (None, None);
         self.pages.clear();
