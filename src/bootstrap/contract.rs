@@ -41,9 +41,9 @@ pub struct Options {
     /// The height up to which the own ledger stands and is certified; 0 without one.
     pub local: Height,
     /// Consensus keys whose secrets are here, with the log that they signed into. Where one of them
-    /// has our seat in the newest proved view, we count in its quorum: as long as our secret is not
-    /// erased fewer than a quorum of that view can be in wrong hands, so what the others name may be
-    /// old, and is true.
+    /// has our seat in the newest proved view, we count in its quorum: while our secret is not
+    /// erased fewer than a quorum of that view can be in wrong hands, so what the others name may
+    /// be old, and is true.
     pub own: BTreeSet<PublicKey>,
 }
 
