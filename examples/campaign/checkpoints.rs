@@ -2,8 +2,8 @@
 //!
 //! Source: the goals for checkpoints. In: the size of the state, kills. Out: times, bytes, rates.
 //! Holds: the member is wiped and comes back by the verbs that people type; bytes are those that
-//! the others say they sent; what was acknowledged is at every member, once, as far as streams reach.
-//! Elsewhere: lying members (`bootstrap::tests`), the cost of cutting a state (`snapshot`).
+//! the others say they sent; what was acknowledged is at every member, once, as far as
+//! streams reach. Elsewhere: lying members (`bootstrap::tests`), the cost of cutting a state (`snapshot`).
 
 use std::fs;
 use std::path::Path;
@@ -157,14 +157,14 @@ fn fetch(members: &mut Members, words: &Words, begun: Instant) -> u32 {
             dir.display()
         );
         if kills < words.kills && is_fetching(&dir.join("data")) {
-            std::thread::sleep(Duration::from_millis(dice.random_range(50..600)));
+            std::thread::park_timeout(Duration::from_millis(dice.random_range(50..600)));
             if checkpoint(&dir).is_none() {
                 members.kill(LOST);
                 members.start(LOST);
                 kills += 1;
             }
         }
-        std::thread::sleep(PAUSE);
+        std::thread::park_timeout(PAUSE);
     }
     kills
 }
@@ -241,7 +241,7 @@ fn fill(members: &Members, words: &Words) {
 /// Transactions a second, as the first member executes them.
 fn rate(members: &Members, words: &Words) -> f64 {
     let (before, started) = (sequence(members), Instant::now());
-    std::thread::sleep(Duration::from_secs(words.seconds));
+    std::thread::park_timeout(Duration::from_secs(words.seconds));
     (sequence(members) - before) as f64 / started.elapsed().as_secs_f64()
 }
 
@@ -253,7 +253,7 @@ fn until(what: &str, mut look: impl FnMut() -> bool) {
     let started = Instant::now();
     while !look() {
         assert!(started.elapsed() < LIMIT, "not seen: {what}");
-        std::thread::sleep(PAUSE);
+        std::thread::park_timeout(PAUSE);
     }
 }
 

@@ -58,7 +58,7 @@ impl Bootstrap {
         };
         if now >= seek.until {
             let (view, have) = (seek.view, seek.words.len());
-            let need = self.chain.newest().view.sizes().q;
+            let need = self.anchors_needed();
             self.tries = self.tries.saturating_add(1);
             out.emit(Event::NotFresh { view, have, need });
             self.begin_walk(now, out);
@@ -110,14 +110,27 @@ impl Bootstrap {
             return;
         };
         seek.words.insert(seat, fresh);
-        if seek.words.len() < self.chain.newest().view.sizes().q {
+        let have = seek.words.len();
+        if have < self.anchors_needed() {
             return;
         }
+        let State::Anchor(seek) = &mut self.state else {
+            return;
+        };
         let words = std::mem::take(&mut seek.words).into_values();
         let highest = words.max_by_key(|fresh| fresh.header.height);
         let highest = highest.expect("a quorum has a seat");
         self.tries = 0;
         self.begin_find(now, highest, out);
+    }
+
+    /// Words of others that make a quorum of the newest view.
+    fn anchors_needed(&self) -> usize {
+        let view = &self.chain.newest().view;
+        let seat = view.seat_of(&self.options.me);
+        let key = seat.and_then(|seat| view.key(seat));
+        let is_own = key.is_some_and(|key| self.options.own.contains(&key));
+        (view.sizes().q - usize::from(is_own)).max(1)
     }
 
     /// Whether an anchor over our nonce holds; else why not.

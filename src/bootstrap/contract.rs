@@ -40,6 +40,11 @@ pub struct Options {
     pub seed: [u8; 32],
     /// The height up to which the own ledger stands and is certified; 0 without one.
     pub local: Height,
+    /// Consensus keys whose secrets are here, with the log that they signed into. Where one of them
+    /// has our seat in the newest proved view, we count in its quorum: while our secret is not
+    /// erased fewer than a quorum of that view can be in wrong hands, so what the others name may
+    /// be old, and is true.
+    pub own: BTreeSet<PublicKey>,
 }
 
 /// What the disk gave back of an earlier try.

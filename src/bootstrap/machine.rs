@@ -25,7 +25,8 @@ use crate::machine::{Input, Machine, Outbox, Span, Time, To};
 
 /// Members that are asked, at most; further links are not used.
 pub const PEERS_MAX: usize = 256;
-/// Answers of one member that nobody asked for, until it is banned.
+/// Answers of one member that nobody asked for, beyond as many as it gave to what was asked, until
+/// it is banned: a link may carry one twice.
 pub const STRAYS_MAX: u32 = 64;
 /// How often a stage looks whether something is overdue.
 const TICK: Span = Span::from_ms(100);
@@ -35,6 +36,8 @@ const TICK: Span = Span::from_ms(100);
 pub(super) struct Peer {
     /// Answers that it may give.
     pub(super) credit: u32,
+    /// Answers that it gave and that were asked for.
+    answers: u32,
     strays: u32,
     /// The view that was named when it was asked for steps, and when; until it answers.
     pub(super) steps: Option<(ViewId, Time)>,
@@ -212,8 +215,8 @@ impl Bootstrap {
         let Some(peer) = self.peers.get_mut(&who) else {
             return;
         };
-        peer.strays += 1;
-        if peer.strays > STRAYS_MAX {
+        peer.strays = peer.strays.saturating_add(1);
+        if peer.strays > peer.answers.saturating_add(STRAYS_MAX) {
             self.ban(now, who, Misdeed::Flood, out);
         }
     }
@@ -296,10 +299,16 @@ impl Bootstrap {
     fn answered(&mut self, now: Time, from: MemberId, answer: Answer, out: &mut Out) {
         let peer = self.peers.get_mut(&from);
         match peer {
-            Some(peer) if peer.credit > 0 => peer.credit -= 1,
+            Some(peer) if peer.credit > 0 => {
+                peer.credit -= 1;
+                peer.answers = peer.answers.saturating_add(1);
+            }
             Some(_) | None => {
                 self.stray(now, from, out);
-                return;
+                let is_light = matches!(answer, Answer::Segment(..) | Answer::Page(..));
+                if !is_light || !self.peers.contains_key(&from) {
+                    return;
+                } // It may be the one that was asked for, behind another that came twice.
             }
         }
         match answer {

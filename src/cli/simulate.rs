@@ -64,6 +64,10 @@ pub(crate) struct SimulateArgs {
     /// A sample of the members sits, drawn by a beacon; wants --members 5 or more, below 10.
     #[arg(long, conflicts_with = "membership")]
     sample: bool,
+    /// Blocks after which a checkpoint is due, which prunes; 8 or more, 0 for never. Who is behind
+    /// then fetches a snapshot.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    checkpoint_blocks: u32,
     /// One member is a villain of this kind, whatever the seed would draw.
     #[arg(long, value_name = "NAME")]
     villain: Option<String>,
@@ -101,6 +105,7 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         rotation_blocks: args.rotation_blocks,
         membership: args.membership,
         sample: args.sample,
+        checkpoint_blocks: args.checkpoint_blocks,
         villain,
         plant: plant(args)?,
     };

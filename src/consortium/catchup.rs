@@ -410,7 +410,8 @@ impl Consortium {
         if !is_asked || first <= self.chain.reach().next() {
             return; // Late: it came from another.
         }
-        self.catchup.pruned.insert(from);
+        // Said again: another round is over.
+        self.catchup.turns += usize::from(!self.catchup.pruned.insert(from));
         let is_turn = self.catchup.peer() == Some(from);
         if is_turn && self.catchup.asked.take().is_some() {
             let next = self.catchup.next_peer();

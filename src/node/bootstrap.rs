@@ -125,6 +125,7 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
         verifier: Verifier::ed25519(),
         seed: setup.seed,
         local,
+        own: BTreeSet::new(),
     };
     let folder = setup.data.join(FOLDER);
     let held = held(&shelf, &folder)?;

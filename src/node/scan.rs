@@ -2,8 +2,8 @@
 //!
 //! Source: `ARCHITECTURE.md`, durability. In: the records of a log, in order. Out: names with their
 //! places, promises, certificates.
-//! Holds: a record that the tables know is only read where a start needs it; one that cannot be read
-//! ends the start. Elsewhere: what follows from it (`recovery`).
+//! Holds: a record that the tables know is only read where a start needs it; one that cannot be
+//! read ends the start. Elsewhere: what follows from it (`recovery`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

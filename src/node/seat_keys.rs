@@ -148,6 +148,12 @@ impl SeatKeys {
         } else if !is_present {
             self.erase_used()?;
         }
+        // The view that the next key was made for may have been passed over, by a snapshot of a
+        // later one.
+        let is_past = |key: &Consensus| key.call.is_some_and(|call| call.next <= view.id());
+        if self.next.take_if(|key| is_past(key)).is_some() {
+            keys::erase(&self.dir.join(keys::NEXT_FILE))?;
+        }
         self.bind(view)
     }
 

@@ -254,7 +254,6 @@ impl Watch {
         self.end();
     }
 
-    /// The process ends.
     /// This life of the member ends, and another one begins.
     pub(crate) fn restart(&self) {
         self.state().restarts = true;

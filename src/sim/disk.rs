@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::dice::Dice;
 use super::keyring::Keyring;
+use super::shelf::{Shelf, Snapshot};
 use super::stored::Stored;
 use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
@@ -43,6 +44,7 @@ pub(super) struct Disk {
     blocks: BTreeMap<Height, usize>,
     certificates: BTreeMap<Height, usize>,
     batches: BTreeMap<Digest, usize>,
+    shelf: Shelf,
 }
 
 /// What `node` keeps in tables beside its log, so that a start need not replay everything: written
@@ -61,6 +63,17 @@ impl Tables {
         Self {
             ledger: Ledger::genesis(root.genesis).with_verifier(root.verifier),
             rows: Vec::new(),
+            folded: 0,
+            open: Vec::new(),
+        }
+    }
+
+    /// Tables out of a snapshot.
+    fn of(root: &Root<'_>, snapshot: &Snapshot) -> Self {
+        let (ledger, app) = snapshot.restore(root);
+        Self {
+            ledger: ledger.with_verifier(root.verifier),
+            rows: app.entries().collect(),
             folded: 0,
             open: Vec::new(),
         }
@@ -147,7 +160,11 @@ impl Disk {
             match &self.records[index] {
                 Record::Block(block) => drop(self.blocks.insert(block.header.height, index)),
                 Record::Certificate(certificate) => {
-                    self.certificates.insert(certificate.ballot.height, index);
+                    let height = certificate.ballot.height;
+                    self.certificates.insert(height, index);
+                    if let Some(block) = self.held(height) {
+                        self.shelf.step_of(&block, certificate);
+                    }
                 }
                 Record::Batch(bytes) => {
                     self.batches.insert(Digest::of(Domain::Batch, bytes), index);
@@ -195,9 +212,11 @@ impl Disk {
         let mut records = std::mem::take(&mut self.records);
         records.truncate(kept);
         let stored = self.stored.take().map(|stored| stored.again(&records));
+        let shelf = std::mem::take(&mut self.shelf).rolled_back(kept);
         *self = Self {
             records,
             stored,
+            shelf,
             ..Self::default()
         };
         self.take(kept);
@@ -237,7 +256,15 @@ impl Disk {
 
     /// What a member starts from, and its application at the same height.
     pub(super) fn recover(&mut self, root: &Root<'_>, mut app: Box<dyn Application>) -> Recovered {
-        let tables = self.tables.take().unwrap_or_else(|| Tables::new(root));
+        let base = self.shelf.base();
+        let tables = self
+            .tables
+            .take()
+            .filter(|tables| tables.ledger.height() >= base);
+        let tables = tables.unwrap_or_else(|| match self.shelf.at(base) {
+            Some(snapshot) => Tables::of(root, snapshot),
+            None => Tables::new(root),
+        });
         tables.load(&mut *app);
         let Tables {
             mut ledger,
@@ -252,6 +279,10 @@ impl Disk {
             restoring.take(record);
             match record {
                 Record::Batch(bytes) if index >= folded => open.push(root.batch(bytes)),
+                Record::Block(block) if index >= folded && block.header.height <= base => {
+                    let named: Vec<Digest> = block.body.batches().map(BatchRef::digest).collect();
+                    open.retain(|held| !named.contains(&held.digest));
+                }
                 Record::Block(block) if index >= folded => {
                     applied.push(self.replay(root, block, &open, (&mut ledger, &mut *app)));
                     let named: Vec<Digest> = block.body.batches().map(BatchRef::digest).collect();
@@ -262,6 +293,9 @@ impl Disk {
                 Record::Engine(..) | Record::Fault(_) => {}
             }
         }
+        self.shelf.steps().for_each(|step| {
+            restoring.take(&Record::Certificate(step.certificate.clone()));
+        });
         self.tables = Some(Tables {
             ledger: ledger.clone(),
             rows: app.entries().collect(),
@@ -331,20 +365,45 @@ impl Disk {
     }
 }
 
-impl Archive for Disk {
-    fn block(&self, height: Height) -> Option<Block> {
+impl Disk {
+    /// Snapshots and the view chain.
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    pub(super) fn shelf_mut(&mut self) -> &mut Shelf {
+        &mut self.shelf
+    }
+
+    /// The block at `height`, whether or not it counts as pruned.
+    fn held(&self, height: Height) -> Option<Block> {
         let Record::Block(block) = &self.records[*self.blocks.get(&height)?] else {
             return None;
         };
         Some(block.clone())
     }
+}
+
+impl Archive for Disk {
+    fn block(&self, height: Height) -> Option<Block> {
+        let is_pruned = height <= self.shelf.base();
+        let held = self.held(height).filter(|_| !is_pruned);
+        held.or_else(|| self.shelf.block(height))
+    }
 
     fn certificate_at_or_after(&self, height: Height) -> Option<Certificate> {
+        if let Some(certificate) = self.shelf.certificate(height) {
+            return Some(certificate);
+        }
         let (_, index) = self.certificates.range(height..).next()?;
         let Record::Certificate(certificate) = &self.records[*index] else {
             return None;
         };
         Some(certificate.clone())
+    }
+
+    fn first(&self) -> Height {
+        self.shelf.base().next()
     }
 
     fn batch(&self, digest: &Digest) -> Option<Bytes> {

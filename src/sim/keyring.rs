@@ -62,6 +62,11 @@ impl Keyring {
         self.held().find(|secret| secret.public() == key)
     }
 
+    /// The public halves of what is held.
+    pub(super) fn publics(&self) -> BTreeSet<PublicKey> {
+        self.held().map(SecretKey::public).collect()
+    }
+
     /// Whether there is nothing but the key of the seat in `view` and one for the view behind it.
     pub(super) fn is_clean(&self, view: &View, me: &MemberId) -> bool {
         let key = wanted(view, me);
@@ -139,6 +144,11 @@ impl Keyring {
         let is_missing = has_lost && !self.is_waiting();
         if !self.take_next(view, me) {
             self.erase_used(view, me);
+            // The view that it was for may have been passed over, by a snapshot of a later one.
+            let is_past = |(call, _): &(Call, SecretKey)| call.next <= view.id();
+            if self.next.as_ref().is_some_and(is_past) {
+                self.drop_next();
+            }
         }
         self.bind(view, me);
         !is_missing

@@ -12,10 +12,11 @@ use super::queue::Happening;
 use super::villain::{Stage, Villain};
 use super::world::{Ground, World};
 use crate::application::Registry;
+use crate::bootstrap::Leases;
 use crate::committee::{Height, MemberId};
 use crate::consortium::serve;
 use crate::consortium::{
-    Applied, Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions,
+    Applied, Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions, Wanted,
 };
 use crate::crypto::{Digest, Domain, SecretKey};
 use crate::machine::{Input, Span, Time, To};
@@ -84,7 +85,7 @@ impl World {
         let is_calm = self.is_calm;
         let member = &mut self.members[index];
         let is_wanted = !is_calm || member.comes_back();
-        if member.running.is_some() || member.fate == Fate::Ruined || !is_wanted {
+        if member.is_up() || member.fate == Fate::Ruined || !is_wanted {
             return;
         }
         if let Err(why) = member.disk.open() {
@@ -92,6 +93,10 @@ impl World {
             return self.unreadable(index, why);
         }
         member.clock.start();
+        member.leases = Leases::new();
+        if let Some(local) = member.disk.shelf().wanted() {
+            return self.begin_quest(index, local);
+        }
         let now = member.clock.read(self.now);
         member.keys.restart();
         let keys = (&member.identity, &member.keys);
@@ -126,6 +131,14 @@ impl World {
         }
         self.note(1, index, [height.0]);
         self.input(index, Input::Command(Command::Start));
+        if let Some(taken) = self.members[index].disk.shelf().newest_taken() {
+            self.input(index, Input::Command(Command::Taken(taken)));
+        }
+        self.connect(index);
+    }
+
+    /// The links of a member that starts come up one after the other.
+    pub(super) fn connect(&mut self, index: usize) {
         for other in (0..self.members.len()).filter(|other| *other != index) {
             let after = self.dice.delay(2_000);
             self.later(after, Happening::Link(index, other, true));
@@ -154,10 +167,13 @@ impl World {
     /// A member that is up learns that the link to another stands or fell.
     pub(super) fn link(&mut self, index: usize, other: usize, is_up: bool) {
         let stands = self.net.is_up(index, other) && self.net.is_up(other, index);
-        if is_up && !(stands && self.members[other].running.is_some()) {
+        if is_up && !(stands && self.members[other].is_up()) {
             return;
         }
         let other = self.members[other].id;
+        if self.members[index].quest.is_some() {
+            return self.quest_link(index, other, is_up);
+        }
         let command = match is_up {
             true => Command::Connected(other),
             false => Command::Disconnected(other),
@@ -188,7 +204,7 @@ impl World {
     }
 
     /// Something leaves a member: of a villain what it makes of it.
-    fn leave(&mut self, index: usize, leaving: Vec<Leaving>) {
+    pub(super) fn leave(&mut self, index: usize, leaving: Vec<Leaving>) {
         if self.members[index].villain.is_none() {
             return self.carry_out(index, leaving);
         }
@@ -328,7 +344,9 @@ impl World {
             Event::Certified(certificate) => {
                 self.note(7, index, [brief(&certificate.ballot.digest)]);
                 self.oracle.certified(index, &certificate);
+                self.prune(index, &certificate);
             }
+            Event::Serve(member, Wanted::Bootstrap(ask)) => self.teach(index, member, &ask),
             Event::Serve(member, wanted) => {
                 let answers = serve::answer(&self.members[index].disk, &wanted);
                 let answers = answers.into_iter();
@@ -336,8 +354,10 @@ impl World {
                 self.leave(index, leaving.collect());
             }
             Event::Changed(change) => self.on_change(index, change),
-            Event::Snapshot(_) | Event::Resaved(..) => {}
-            Event::Anchored(..) | Event::TooFar => {}
+            Event::Snapshot(base) => self.take_snapshot(index, *base),
+            Event::Resaved(..) => {}
+            Event::Anchored(member, standing) => self.anchor(index, member, *standing),
+            Event::TooFar => self.fall_behind(index),
             Event::MakeKey(call) => self.make_key(index, call),
             Event::View(view) => {
                 let ended = &mut self.members[index].ended;

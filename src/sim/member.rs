@@ -13,10 +13,12 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::keyring::Keyring;
 use super::newcomer::Tried;
+use super::quest::Quest;
 use super::queue::Happening;
 use super::sample::Part;
 use super::villain::Villain;
 use crate::application::Application;
+use crate::bootstrap::Leases;
 use crate::committee::{MemberId, ViewId};
 use crate::consortium::{Consortium, Event, Lane, Message, Timer};
 use crate::crypto::SecretKey;
@@ -69,8 +71,12 @@ pub(super) struct Member {
     pub(super) part: Option<Part>,
     /// What makes it faulty; correct members have none.
     pub(super) villain: Option<Box<dyn Villain>>,
-    /// None while it is down.
+    /// None while it is down, or fetches a checkpoint.
     pub(super) running: Option<Running>,
+    /// While it fetches a checkpoint.
+    pub(super) quest: Option<Quest>,
+    /// What is kept for newcomers.
+    pub(super) leases: Leases,
     /// How often it was started; what belongs to an earlier life is dropped.
     pub(super) life: u64,
     /// How often it forgot what it held of others' votes: at each start, and with each view.
@@ -88,6 +94,11 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// Whether it is up.
+    pub(super) fn is_up(&self) -> bool {
+        self.running.is_some() || self.quest.is_some()
+    }
+
     /// Whether it runs when the faults have ended.
     pub(super) fn comes_back(&self) -> bool {
         self.villain.is_some() || matches!(self.fate, Fate::Healthy | Fate::Back)

@@ -28,10 +28,12 @@ mod operators;
 mod oracle;
 mod post;
 mod promises;
+mod quest;
 mod queue;
 mod rollback;
 mod sample;
 mod setting;
+mod shelf;
 mod shrink;
 mod stored;
 mod trouble;
@@ -79,6 +81,8 @@ pub struct Options {
     pub membership: Option<u32>,
     /// Whether a sample of the members sits, drawn by a beacon; of five and more.
     pub sample: bool,
+    /// Blocks after which a checkpoint is due, which prunes; 0 for never.
+    pub checkpoint_blocks: u32,
     /// One member is a villain of this kind, whatever the seed would draw.
     pub villain: Option<VillainKind>,
     /// Test only: the bug that its machines have; only with the feature `plants`.
@@ -97,6 +101,7 @@ impl Options {
             rotation_blocks,
             membership,
             sample,
+            checkpoint_blocks,
             villain,
             plant,
         } = self;
@@ -115,6 +120,9 @@ impl Options {
         }
         if *sample {
             replay += " --sample";
+        }
+        if *checkpoint_blocks > 0 {
+            replay += &format!(" --checkpoint-blocks {checkpoint_blocks}");
         }
         if let Some(villain) = villain {
             replay += &format!(" --villain {villain}");
@@ -137,6 +145,7 @@ impl Default for Options {
             rotation_blocks: 0,
             membership: None,
             sample: false,
+            checkpoint_blocks: 0,
             villain: None,
             plant: None,
         }

@@ -212,6 +212,12 @@ impl Oracle {
         self.chain.get(index)
     }
 
+    /// Whether the chain has this block.
+    pub(super) fn is_block(&self, height: Height, digest: &Digest) -> bool {
+        self.block(height)
+            .is_some_and(|block| block.digest == *digest)
+    }
+
     /// A member applied a block.
     pub(super) fn applied(&mut self, member: usize, applied: &Applied) {
         if self.faulty[member] {

@@ -84,6 +84,14 @@ impl Frame {
         }
     }
 
+    /// What it says, unchecked.
+    fn message(&self) -> Option<Message> {
+        match &self.content {
+            Content::Message(message) => Some(message.clone()),
+            Content::Bytes(bytes) => codec::decode(bytes, codec::ENCODED_BYTES_MAX).ok(),
+        }
+    }
+
     /// Whom a refused frame convicts.
     fn convict(&self, ears: &Ears, refused: &HearError) -> Option<Fault> {
         match &self.content {
@@ -122,6 +130,11 @@ impl World {
         {
             self.on_lock(from, ballot);
         }
+        self.send_plain(from, to, message);
+    }
+
+    /// A message leaves of which nothing is to be judged.
+    pub(super) fn send_plain(&mut self, from: usize, to: To<MemberId>, message: Message) {
         let (lane, length) = (message.lane(), length(&message));
         self.note(3, from, summary(&message));
         let content = if self.ground.setting.is_complete {
@@ -169,6 +182,14 @@ impl World {
 
     /// A frame arrives; what only a villain sends is dropped, as `node` drops it.
     pub(super) fn arrive(&mut self, to: usize, life: u64, frame: &Frame) {
+        let member = &self.members[to];
+        if member.quest.is_some() && member.life == life {
+            let from = self.members[frame.from].id;
+            if let Some(message) = frame.message() {
+                self.quest_hear(to, from, message);
+            }
+            return;
+        }
         if self.alive(to, life).is_none() {
             return;
         }

@@ -11,6 +11,8 @@ use std::rc::Rc;
 use super::clients::Submission;
 use super::member::Leaving;
 use super::post::Frame;
+use crate::bootstrap;
+use crate::committee::Taken;
 use crate::consortium::{Command, Execution, Timer};
 
 /// What happens. Members are named with the life that it belongs to.
@@ -21,6 +23,10 @@ pub(super) enum Happening {
     Frame(usize, u64, Rc<Frame>),
     /// A timer runs out, if the number is still its own.
     Timer(usize, u64, Timer, u64),
+    /// A timer of a member that fetches a checkpoint runs out, if the number is still its own.
+    QuestTimer(usize, u64, bootstrap::Timer, u64),
+    /// A snapshot is durable.
+    Taken(usize, u64, Taken),
     /// A sync that covers so many records ends.
     Synced(usize, u64, usize),
     /// The application answers.
@@ -67,6 +73,7 @@ impl Happening {
             }
             Self::Link(member, ..) | Self::Keys(member, ..) => Some(*member),
             Self::Submit(member, ..) => Some(*member),
+            Self::QuestTimer(member, ..) | Self::Taken(member, ..) => Some(*member),
             Self::Start(_) | Self::Client | Self::Census | Self::Trouble(_) | Self::Cut(..) => None,
             Self::Return(_) => None,
             Self::Fast(..) | Self::FastDisk(_) | Self::Resume(_) | Self::CrashLoop(..) => None,

@@ -19,7 +19,10 @@ use super::net::{Spread, Weather};
 use super::sample;
 use super::villain::{self, VillainKind};
 use super::world::BEGINNING_US;
-use crate::blocks::{Call, Clients, FORMAT_VERSION, Founder, Genesis, Parameters, ViewRules};
+use crate::blocks::{
+    Call, CheckpointRules, Clients, FORMAT_VERSION, Founder, Genesis, Parameters, ViewRules,
+};
+use crate::bootstrap::Leases;
 use crate::committee::{KeyProof, MemberId, View, ViewId};
 use crate::crypto::{Digest, Domain, SecretKey, Verifier};
 use crate::fsm::PaceOptions;
@@ -215,6 +218,8 @@ impl Setting {
             part: None,
             villain: (self.villains.get(&n)).map(|kind| villain::cast(*kind, self.seed, n)),
             running: None,
+            quest: None,
+            leases: Leases::new(),
             life: 0,
             forgot: 0,
             clock: clock(),
@@ -244,6 +249,11 @@ fn parameters(dice: &mut Dice, options: &Options) -> Parameters {
         ahead_max: window + seal_every + [0, 0, 16][dice.index(3)],
         expiry_blocks_max: [64, 1_000, 100_000][dice.index(3)],
         remembered_max: [1_024, 2_000_000][dice.index(2)],
+        checkpoints: CheckpointRules {
+            every_blocks: options.checkpoint_blocks,
+            every_bytes: 0,
+            segment_bytes: 1 << 10,
+        },
         views: match options.sample {
             true => sample::rules(views),
             false => views,

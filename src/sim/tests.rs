@@ -1,5 +1,6 @@
 //! Whole worlds, small and large.
 
+mod checkpoints;
 mod forgotten;
 mod handover;
 

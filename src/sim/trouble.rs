@@ -277,7 +277,8 @@ impl World {
     fn take_down(&mut self, index: usize) -> bool {
         let member = &mut self.members[index];
         member.paused = None;
-        if member.running.take().is_none() {
+        let was_questing = member.quest.take().is_some();
+        if member.running.take().is_none() && !was_questing {
             return false;
         }
         for other in (0..self.members.len()).filter(|other| *other != index) {

@@ -267,6 +267,14 @@ impl World {
                     self.input(member, Input::Timer(timer));
                 }
             }
+            Happening::QuestTimer(member, life, timer, number) => {
+                self.quest_timer(member, life, timer, number);
+            }
+            Happening::Taken(member, life, taken) => {
+                if self.alive(member, life).is_some() {
+                    self.input(member, Input::Command(Command::Taken(taken)));
+                }
+            }
             Happening::Synced(member, life, upto) => self.synced(member, life, upto),
             Happening::Executed(member, life, execution) => {
                 if self.alive(member, life).is_some() {

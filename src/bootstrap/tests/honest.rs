@@ -181,3 +181,20 @@ fn a_view_chain_longer_than_an_answer_is_walked_in_stretches() {
     let told = world.newcomers[new].events.iter().filter(told).count();
     assert_eq!(told, 1 + 3, "at the start, and behind each stretch");
 }
+
+#[test]
+fn a_seat_that_holds_its_key_counts_in_the_quorum_for_its_anchor() {
+    let ledger = Ledger::with_snapshot(1, 20, 512);
+    for holds in [false, true] {
+        // One of four is dead, and one fell behind: the other two go on with it, or never.
+        let mut world = World::new(1, &ledger, 4);
+        let key = ledger.builder.keys[3].public();
+        world.own.extend(holds.then_some(key));
+        world.stop(2);
+        world.servers.remove(3);
+        let new = world.join_as(ledger.member(3), Disk::default());
+        let is_done = world.run(20, |world| world.newcomers[new].done_at.is_some());
+        assert_eq!(is_done, holds);
+        assert_eq!(is_whole(&world.newcomers[new], &ledger), holds);
+    }
+}

@@ -200,6 +200,7 @@ fn steps_of_a_disk_that_do_not_lead_past_the_pin_are_refused() {
         verifier: Verifier::ed25519(),
         seed: [7; 32],
         local: Height(0),
+        own: BTreeSet::new(),
     };
     let held = || Held {
         steps: ledger.builder.steps.clone(),
@@ -231,6 +232,7 @@ fn in_stage(stage: Stage, ledger: &Ledger) -> Bootstrap {
         verifier: Verifier::ed25519(),
         seed: [7; 32],
         local: Height(0),
+        own: BTreeSet::new(),
     };
     let mut machine = Bootstrap::new(options, Held::default()).expect("it begins");
     let mut now = Time(1);

@@ -16,7 +16,7 @@ use crate::bootstrap::shelf::{self, Shelf};
 use crate::bootstrap::*;
 use crate::checkpoint::{Holding, Page};
 use crate::committee::{Height, MemberId, Voter};
-use crate::crypto::{Digest, Domain, Verifier};
+use crate::crypto::{Digest, Domain, PublicKey, Verifier};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
 
 /// What becomes of an answer of a server.
@@ -81,6 +81,7 @@ pub(super) struct World {
     pub(super) loss_ppm: u32,
     pub(super) pin: Option<Pin>,
     pub(super) local: Height,
+    pub(super) own: BTreeSet<PublicKey>,
     pub(super) rng: ChaCha12Rng,
     seed: u64,
     queue: BTreeMap<(Time, u64), (MemberId, What)>,
@@ -113,6 +114,7 @@ impl World {
             loss_ppm: 0,
             pin: None,
             local: Height(0),
+            own: BTreeSet::new(),
             rng: ChaCha12Rng::seed_from_u64(seed),
             seed,
             queue: BTreeMap::new(),
@@ -137,6 +139,7 @@ impl World {
             verifier: Verifier::ed25519(),
             seed: self.rng.random(),
             local: self.local,
+            own: self.own.clone(),
         };
         let held = Held {
             steps: disk.steps.clone(),
@@ -158,6 +161,12 @@ impl World {
             Domain::Member,
             format!("new {index}").as_bytes(),
         ));
+        self.join_as(id, disk)
+    }
+
+    /// A member of this id starts, which may have a seat.
+    pub(super) fn join_as(&mut self, id: MemberId, disk: Disk) -> usize {
+        let index = self.newcomers.len();
         let machine = self.machine(id, &disk);
         self.newcomers.push(Newcomer {
             id,

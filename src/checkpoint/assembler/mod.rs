@@ -41,7 +41,8 @@ pub const ASK_SEGMENTS_MAX: usize = 256;
 pub const ASK_BYTES_MAX: u64 = 1 << 20;
 /// Servers that are known at once, at most; further ones are not asked.
 pub const SERVERS_MAX: usize = 256;
-/// Answers that nobody asked for, of one server, until it is banned.
+/// Answers of one server that nobody asked for, beyond as many as it gave to what was asked, until
+/// it is banned.
 pub const STRAYS_MAX: u32 = 64;
 /// Candidates among which the rarest are chosen for one ask.
 const SCAN_MAX: usize = 1024;
@@ -329,6 +330,7 @@ impl Assembler {
             self.tally.bytes_wasted += got;
             return Err(self.convict(who, lie));
         }
+        server.given = server.given.saturating_add(1);
         server.settle(now, index, got);
         if !self.missing.contains(index) {
             self.tally.bytes_wasted += got;
@@ -502,8 +504,8 @@ impl Assembler {
         let Some(server) = self.servers.get_mut(&who) else {
             return Refused::Unknown;
         };
-        server.strays += 1;
-        match server.strays > STRAYS_MAX {
+        server.strays = server.strays.saturating_add(1);
+        match server.strays > server.given.saturating_add(STRAYS_MAX) {
             true => self.convict(who, Lie::Flood),
             false => Refused::Unasked,
         }

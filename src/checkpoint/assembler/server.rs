@@ -69,6 +69,8 @@ pub(super) struct Server {
     pub(super) gave: u64,
     /// Where its next ask begins.
     pub(super) cursor: u32,
+    /// Segments that it gave and that were asked for.
+    pub(super) given: u32,
     /// Answers that nobody asked for.
     pub(super) strays: u32,
     /// The page that it is asked for, and until when.
@@ -89,6 +91,7 @@ impl Server {
             patience: PATIENCE_MIN,
             gave: 0,
             cursor,
+            given: 0,
             strays: 0,
             page: None,
             late_page: None,

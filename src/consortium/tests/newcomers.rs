@@ -156,6 +156,10 @@ fn one_that_lies_about_pruning_strands_nobody_and_silent_ones_hold_nobody() {
     let (_, mut behind) = lagging();
     let pruned = || Heard::Pruned(Height(40));
     assert!(anchored(&hear(&mut behind, Time(0), 2, pruned())).is_empty());
+    for _ in 0..50 {
+        let again = hear(&mut behind, Time(0), 2, pruned());
+        assert!(anchored(&again).is_empty(), "one may be faulty");
+    }
     for turn in 0..50 {
         let mut out = Outbox::new();
         let now = Time(0) + Span::from_ms(200 * turn);
