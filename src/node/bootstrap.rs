@@ -35,7 +35,7 @@ use crate::bootstrap::{
 use crate::checkpoint::{Assembler, Holding, Page};
 use crate::committee::{Height, MemberId, ViewId};
 use crate::consortium::{Lane, Message as Frame};
-use crate::crypto::{Digest, SecretKey, Verifier};
+use crate::crypto::{Digest, PublicKey, SecretKey, Verifier};
 use crate::machine::{Input, Machine, Outbox, Output, To};
 use crate::net::{self, Inbound, Net};
 use crate::storage::{SealedError, read_sealed, write_sealed};
@@ -57,6 +57,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) data: &'a Path,
     pub(crate) genesis: &'a Genesis,
     pub(crate) identity: &'a SecretKey,
+    /// See [`Options::own`].
+    pub(crate) own: BTreeSet<PublicKey>,
     pub(crate) neighbours: &'a Neighbours,
     pub(crate) listen: net::Listen,
     pub(crate) seed: [u8; 32],
@@ -125,7 +127,7 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
         verifier: Verifier::ed25519(),
         seed: setup.seed,
         local,
-        own: BTreeSet::new(),
+        own: setup.own,
     };
     let folder = setup.data.join(FOLDER);
     let held = held(&shelf, &folder)?;

@@ -57,6 +57,13 @@ impl SeatKeys {
         secrets.find(|secret| secret.public() == key).cloned()
     }
 
+    /// The public halves of what may vote with the log of this store.
+    pub(crate) fn publics(&self) -> BTreeSet<PublicKey> {
+        let held = self.present.iter().chain(&self.next);
+        let ours = held.filter(|key| key.is_bound && key.store == self.store);
+        ours.map(|key| key.secret.public()).collect()
+    }
+
     /// The secret of our fresh key for `call`, if we gave one.
     pub(crate) fn called(&self, call: &Call) -> Option<SecretKey> {
         let next = self.next.as_ref().filter(|next| next.call == Some(*call));

@@ -475,6 +475,7 @@ fn catch_up(files: &Files, options: &mut Options) -> Result<(), NodeError> {
         data,
         genesis: &files.genesis,
         identity: &files.identity,
+        own: files.keys.publics(),
         neighbours: &options.config.neighbours,
         listen,
         seed: keys::entropy().map_err(no_entropy)?,

@@ -275,6 +275,10 @@ impl Disk {
         let from = ledger.height();
         let mut applied = Vec::new();
         let mut restoring = Restoring::default();
+        // What opened views below the snapshot; above it the records say it.
+        let steps = self.shelf.steps();
+        let below = steps.filter(|step| step.header.height <= base);
+        below.for_each(|step| restoring.take(&Record::Certificate(step.certificate.clone())));
         for (index, record) in self.records.iter().enumerate() {
             restoring.take(record);
             match record {
@@ -293,9 +297,6 @@ impl Disk {
                 Record::Engine(..) | Record::Fault(_) => {}
             }
         }
-        self.shelf.steps().for_each(|step| {
-            restoring.take(&Record::Certificate(step.certificate.clone()));
-        });
         self.tables = Some(Tables {
             ledger: ledger.clone(),
             rows: app.entries().collect(),

@@ -13,6 +13,7 @@ use crate::consortium::Command;
 use crate::crypto::{Digest, Domain, PublicKey, SecretKey};
 use crate::node::keys::{self, CONSENSUS_FILE, NEXT_FILE};
 use crate::node::seat_keys::SeatKeys;
+use crate::storage::StoreId;
 
 struct Folder {
     _temporary: tempfile::TempDir,
@@ -151,4 +152,30 @@ fn a_seat_without_its_secret_is_no_start() {
     let mut held = folder.open();
     let other = folder.identity.public();
     assert!(held.resume(&folder.view(Some(other))).is_err());
+}
+
+#[test]
+fn a_start_in_a_view_that_a_snapshot_led_to_erases_the_key_for_one_passed_over() {
+    let folder = Folder::new();
+    let own = folder.present().expect("a key");
+    let mut held = folder.open();
+    let passed = folder.answer(&mut held, 1);
+    assert_eq!(held.publics(), [own, passed].into());
+    held.resume(&folder.view(Some(own))).expect("it goes on");
+    assert!(!folder.path(NEXT_FILE).exists());
+    assert_eq!(folder.open().publics(), [own].into());
+    // A key of a view further on is awaited still.
+    let awaited = folder.answer(&mut held, 2);
+    held.resume(&folder.view(Some(own))).expect("it goes on");
+    assert_eq!(folder.open().publics(), [own, awaited].into());
+}
+
+#[test]
+fn a_key_of_another_log_counts_in_no_quorum() {
+    let folder = Folder::new();
+    let [present, _] = keys::held(&folder.dir).expect("readable");
+    let store = present.expect("a key").store;
+    let other = StoreId([store.0[0] ^ 1; 16]);
+    let held = SeatKeys::open(&folder.dir, folder.me, other).expect("readable");
+    assert!(held.publics().is_empty());
 }
