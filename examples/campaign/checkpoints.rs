@@ -3,7 +3,7 @@
 //! Source: the goals for checkpoints. In: the size of the state, kills. Out: times, bytes, rates.
 //! Holds: the member is wiped and comes back by the verbs that people type; bytes are those that
 //! the others say they sent; what was acknowledged is at every member, once, as far as
-//! streams reach. Elsewhere: lying members (`bootstrap::tests`), the cost of cutting a state (`snapshot`).
+//! streams reach. Elsewhere: lying members (`bootstrap::tests`), the cost of a cut (`snapshot`).
 
 use std::fs;
 use std::path::Path;

@@ -23,6 +23,8 @@ const WIDTH: usize = 2;
 const AGAIN: Span = Span::from_ms(400);
 /// How long nobody may have it before a fresh block is asked for again.
 const PATIENCE: Span = Span::from_ms(10_000);
+/// Blocks that were looked for of which late answers are known.
+const SOUGHT_MAX: usize = 8;
 
 /// The block that is looked for.
 #[derive(Debug)]
@@ -46,6 +48,10 @@ impl Bootstrap {
         if link.height == Height(0) || link.height <= self.options.local {
             self.replay(anchor, out);
             return;
+        }
+        self.sought.push_back(link.digest);
+        if self.sought.len() > SOUGHT_MAX {
+            self.sought.pop_front();
         }
         let find = Find {
             anchor,
@@ -112,8 +118,9 @@ impl Bootstrap {
         let link = find.link();
         let is_named = header.height == link.height && header.digest() == link.digest;
         if !is_named {
-            // An answer to an earlier question names what that one did, which was certified.
-            match find.asked.contains(&from) {
+            // What an earlier question named is no lie when it comes late.
+            let is_earlier = self.sought.contains(&header.digest());
+            match find.asked.contains(&from) && !is_earlier {
                 true => self.ban(now, from, Misdeed::Checkpoint(link), out),
                 false => self.stray(now, from, out),
             }

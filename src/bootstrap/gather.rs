@@ -23,6 +23,8 @@ const HOLDING: Span = Span::from_ms(1_000);
 const RENEW: Span = Span::from_ms(10_000);
 /// How long nobody may have the snapshot before another one is looked for.
 const GONE: Span = Span::from_ms(5_000);
+/// How long nothing of use may come, whatever members say that they have.
+const STALLED: Span = Span::from_ms(60_000);
 
 /// A snapshot under way.
 pub(super) struct Gather {
@@ -32,6 +34,8 @@ pub(super) struct Gather {
     renew: Time,
     /// When somebody was known to have it, or may have been.
     hope: Time,
+    /// When something of use came last, or nobody was there to give it.
+    progress: Time,
 }
 
 impl Bootstrap {
@@ -69,6 +73,7 @@ impl Bootstrap {
             holding: now,
             renew: now + RENEW,
             hope: now,
+            progress: now,
         };
         self.enter(State::Gather(Box::new(gather)), out);
         self.gather_on(now, out);
@@ -101,9 +106,12 @@ impl Bootstrap {
             return;
         }
         gather.assembler.expire(now);
-        if gather.assembler.hopeful() > 0 || self.peers.is_empty() {
+        if self.peers.is_empty() {
+            (gather.hope, gather.progress) = (now, now);
+        } else if gather.assembler.hopeful() > 0 {
             gather.hope = now;
-        } else if now - gather.hope >= GONE {
+        }
+        if now - gather.hope >= GONE || now - gather.progress >= STALLED {
             self.gone(now, out);
             return;
         }
@@ -195,8 +203,15 @@ impl Bootstrap {
         let said = assembler.page(from, &page);
         if said.is_ok() {
             out.save(Record::Page(Box::new(page)));
+            self.progressed(now);
         }
         self.settle(now, from, said, out);
+    }
+
+    fn progressed(&mut self, now: Time) {
+        if let State::Gather(gather) = &mut self.state {
+            gather.progress = now;
+        }
     }
 
     pub(super) fn on_segment(
@@ -214,6 +229,7 @@ impl Bootstrap {
         if let Ok(Some(segment)) = &said {
             let bytes = segment.bytes.clone();
             out.emit(Event::Segment(*manifest, segment.leaf, bytes));
+            self.progressed(now);
         }
         self.settle(now, from, said, out);
     }

@@ -4,7 +4,7 @@
 //! Holds: one stage at a time; a message counts only while as much was asked of its sender.
 //! Elsewhere: the stages (`walk`, `anchor`, `find`, `gather`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::SeedableRng as _;
 use rand::rngs::ChaCha12Rng;
@@ -65,6 +65,10 @@ pub struct Bootstrap {
     pub(super) chain: ViewChain,
     pub(super) contacts: Vec<Contact>,
     pub(super) peers: BTreeMap<MemberId, Peer>,
+    /// Members whose link fell: what they were asked for may come on the next one.
+    away: BTreeMap<MemberId, Peer>,
+    /// The checkpoint blocks that were looked for last.
+    pub(super) sought: VecDeque<Digest>,
     banned: BTreeSet<MemberId>,
     pub(super) rng: ChaCha12Rng,
     pub(super) state: State,
@@ -106,6 +110,8 @@ impl Bootstrap {
             chain,
             contacts,
             peers: BTreeMap::new(),
+            away: BTreeMap::new(),
+            sought: VecDeque::new(),
             banned: BTreeSet::new(),
             state: State::Idle,
             round: 0,
@@ -165,7 +171,7 @@ impl Bootstrap {
 
     /// How many things are kept that members make grow: for those who watch bounds.
     pub fn kept(&self) -> usize {
-        self.peers.len() + self.banned.len()
+        self.peers.len() + self.away.len() + self.banned.len()
     }
 
     /// Asks `who`, which may then give so many answers.
@@ -223,7 +229,12 @@ impl Bootstrap {
 
     /// A member cannot be reached, or is not to be.
     fn lose(&mut self, now: Time, who: MemberId, out: &mut Out) {
-        self.peers.remove(&who);
+        if let Some(peer) = self.peers.remove(&who) {
+            self.away.insert(who, peer);
+            if self.away.len() > PEERS_MAX {
+                self.away.pop_first();
+            }
+        }
         match &mut self.state {
             State::Walk(walk) => {
                 walk.lose(&who);
@@ -243,8 +254,11 @@ impl Bootstrap {
         if !is_welcome || self.peers.len() >= PEERS_MAX {
             return;
         }
-        // What was asked before the link fell is lost.
-        self.peers.insert(who, Peer::default());
+        // What was asked before the link fell is asked again, and may come twice.
+        let peer = self.peers.remove(&who).or_else(|| self.away.remove(&who));
+        let mut peer = peer.unwrap_or_default();
+        peer.steps = None;
+        self.peers.insert(who, peer);
         match &mut self.state {
             State::Walk(_) => self.walk_on(now, out),
             State::Anchor(_) => self.seek_from(now, who, out),

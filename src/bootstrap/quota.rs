@@ -133,6 +133,8 @@ impl Lease {
 #[derive(Debug, Default)]
 pub struct Leases {
     held: BTreeMap<MemberId, Lease>,
+    /// When each height was held first: members that take turns hold it no longer than one does.
+    first: BTreeMap<Height, Time>,
 }
 
 impl Leases {
@@ -147,9 +149,13 @@ impl Leases {
         // One that was held too long stays in the table as long as it is asked for.
         self.held.retain(|_, lease| now - lease.last < LEASE);
         let is_full = self.held.len() >= LEASES_MAX;
+        let since = *self.first.entry(height).or_insert(now);
+        if self.first.len() > LEASES_MAX {
+            self.first.pop_first();
+        }
         let fresh = Lease {
             height,
-            since: now,
+            since,
             last: now,
         };
         match self.held.get_mut(&who) {

@@ -410,10 +410,11 @@ impl Consortium {
         if !is_asked || first <= self.chain.reach().next() {
             return; // Late: it came from another.
         }
-        // Said again: another round is over.
-        self.catchup.turns += usize::from(!self.catchup.pruned.insert(from));
-        let is_turn = self.catchup.peer() == Some(from);
-        if is_turn && self.catchup.asked.take().is_some() {
+        let is_turn = self.catchup.peer() == Some(from) && self.catchup.asked.is_some();
+        let is_again = !self.catchup.pruned.insert(from);
+        if is_turn {
+            self.catchup.turns += usize::from(is_again); // Another round is over.
+            self.catchup.asked = None;
             let next = self.catchup.next_peer();
             if next.is_some_and(|next| !self.catchup.pruned.contains(&next)) {
                 self.request(out);

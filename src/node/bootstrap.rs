@@ -24,7 +24,7 @@ use super::clock::Clock;
 use super::config::Neighbours;
 use super::error::NodeError;
 use super::library::page_of;
-use super::shelf::{Held as Snapshot, Proof, Shelf};
+use super::shelf::{Held as Snapshot, Proof, Shelf, ShelfError};
 use super::timers::Timers;
 use crate::blocks::codec::{self, ENCODED_BYTES_MAX};
 use crate::blocks::{Genesis, Header, Link, Step};
@@ -151,6 +151,7 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
         is_over: false,
     };
     let ended = quest.run(&received);
+    drop(received); // Nobody waits for room in it any more.
     net.shutdown();
     ended
 }
@@ -165,6 +166,13 @@ fn held(shelf: &Shelf, folder: &Path) -> Result<Held, NodeError> {
             Some(step) if view == ViewId(next) => steps.push(step),
             Some(_) | None => break,
         }
+    }
+    let damaged = shelf.packs().forget_damaged().map_err(ShelfError::from)?;
+    if damaged > 0 {
+        tracing::warn!(
+            damaged,
+            "segments that the disk has damaged are fetched again"
+        );
     }
     let target: Option<Target> = read(folder, TARGET)?;
     let mut pages = Vec::new();
@@ -189,8 +197,14 @@ fn read<T: serde::Serialize + serde::de::DeserializeOwned>(
     folder: &Path,
     name: &str,
 ) -> Result<Option<T>, SealedError> {
-    // What an older program wrote is fetched anew.
-    let bytes = read_sealed(folder, name)?;
+    // What an older program wrote is fetched anew, and so is what the disk has damaged.
+    let bytes = match read_sealed(folder, name) {
+        Err(SealedError::Damaged { path }) => {
+            tracing::warn!(path = %path.display(), "it is damaged, and fetched again");
+            None
+        }
+        read => read?,
+    };
     Ok(bytes.and_then(|bytes| codec::decode(&bytes, ENCODED_BYTES_MAX).ok()))
 }
 

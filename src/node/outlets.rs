@@ -5,7 +5,7 @@
 //! Elsewhere: when something may leave (`barrier`).
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -18,7 +18,7 @@ use super::curator::Curation;
 use super::driver::{Internal, KeyWork, News, Ports, offer};
 use super::ears::{Checks, Gate};
 use super::errand::Errand;
-use super::error;
+use super::error::{self, NodeError, ReplayError};
 use super::executor::Work;
 use super::handle::Who;
 use super::herald::Waiters;
@@ -326,4 +326,25 @@ impl Herald {
             Event::MakeKey(_) | Event::View(_) => {}
         }
     }
+}
+
+/// The fresh block that the chain still has to come to. One that it came to in an earlier life is
+/// compared here, before anything is voted.
+///
+/// Errors: [`NodeError::Snapshot`] where the chain has another block there.
+pub(super) fn awaited(data: &Path, index: &Index) -> Result<Option<Link>, NodeError> {
+    let Some(anchor) = bootstrap::anchor(data)? else {
+        return Ok(None);
+    };
+    let block = index.block_at(anchor.height).map_err(ReplayError::from)?;
+    let Some(block) = block else {
+        return Ok(Some(anchor));
+    };
+    if block.header.digest() != anchor.digest {
+        let (height, got, want) = (anchor.height, block.header.digest(), anchor.digest);
+        let reason = format!("block {height} is {got}, a quorum of its view named {want}");
+        return Err(NodeError::Snapshot { reason });
+    }
+    bootstrap::forget_anchor(data);
+    Ok(None)
 }

@@ -43,7 +43,7 @@ pub(crate) enum RebaseError {
 
 /// Fills `tables` from the snapshot `held`; whatever they held is gone.
 ///
-/// Errors: [`RebaseError`]; the tables say that they are empty.
+/// Errors: [`RebaseError`]; the tables are as they were, or say that they are empty.
 pub(super) fn rebase(
     opening: &Opening<'_>,
     tables: &dyn Tables,
@@ -52,7 +52,6 @@ pub(super) fn rebase(
 ) -> Result<Start, RebaseError> {
     let (height, bytes) = (held.taken.height, held.taken.bytes);
     tracing::info!(%height, bytes, "starting from a snapshot");
-    clear(tables)?;
     let mut application = (opening.make)();
     let chain = opening.genesis.chain();
     let content = shelf.restore(held, &chain, &mut *application)?;
@@ -61,6 +60,7 @@ pub(super) fn rebase(
     if let Some(root) = tip.state {
         application.retain(tip.height.0, &root);
     }
+    clear(tables)?;
     fill(opening, tables, &content, &*application)?;
     Ok(Start {
         ledger,

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::bootstrap;
 use super::carried::Carried;
 use super::error::{NodeError, ReplayError};
 use super::executor::execute;
 use super::index::{self, Index, kept};
 use super::keeper::{Files, Keeper, STANDING, Standing};
-use super::rebase::rebase;
+use super::rebase::{RebaseError, rebase};
 use super::scan::Scan;
 use super::shelf::Shelf;
 use super::tiles;
@@ -120,7 +121,8 @@ pub(crate) fn recover(
     if let Some(held) = newest.filter(|held| held.taken.height > scan.top) {
         // What the log has ends below: the blocks between were never here.
         let open = std::mem::take(&mut start.files.open);
-        start = rebase(opening, &*tables, &shelf, &held)?;
+        let based = rebase(opening, &*tables, &shelf, &held);
+        start = based.map_err(|error| anew(opening, scan.top, &error))?;
         start.files.open = open;
         scan.feed(&shelf, scan.top, held.taken.height)?;
     }
@@ -164,6 +166,16 @@ pub(crate) fn recover(
         log,
         is_new: found.is_new,
     })
+}
+
+/// A snapshot that was fetched makes no tables: the next start fetches it again.
+fn anew(opening: &Opening<'_>, local: Height, why: &RebaseError) -> NodeError {
+    match bootstrap::want(opening.store.dir(), local) {
+        Ok(()) => NodeError::Snapshot {
+            reason: format!("{why}; the next start fetches it again"),
+        },
+        Err(unnoted) => unnoted.into(),
+    }
 }
 
 fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {

@@ -11,7 +11,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::bell::Ringing;
-use super::bootstrap;
 use super::clock::Clock;
 use super::curator::{CURATOR_MAX, Curation, Curator, Retention};
 use super::driver::{Driver, Internal, KEY_WORK_MAX, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
@@ -21,7 +20,7 @@ use super::herald::Waiters;
 use super::index::Index;
 use super::library::{Lent, Library, Serving};
 use super::newcomer::Newcomer;
-use super::outlets::{Herald, Outlets, Smith};
+use super::outlets::{self, Herald, Outlets, Smith};
 use super::peers::Peers;
 use super::scribe::{Note, Scribe};
 use super::watch::Watch;
@@ -120,6 +119,7 @@ impl<'a> Spawner<'a> {
         let (replica, watch) = (internal.clone(), Arc::clone(self.watch));
         self.thread("smith", move || smith.run(&forged, &replica, &watch))?;
         let herald = Herald {
+            anchor: outlets::awaited(&data, &index)?,
             index,
             waiters,
             watch: Arc::clone(self.watch),
@@ -129,7 +129,6 @@ impl<'a> Spawner<'a> {
             curator,
             is_woken,
             checkpoints: BTreeSet::new(),
-            anchor: bootstrap::anchor(&data)?,
             data,
         };
         self.thread("herald", move || herald.run(&heralded))?;

@@ -252,7 +252,7 @@ impl World {
         };
         let mut out = Outbox::new();
         quest.machine.handle(now, input, &mut out);
-        if quest.machine.kept() > PEERS_MAX + MEMBERS_MAX {
+        if quest.machine.kept() > 2 * PEERS_MAX + MEMBERS_MAX {
             let what = format!("newcomer {index} keeps too much");
             self.oracle.breaks("bound", what);
         }

@@ -228,6 +228,24 @@ impl<M: Medium> Packs<M> {
         Ok(before.saturating_sub(after))
     }
 
+    /// Reads every record and forgets those that are damaged, so that they are stored anew. Gives
+    /// how many there were.
+    ///
+    /// Errors: [`PackError::Io`].
+    pub fn forget_damaged(&self) -> Result<usize, PackError> {
+        let mut damaged = BTreeSet::new();
+        for digest in self.digests() {
+            match self.read(&digest) {
+                Ok(_) => {}
+                Err(PackError::Damaged { .. }) => drop(damaged.insert(digest)),
+                Err(error @ PackError::Io { .. }) => return Err(error),
+            }
+        }
+        let mut state = self.state();
+        state.segments.retain(|digest, _| !damaged.contains(digest));
+        Ok(damaged.len())
+    }
+
     /// Reads every record of every pack and names what is wrong.
     pub fn problems(&self) -> Vec<PackError> {
         let segments = self.state().segments.clone();

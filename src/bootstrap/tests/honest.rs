@@ -3,6 +3,7 @@
 use super::ledger::{Ledger, filler};
 use super::world::*;
 use crate::bootstrap::*;
+use crate::machine::Input;
 
 #[test]
 fn a_newcomer_gathers_the_snapshot_from_four() {
@@ -155,6 +156,27 @@ fn a_snapshot_that_is_gone_everywhere_is_replaced_and_what_is_held_stays() {
     // What was under way when the snapshot went is all that may be asked for again.
     let all: u32 = asked_segments(&newcomer.asked).values().sum();
     assert!(all < 2 * 1024, "{all}");
+}
+
+#[test]
+fn links_that_fall_all_at_once_make_no_liars_of_honest_servers() {
+    let ledger = Ledger::with_snapshot(1, 1024, 4 << 10);
+    let mut world = World::new(1, &ledger, 4);
+    let new = world.join();
+    for held in [100, 200, 300, 400] {
+        let is_there = world.run(20, |world| {
+            world.newcomers[new].machine.tally().segments_held > held
+        });
+        assert!(is_there);
+        for server in 0..4 {
+            let id = world.servers[server].id;
+            world.tell(new, Input::Command(Command::Disconnected(id)));
+            world.tell(new, Input::Command(Command::Connected(id)));
+        }
+    }
+    world.finish(20);
+    assert!(banned(&world.newcomers[new]).is_empty());
+    assert!(is_whole(&world.newcomers[new], &ledger));
 }
 
 #[test]

@@ -379,6 +379,36 @@ fn the_highest_of_a_quorum_is_the_least_that_is_acceptable() {
 }
 
 #[test]
+fn one_that_boasts_of_a_snapshot_that_is_gone_holds_nobody_to_it() {
+    let ledger = Ledger::with_snapshot(1, 1024, 4 << 10);
+    let mut world = World::new(1, &ledger, 4);
+    let new = world.join();
+    let is_half = world.run(20, |world| {
+        world.newcomers[new].machine.tally().segments_held > 100
+    });
+    assert!(is_half);
+    let mut newer = ledger.clone();
+    newer.snapshot(ledger.snapshots[0].segments.clone());
+    newer.snapshots.remove(0);
+    for server in &mut world.servers {
+        server.ledger = newer.clone();
+    }
+    let old = ledger.snapshots[0].manifest.root();
+    world.twist(0, move |saying| match saying.ask {
+        Ask::Holding(manifest) if *manifest == old => {
+            vec![Message::Answer(Answer::Holding(old, Holding::All))]
+        }
+        Ask::Segments(manifest, _) if *manifest == old => Vec::new(),
+        Ask::Steps(..) | Ask::Anchor(..) | Ask::Checkpoint(_) | Ask::Page(..) => {
+            std::mem::take(&mut saying.answers)
+        }
+        Ask::Holding(_) | Ask::Segments(..) => std::mem::take(&mut saying.answers),
+    });
+    world.finish(120);
+    assert!(is_whole(&world.newcomers[new], &newer));
+}
+
+#[test]
 fn a_member_that_floods_is_cut_off_and_grows_nothing() {
     let ledger = Ledger::with_snapshot(1, 64, 512);
     let mut world = World::new(3, &ledger, 4);

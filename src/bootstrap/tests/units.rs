@@ -84,6 +84,24 @@ fn a_lease_ends_by_itself_and_nobody_holds_one_for_ever() {
 }
 
 #[test]
+fn members_that_take_turns_hold_a_snapshot_no_longer_than_one_does() {
+    let mut leases = Leases::new();
+    let step = 30_000;
+    let mut last = 0;
+    for ms in (0..4 * LEASE_TOTAL_MAX.0 / 1_000).step_by(step) {
+        let turn = ms / (LEASE_TOTAL_MAX.0 / 2_000) % 3;
+        if leases.hold(at(ms), member(turn), Height(80)) {
+            last = ms;
+        }
+    }
+    assert!(last <= LEASE_TOTAL_MAX.0 / 1_000, "{last}");
+    assert!(
+        leases.hold(at(last), member(9), Height(90)),
+        "another one is"
+    );
+}
+
+#[test]
 fn leases_are_so_many() {
     let mut leases = Leases::new();
     let held = (0..1_000).filter(|n| leases.hold(at(1), member(*n), Height(8)));

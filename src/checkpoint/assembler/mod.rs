@@ -66,6 +66,8 @@ pub struct Assembler {
     /// How many servers that hold a part hold each segment.
     rarity: Vec<u16>,
     servers: BTreeMap<MemberId, Server>,
+    /// Servers that cannot be reached now: what they were asked for may come later.
+    away: BTreeMap<MemberId, Server>,
     banned: BTreeSet<MemberId>,
     rng: ChaCha12Rng,
     tally: Tally,
@@ -94,6 +96,7 @@ impl Assembler {
             todo: Bits::none(taken.segments),
             rarity: vec![0; taken.segments as usize],
             servers: BTreeMap::new(),
+            away: BTreeMap::new(),
             banned: BTreeSet::new(),
             rng: ChaCha12Rng::from_seed(seed),
             tally: Tally::default(),
@@ -169,18 +172,25 @@ impl Assembler {
         let is_full = self.servers.len() >= SERVERS_MAX;
         if !is_full && !self.banned.contains(&who) && !self.servers.contains_key(&who) {
             let cursor = self.rng.random_range(0..self.taken.segments);
-            self.servers.insert(who, Server::new(cursor));
+            let server = self.away.remove(&who);
+            let server = server.unwrap_or_else(|| Server::new(cursor));
+            self.servers.insert(who, server);
         }
     }
 
     /// A server cannot be reached any more: what it was asked for is asked of others.
     pub fn leave(&mut self, who: &MemberId) {
-        let Some(server) = self.servers.remove(who) else {
+        let Some(mut server) = self.servers.remove(who) else {
             return;
         };
         self.count(&server.holds, false);
         let open: Vec<u32> = server.all_open().collect();
         self.reopen(&open);
+        server.close();
+        self.away.insert(*who, server);
+        if self.away.len() > SERVERS_MAX {
+            self.away.pop_first();
+        }
     }
 
     /// Never asks `who` again.

@@ -224,6 +224,15 @@ impl Server {
         expired
     }
 
+    /// The link to it fell: what it was asked for may come on the next one.
+    pub(super) fn close(&mut self) {
+        for segment in self.open.drain(..).flat_map(|open| open.segments) {
+            self.late.insert(segment, Time::default()); // It may be asked for again at once.
+        }
+        self.late_page = self.page.take().map(|(page, _)| page).or(self.late_page);
+        (self.holds, self.window, self.refused_pages) = (Holds::Unknown, WINDOW_START, 0);
+    }
+
     fn remember(&mut self, now: Time, segment: u32) {
         self.late.insert(segment, now);
         if self.late.len() > LATE_MAX {

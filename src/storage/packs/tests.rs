@@ -120,3 +120,40 @@ fn every_flipped_bit_is_found() {
         assert!(found, "byte {place}");
     }
 }
+
+#[test]
+fn what_is_damaged_is_forgotten_and_stored_anew() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let packs = Packs::open(dir.path()).expect("an empty folder opens");
+    let all: Vec<_> = (0..3).map(|number| segment(number, 4096)).collect();
+    for (digest, bytes) in &all {
+        packs.append(digest, bytes).expect("it is written");
+    }
+    packs.sync().expect("the disk works");
+    drop(packs);
+    // A later pack, so that the damaged one is not taken for an unfinished write.
+    let packs = Packs::open(dir.path()).expect("it opens");
+    let (later, bytes) = segment(9, 10);
+    packs.append(&later, &bytes).expect("it is written");
+    packs.sync().expect("the disk works");
+    drop(packs);
+    let path = dir.path().join("00000001.pack");
+    let mut file = fs::read(&path).expect("readable");
+    let place = file.len() - 5;
+    file[place] ^= 1;
+    fs::write(&path, file).expect("written");
+    let packs = Packs::open(dir.path()).expect("it opens");
+    let (damaged, bytes) = &all[2];
+    assert!(packs.has(damaged) && packs.read(damaged).is_err());
+    assert_eq!(packs.forget_damaged().expect("readable"), 1);
+    assert!(!packs.has(damaged) && packs.has(&all[0].0) && packs.has(&later));
+    assert!(packs.append(damaged, bytes).expect("it is written"));
+    packs.sync().expect("the disk works");
+    for packs in [packs, Packs::open(dir.path()).expect("it opens")] {
+        assert_eq!(
+            packs.read(damaged).expect("whole").as_deref(),
+            Some(&bytes[..])
+        );
+        assert_eq!(packs.forget_damaged().expect("readable"), 0);
+    }
+}
