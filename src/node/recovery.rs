@@ -127,8 +127,7 @@ pub(crate) fn recover(
         scan.feed(&shelf, scan.top, held.taken.height)?;
     }
     let base = start.ledger.height();
-    let bottom = shelf.newest().map_or(Height(0), |held| held.taken.height);
-    let bottom = bottom.max(base);
+    let bottom = shelf.newest().map_or(base, |held| held.taken.height.max(base));
     let top = scan.top.max(base);
     let index = Arc::new(Index::new(tables, log.reader(), shelf));
     let names = match start.files.base.0 == base {
