@@ -118,16 +118,16 @@ pub(crate) fn recover(
         |record| scan.visit(record),
     )?;
     scan.check(opening, found.end)?;
-    if let Some(held) = newest.filter(|held| held.taken.height > scan.top) {
+    if let Some(held) = newest.as_ref().filter(|held| held.taken.height > scan.top) {
         // What the log has ends below: the blocks between were never here.
         let open = std::mem::take(&mut start.files.open);
-        let based = rebase(opening, &*tables, &shelf, &held);
-        start = based.map_err(|error| anew(opening, scan.top, &error))?;
+        start = rebase(opening, &*tables, &shelf, held)
+            .map_err(|error| anew(opening, scan.top, &error))?;
         start.files.open = open;
         scan.feed(&shelf, scan.top, held.taken.height)?;
     }
     let base = start.ledger.height();
-    let bottom = shelf.newest().map_or(base, |held| held.taken.height.max(base));
+    let bottom = newest.map_or(base, |held| held.taken.height.max(base));
     let top = scan.top.max(base);
     let index = Arc::new(Index::new(tables, log.reader(), shelf));
     let names = match start.files.base.0 == base {
