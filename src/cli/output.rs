@@ -86,12 +86,16 @@ pub(crate) fn say(text: impl std::fmt::Display) {
     }
 }
 
+/// Characters that a cell is filled up to, at most: a longer one stands as it is, and the format
+/// machinery takes no width above 65,535.
+const WIDTH_MAX: usize = 4096;
+
 /// Rows under headings, columns as wide as their widest cell.
 pub(crate) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = heads.iter().map(|head| head.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.chars().count()).min(WIDTH_MAX);
         }
     }
     let line = |cells: &[String]| {
@@ -182,5 +186,17 @@ impl Meter {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_of_any_length_stands_in_a_table() {
+        let long = "x".repeat(100_000);
+        let text = table(&["a", "b"], &[vec![long.clone(), "y".into()]]);
+        assert!(text.ends_with(&format!("{long}  y")));
     }
 }

@@ -68,6 +68,8 @@ struct Pack<F> {
 
 struct State<F> {
     segments: BTreeMap<Digest, Place>,
+    /// Damaged ones of the newest pack, where nothing is written: damage, or an unfinished write.
+    doubtful: BTreeSet<Digest>,
     packs: BTreeMap<u64, Pack<F>>,
     /// The pack that this process writes to.
     writing: Option<u64>,
@@ -93,7 +95,11 @@ impl Packs<Directory> {
     ///
     /// Errors: [`PackError`].
     pub fn read_only(dir: &Path) -> Result<Self, PackError> {
-        Self::open_on(Directory::read_only(dir))
+        let medium = Directory::read_only(dir);
+        let mut state = load(&medium)?;
+        state.doubtful = unfinished(&state);
+        let state = Mutex::new(state);
+        Ok(Self { medium, state })
     }
 }
 
@@ -102,34 +108,12 @@ impl<M: Medium> Packs<M> {
     ///
     /// Errors: [`PackError`].
     pub fn open_on(medium: M) -> Result<Self, PackError> {
-        let names = medium.names().map_err(failed("folder", "list"))?;
-        let mut state = State {
-            segments: BTreeMap::new(),
-            packs: BTreeMap::new(),
-            writing: None,
-            is_dirty: false,
-        };
-        let mut numbers: Vec<u64> = names.iter().filter_map(|name| pack_number(name)).collect();
-        numbers.sort_unstable();
-        let last = numbers.last().copied();
-        for number in numbers {
-            let name = pack_name(number);
-            let file = medium.open(&name).map_err(failed(&name, "open"))?;
-            let end = scan(&file, number, &mut state.segments)?;
-            if Some(number) == last {
-                // Only the newest may hold what was not durable when its process ended.
-                let is_whole = |digest: &Digest, place: &mut Place| {
-                    place.pack != number || read(&file, place, digest).is_ok()
-                };
-                state.segments.retain(is_whole);
-            }
-            let file = Arc::new(file);
-            state.packs.insert(number, Pack { file, end });
+        let mut state = load(&medium)?;
+        for digest in unfinished(&state) {
+            state.segments.remove(&digest);
         }
-        Ok(Self {
-            medium,
-            state: Mutex::new(state),
-        })
+        let state = Mutex::new(state);
+        Ok(Self { medium, state })
     }
 
     /// Whether the segment is here.
@@ -246,10 +230,12 @@ impl<M: Medium> Packs<M> {
         Ok(damaged.len())
     }
 
-    /// Reads every record of every pack and names what is wrong.
+    /// Reads every record of every pack and names what is wrong, but for what may be an unfinished
+    /// write: reading that names it.
     pub fn problems(&self) -> Vec<PackError> {
-        let segments = self.state().segments.clone();
-        let digests = segments.keys();
+        let doubtful = self.state().doubtful.clone();
+        let digests = self.digests();
+        let digests = digests.difference(&doubtful);
         digests
             .filter_map(|digest| self.read(digest).err())
             .collect()
@@ -316,6 +302,41 @@ impl<M: Medium> Packs<M> {
     fn state(&self) -> MutexGuard<'_, State<M::File>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the packs of a medium hold, without a look at the bytes.
+fn load<M: Medium>(medium: &M) -> Result<State<M::File>, PackError> {
+    let names = medium.names().map_err(failed("folder", "list"))?;
+    let mut state = State {
+        segments: BTreeMap::new(),
+        doubtful: BTreeSet::new(),
+        packs: BTreeMap::new(),
+        writing: None,
+        is_dirty: false,
+    };
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| pack_number(name)).collect();
+    numbers.sort_unstable();
+    for number in numbers {
+        let name = pack_name(number);
+        let file = medium.open(&name).map_err(failed(&name, "open"))?;
+        let end = scan(&file, number, &mut state.segments)?;
+        let file = Arc::new(file);
+        state.packs.insert(number, Pack { file, end });
+    }
+    Ok(state)
+}
+
+/// Damaged segments of the newest pack: only that may hold what was not durable when its process
+/// ended.
+fn unfinished<F: MediumFile>(state: &State<F>) -> BTreeSet<Digest> {
+    let Some((number, pack)) = state.packs.last_key_value() else {
+        return BTreeSet::new();
+    };
+    let segments = state.segments.iter();
+    let damaged = segments.filter(|(digest, place)| {
+        place.pack == *number && read(&*pack.file, place, digest).is_err()
+    });
+    damaged.map(|(digest, _)| *digest).collect()
 }
 
 /// Whether `name` is that of a pack.
