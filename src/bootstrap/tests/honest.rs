@@ -113,12 +113,7 @@ fn unchanged_segments_of_an_older_checkpoint_are_not_fetched() {
 #[test]
 fn a_newer_checkpoint_changes_nothing() {
     let ledger = Ledger::with_snapshot(1, 1024, 4 << 10);
-    let mut world = World::new(1, &ledger, 4);
-    let new = world.join();
-    let is_half = world.run(20, |world| {
-        world.newcomers[new].machine.tally().segments_held > 100
-    });
-    assert!(is_half);
+    let (mut world, new) = World::half_way(&ledger);
     for server in &mut world.servers {
         server
             .ledger
@@ -133,12 +128,7 @@ fn a_newer_checkpoint_changes_nothing() {
 #[test]
 fn a_snapshot_that_is_gone_everywhere_is_replaced_and_what_is_held_stays() {
     let ledger = Ledger::with_snapshot(1, 1024, 4 << 10);
-    let mut world = World::new(1, &ledger, 4);
-    let new = world.join();
-    let is_half = world.run(20, |world| {
-        world.newcomers[new].machine.tally().segments_held > 100
-    });
-    assert!(is_half);
+    let (mut world, new) = World::half_way(&ledger);
     let old = ledger.snapshots[0].segments.clone();
     let mut newer = ledger.clone();
     let mut segments = old.clone();

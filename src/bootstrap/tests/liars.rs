@@ -381,12 +381,7 @@ fn the_highest_of_a_quorum_is_the_least_that_is_acceptable() {
 #[test]
 fn one_that_boasts_of_a_snapshot_that_is_gone_holds_nobody_to_it() {
     let ledger = Ledger::with_snapshot(1, 1024, 4 << 10);
-    let mut world = World::new(1, &ledger, 4);
-    let new = world.join();
-    let is_half = world.run(20, |world| {
-        world.newcomers[new].machine.tally().segments_held > 100
-    });
-    assert!(is_half);
+    let (mut world, new) = World::half_way(&ledger);
     let mut newer = ledger.clone();
     newer.snapshot(ledger.snapshots[0].segments.clone());
     newer.snapshots.remove(0);

@@ -123,6 +123,17 @@ impl World {
         }
     }
 
+    /// Four servers, and a newcomer that has more than a hundred segments.
+    pub(super) fn half_way(ledger: &Ledger) -> (Self, usize) {
+        let mut world = Self::new(1, ledger, 4);
+        let new = world.join();
+        let is_half = world.run(20, |world| {
+            world.newcomers[new].machine.tally().segments_held > 100
+        });
+        assert!(is_half);
+        (world, new)
+    }
+
     pub(super) fn twist(
         &mut self,
         server: usize,

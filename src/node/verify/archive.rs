@@ -18,7 +18,7 @@ use super::findings::{Findings, Place};
 use super::replay::Replay;
 use super::views::Views;
 use super::walk::{Context, Walked};
-use super::{Carried, Fault, Legacy, Verdict, VerifyError, legacy};
+use super::{Carried, Legacy, Verdict, VerifyError, legacy, settle};
 use crate::application::Registry;
 use crate::blocks::{BatchRef, Body, CheckedBatch, Genesis, Group, Header};
 use crate::committee::{Ballot, Height, Opening, View};
@@ -84,7 +84,7 @@ pub(super) fn look(options: VerifyArchive<'_>, cut: Cut) -> Result<(Verdict, Wal
     let mut findings = Findings::default();
     let source = (objects, listing);
     let walked = walk(&context, source, cut, &mut findings, progress)?;
-    let mut verdict = settle(&walked, findings);
+    let mut verdict = settle(&walked, findings, Path::new(""));
     verdict.seconds = started.elapsed().as_secs_f64();
     Ok((verdict, walked))
 }
@@ -158,34 +158,6 @@ fn walk(
         findings.add(names[position.file as usize].clone(), place, what);
     }
     Ok(walked)
-}
-
-fn settle(walked: &Walked, findings: Findings) -> Verdict {
-    let (found, notes) = findings.into_parts();
-    let tip = walked.height;
-    let fault = |finding: super::findings::Finding| Fault {
-        height: match finding.place {
-            Place::Height(height) => height.0,
-            Place::Tip | Place::At(_) | Place::Batch(..) => tip.0,
-        },
-        file: finding.file,
-        what: finding.what,
-    };
-    let faults: Vec<Fault> = found.into_iter().map(fault).collect();
-    Verdict {
-        ok: faults.is_empty(),
-        finality: "certificate",
-        height: tip,
-        digest: walked.digest,
-        state_digest: walked.state_digest,
-        blocks: walked.blocks,
-        views: walked.views,
-        checkpoints: walked.checkpoints,
-        signatures: walked.signatures,
-        seconds: 0.0,
-        faults,
-        notes,
-    }
 }
 
 /// The state of one reading.

@@ -321,7 +321,7 @@ impl Look<'_> {
             }
         };
         walked.is_running = is_running;
-        let verdict = self.settle(&walked, findings);
+        let verdict = settle(&walked, findings, self.name);
         Ok((verdict, walked))
     }
 
@@ -355,43 +355,44 @@ impl Look<'_> {
             source,
         }
     }
+}
 
-    fn settle(&self, walked: &Walked, findings: Findings) -> Verdict {
-        let (found, mut notes) = findings.into_parts();
-        let tip = walked.height;
-        if let Some(certified) = walked.certified
-            && certified < tip
-        {
-            let first = certified.next();
-            notes.push(format!(
-                "heights {first} to {tip} have no certificate of their own yet"
-            ));
-        }
-        let faults: Vec<Fault> = found
-            .into_iter()
-            .map(|finding| Fault {
-                file: self.name.join(&finding.file).display().to_string(),
-                height: match finding.place {
-                    Place::Height(height) => height.0,
-                    Place::Tip | Place::At(_) | Place::Batch(..) => tip.0,
-                },
-                what: finding.what,
-            })
-            .collect();
-        Verdict {
-            ok: faults.is_empty(),
-            finality: "certificate",
-            height: tip,
-            digest: walked.digest,
-            state_digest: walked.state_digest,
-            blocks: walked.blocks,
-            views: walked.views,
-            checkpoints: walked.checkpoints,
-            signatures: walked.signatures,
-            seconds: 0.0,
-            faults,
-            notes,
-        }
+/// The verdict on what was read; the names of `findings` are those of files in `folder`.
+fn settle(walked: &Walked, findings: Findings, folder: &Path) -> Verdict {
+    let (found, mut notes) = findings.into_parts();
+    let tip = walked.height;
+    if let Some(certified) = walked.certified
+        && certified < tip
+    {
+        let first = certified.next();
+        notes.push(format!(
+            "heights {first} to {tip} have no certificate of their own yet"
+        ));
+    }
+    let faults: Vec<Fault> = found
+        .into_iter()
+        .map(|finding| Fault {
+            file: folder.join(&finding.file).display().to_string(),
+            height: match finding.place {
+                Place::Height(height) => height.0,
+                Place::Tip | Place::At(_) | Place::Batch(..) => tip.0,
+            },
+            what: finding.what,
+        })
+        .collect();
+    Verdict {
+        ok: faults.is_empty(),
+        finality: "certificate",
+        height: tip,
+        digest: walked.digest,
+        state_digest: walked.state_digest,
+        blocks: walked.blocks,
+        views: walked.views,
+        checkpoints: walked.checkpoints,
+        signatures: walked.signatures,
+        seconds: 0.0,
+        faults,
+        notes,
     }
 }
 
