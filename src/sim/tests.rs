@@ -497,7 +497,7 @@ fn planted_bugs_that_need_the_network_are_found_where_it_does_nothing_else() {
         Plant::DecisionProvesBelow,
     ];
     let options = Options {
-        seed: 14,
+        seed: 300,
         steps: 60_000,
         faults: Faults::none().with(Fault::Ambush),
         ..Options::default()
