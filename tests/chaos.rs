@@ -17,6 +17,7 @@ use proxy::{Proxy, Way};
 mod history;
 #[path = "support/judge.rs"]
 mod judge;
+#[expect(dead_code, reason = "campaigns use the rest")]
 #[path = "support/load.rs"]
 mod load;
 #[expect(dead_code, reason = "campaigns use the rest")]
@@ -29,6 +30,7 @@ const MEMBERS: usize = 4;
 const SIZE: Size = Size {
     clients: 3,
     under_way: 4,
+    per_second: None,
 };
 /// Acknowledgements that show that the ledger goes on: more than could be under way before.
 const ENOUGH: usize = 4 * SIZE.clients * SIZE.under_way;

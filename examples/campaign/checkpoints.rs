@@ -21,7 +21,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use super::load::Load;
+use super::load::{Load, Pace};
 use super::members::Members;
 use super::{Lacking, Plan};
 
@@ -39,6 +39,9 @@ pub(crate) struct Words {
     /// Seconds for each measurement of the load.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// How nice the member is that fetches: it has no processor of its own here.
+    #[arg(long, default_value_t = 0)]
+    nice: u8,
     /// Decides when it is killed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -77,8 +80,9 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
     });
     let disks = (0..members.count()).map(|number| du(&members.at(number).dir) >> 20);
     let disks: Vec<u64> = disks.collect();
-    let calm = rate(&members, words);
-    let fetched = come_back(&mut members, words);
+    let calm = Stretch::of(&members, &load, words);
+    let cut = cut(&members, &load);
+    let fetched = come_back(&mut members, &load, words);
     load.finish();
     members.settle();
     let codes = members.end();
@@ -89,7 +93,8 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
             "state_mib": words.mib,
             "fill_seconds": filled,
             "disk_mib": disks,
-            "committed_per_second_of_four": calm,
+            "calm": calm.report(),
+            "while_a_snapshot_is_taken": cut,
             "fetched": fetched,
             "exit_codes": codes,
         },
@@ -97,10 +102,10 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
 }
 
 /// A member is wiped under load and comes back; gives what that took.
-fn come_back(members: &mut Members, words: &Words) -> Value {
+fn come_back(members: &mut Members, load: &Load, words: &Words) -> Value {
     let id = members.status(LOST).expect("it runs").member.id.to_string();
     members.kill(LOST);
-    let with_three = rate(members, words);
+    let with_three = Stretch::of(members, load, words);
     fs::remove_dir_all(members.at(LOST).dir.join("data")).expect("it is there");
     let doors: Vec<String> = (0..LOST)
         .map(|number| members.at(number).api.clone())
@@ -114,12 +119,14 @@ fn come_back(members: &mut Members, words: &Words) -> Value {
             .map(|number| to(number).unwrap_or_default())
             .collect()
     };
-    let (before, executed) = (sent(members), sequence(members));
+    let before = sent(members);
+    let stretch = Stretch::begin(members);
     let begun = Instant::now();
-    members.start(LOST);
+    start(members, words);
     let kills = fetch(members, words, begun);
     let fetched = begun.elapsed().as_secs_f64();
-    let during = (sequence(members) - executed) as f64 / fetched;
+    let own = members.processor_seconds(LOST);
+    let during = stretch.end(members, load);
     let given = sent(members).into_iter().zip(before);
     let given: Vec<f64> = given.map(|(now, then)| now - then).collect();
     until("the member that follows", || {
@@ -141,8 +148,85 @@ fn come_back(members: &mut Members, words: &Words) -> Value {
         "sent_bytes": given,
         "sent_per_byte": all / bytes,
         "most_of_mean": most / (all / given.len() as f64),
-        "committed_per_second": { "before": with_three, "meanwhile": during },
+        "before": with_three.report(),
+        "meanwhile": during.report(),
+        "processor_seconds_of_its_last_process": own,
     })
+}
+
+/// What the load and the members that serve did in a while.
+struct Stretch {
+    pace: Pace,
+    seconds: f64,
+    /// Processor time of the members that are not wiped.
+    processor: f64,
+}
+
+struct Begun {
+    at: Instant,
+    processor: f64,
+}
+
+impl Stretch {
+    fn begin(members: &Members) -> Begun {
+        Begun {
+            at: Instant::now(),
+            processor: processor(members),
+        }
+    }
+
+    /// A while of the length that was asked for.
+    fn of(members: &Members, load: &Load, words: &Words) -> Self {
+        let begun = Self::begin(members);
+        std::thread::park_timeout(Duration::from_secs(words.seconds));
+        begun.end(members, load)
+    }
+
+    fn report(&self) -> Value {
+        let Pace {
+            per_second,
+            p50_ms,
+            p99_ms,
+        } = self.pace;
+        json!({
+            "seconds": self.seconds,
+            "committed_per_second": per_second,
+            "p50_ms": p50_ms,
+            "p99_ms": p99_ms,
+            "processor_us_of_a_member_per_second": self.processor * 1e6 / LOST as f64 / self.seconds,
+        })
+    }
+}
+
+impl Begun {
+    fn end(self, members: &Members, load: &Load) -> Stretch {
+        Stretch {
+            pace: load.pace_since(self.at),
+            seconds: self.at.elapsed().as_secs_f64(),
+            processor: processor(members) - self.processor,
+        }
+    }
+}
+
+fn processor(members: &Members) -> f64 {
+    let seconds = (0..LOST).map(|number| members.processor_seconds(number));
+    seconds.sum()
+}
+
+/// A snapshot is asked for and becomes a checkpoint, under load.
+fn cut(members: &Members, load: &Load) -> Value {
+    let begun = Stretch::begin(members);
+    let own = members.at(0).dir.display().to_string();
+    let made = members.told(&["checkpoint", "now", "--dir", &own, "--timeout", "600"]);
+    let stretch = begun.end(members, load);
+    let mut report = stretch.report();
+    report["height"] = made["height"].clone();
+    report
+}
+
+fn start(members: &mut Members, words: &Words) {
+    let nice = words.nice.to_string();
+    members.start_under(LOST, &["nice", "-n", &nice]);
 }
 
 /// Waits for the checkpoint of the member that was wiped, and kills it meanwhile; gives how often.
@@ -160,7 +244,7 @@ fn fetch(members: &mut Members, words: &Words, begun: Instant) -> u32 {
             std::thread::park_timeout(Duration::from_millis(dice.random_range(50..600)));
             if checkpoint(&dir).is_none() {
                 members.kill(LOST);
-                members.start(LOST);
+                start(members, words);
                 kills += 1;
             }
         }
@@ -236,17 +320,6 @@ fn fill(members: &Members, words: &Words) {
             ended.expect("a client does not panic");
         }
     });
-}
-
-/// Transactions a second, as the first member executes them.
-fn rate(members: &Members, words: &Words) -> f64 {
-    let (before, started) = (sequence(members), Instant::now());
-    std::thread::park_timeout(Duration::from_secs(words.seconds));
-    (sequence(members) - before) as f64 / started.elapsed().as_secs_f64()
-}
-
-fn sequence(members: &Members) -> u64 {
-    members.until("an answer", |members| Some(members.status(0)?.tip.sequence))
 }
 
 fn until(what: &str, mut look: impl FnMut() -> bool) {

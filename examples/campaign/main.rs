@@ -16,6 +16,7 @@
 //! cargo run --release --example campaign -- checkpoints --mib 1024 --kills 10
 //! ```
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -59,6 +60,9 @@ struct Words {
     /// Puts of one client that wait for an answer at once.
     #[arg(long, default_value_t = 8, global = true)]
     under_way: usize,
+    /// Puts of all clients a second; as many as are answered without it.
+    #[arg(long, value_name = "N", global = true)]
+    per_second: Option<NonZeroU32>,
     /// The program to run; without it the one that was built beside this.
     #[arg(long, value_name = "FILE", global = true)]
     program: Option<PathBuf>,
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         size: Size {
             clients: words.clients,
             under_way: words.under_way,
+            per_second: words.per_second,
         },
     };
     let report = match words.campaign {

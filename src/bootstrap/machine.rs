@@ -251,7 +251,7 @@ impl Bootstrap {
 
     fn on_connected(&mut self, now: Time, who: MemberId, out: &mut Out) {
         let is_welcome = who != self.options.me && !self.banned.contains(&who);
-        if !is_welcome || self.peers.len() >= PEERS_MAX {
+        if !is_welcome || !self.has_place(now, who, out) {
             return;
         }
         // What was asked before the link fell is asked again, and may come twice.
@@ -260,15 +260,33 @@ impl Bootstrap {
         peer.steps = None;
         self.peers.insert(who, peer);
         match &mut self.state {
-            State::Walk(_) => self.walk_on(now, out),
+            State::Walk(_) => return self.walk_on(now, out),
             State::Anchor(_) => self.seek_from(now, who, out),
             State::Checkpoint(_) => self.find_on(now, out),
             State::Gather(gather) => {
                 gather.assembler.leave(&who);
                 self.gather_from(now, who, out);
             }
-            State::Idle | State::Done | State::Stuck => {}
+            State::Idle | State::Done | State::Stuck => return,
         }
+        // It was not there when all were asked: it may know of a newer view, or of a fork.
+        self.ask_steps(now, who, self.chain.newest().view.id(), out);
+    }
+
+    /// Whether there is a place for `who`: a seat of the newest view takes that of a member without
+    /// one, for only seats say where the chain stands.
+    fn has_place(&mut self, now: Time, who: MemberId, out: &mut Out) -> bool {
+        if self.peers.len() < PEERS_MAX || self.peers.contains_key(&who) {
+            return true;
+        }
+        let view = &self.chain.newest().view;
+        let mut others = self.peers.keys();
+        let other = others.find(|other| view.seat_of(other).is_none());
+        let gives_way = other.copied().filter(|_| view.seat_of(&who).is_some());
+        if let Some(other) = gives_way {
+            self.lose(now, other, out);
+        }
+        gives_way.is_some()
     }
 
     fn command(&mut self, now: Time, command: Command, out: &mut Out) {

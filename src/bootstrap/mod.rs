@@ -59,4 +59,6 @@ pub use machine::{Bootstrap, PEERS_MAX, STRAYS_MAX};
 pub use message::{
     ANSWER_STEPS_BYTES, ANSWER_STEPS_MAX, Anchor, Answer, Ask, Lacking, Message, PATH_NODES_MAX,
 };
-pub use quota::{LEASE, LEASE_TOTAL_MAX, LEASES_MAX, Leases, QUOTA_PEERS_MAX, Quota, QuotaOptions};
+pub use quota::{
+    ASK_BYTES, LEASE, LEASE_TOTAL_MAX, LEASES_MAX, Leases, QUOTA_PEERS_MAX, Quota, QuotaOptions,
+};

@@ -20,12 +20,17 @@ pub const LEASE: Span = Span::from_ms(60_000);
 /// How long one newcomer may hold one snapshot in all.
 pub const LEASE_TOTAL_MAX: Span = Span::from_ms(6 * 3_600_000);
 
+/// What an ask costs whose answer is shorter: whoever asks much pulls little.
+pub const ASK_BYTES: usize = 4 << 10;
+
 /// The size of shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaOptions {
     /// Bytes per second for one newcomer, about.
     pub bytes_per_second: u64,
-    /// Bytes that it may get at once after a pause.
+    /// Bytes per second for all of them together, about.
+    pub total_bytes_per_second: u64,
+    /// Bytes that one, or all together, may get at once after a pause.
     pub burst_bytes: u64,
 }
 
@@ -33,16 +38,44 @@ impl Default for QuotaOptions {
     fn default() -> Self {
         Self {
             bytes_per_second: 64 << 20,
+            total_bytes_per_second: 256 << 20,
             burst_bytes: 16 << 20,
         }
     }
 }
 
-/// What one newcomer may still get; below zero after an answer that was larger.
+/// What somebody may still get; below zero after an answer that was larger.
 #[derive(Clone, Copy, Debug)]
 struct Share {
     bytes: i64,
     at: Time,
+}
+
+impl Share {
+    /// It grows at `rate` bytes per second, up to `full`.
+    fn refill(&mut self, now: Time, rate: u64, full: i64) {
+        let grown = u128::from((now - self.at).0) * u128::from(rate) / 1_000_000;
+        if grown > 0 {
+            let grown = i64::try_from(grown).unwrap_or(i64::MAX);
+            self.bytes = self.bytes.saturating_add(grown).min(full);
+            self.at = now;
+        }
+    }
+
+    /// Until there is something in it, at `rate` bytes per second.
+    fn wait(&self, rate: u64) -> Result<(), Span> {
+        if self.bytes > 0 {
+            return Ok(());
+        }
+        let owed = self.bytes.unsigned_abs() + 1;
+        let wait = u128::from(owed) * 1_000_000 / u128::from(rate.max(1));
+        Err(Span(u64::try_from(wait).unwrap_or(u64::MAX).max(1)))
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// What newcomers may get.
@@ -50,14 +83,21 @@ struct Share {
 pub struct Quota {
     options: QuotaOptions,
     shares: BTreeMap<MemberId, Share>,
+    /// What all of them may get.
+    total: Share,
 }
 
 impl Quota {
     /// Nobody has asked yet.
     pub fn new(options: QuotaOptions) -> Self {
+        let total = Share {
+            bytes: full(&options),
+            at: Time::default(),
+        };
         Self {
             options,
             shares: BTreeMap::new(),
+            total,
         }
     }
 
@@ -65,29 +105,24 @@ impl Quota {
     /// be dropped, as it is made again.
     pub fn admit(&mut self, now: Time, who: MemberId) -> Result<(), Span> {
         self.refill(now);
-        let full = i64::try_from(self.options.burst_bytes).unwrap_or(i64::MAX);
         if !self.shares.contains_key(&who) && self.shares.len() >= QUOTA_PEERS_MAX {
             return Err(Span::from_ms(1_000));
         }
         let fresh = Share {
-            bytes: full,
+            bytes: full(&self.options),
             at: now,
         };
-        let share = self.shares.entry(who).or_insert(fresh);
-        if share.bytes > 0 {
-            return Ok(());
-        }
-        let owed = share.bytes.unsigned_abs() + 1;
-        let rate = self.options.bytes_per_second.max(1);
-        let wait = u128::from(owed) * 1_000_000 / u128::from(rate);
-        Err(Span(u64::try_from(wait).unwrap_or(u64::MAX).max(1)))
+        let share = *self.shares.entry(who).or_insert(fresh);
+        share.wait(self.options.bytes_per_second)?;
+        self.total.wait(self.options.total_bytes_per_second)
     }
 
-    /// So many bytes were sent to `who`.
+    /// So many bytes were sent to `who` for one ask.
     pub fn spend(&mut self, who: &MemberId, bytes: usize) {
+        let bytes = bytes.max(ASK_BYTES);
         if let Some(share) = self.shares.get_mut(who) {
-            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-            share.bytes = share.bytes.saturating_sub(bytes);
+            share.spend(bytes);
+            self.total.spend(bytes);
         }
     }
 
@@ -98,21 +133,17 @@ impl Quota {
 
     /// Shares grow; one that is whole again is forgotten.
     fn refill(&mut self, now: Time) {
-        let QuotaOptions {
-            bytes_per_second,
-            burst_bytes,
-        } = self.options;
-        let full = i64::try_from(burst_bytes).unwrap_or(i64::MAX);
+        let (options, full) = (self.options, full(&self.options));
+        self.total.refill(now, options.total_bytes_per_second, full);
         self.shares.retain(|_, share| {
-            let grown = u128::from((now - share.at).0) * u128::from(bytes_per_second) / 1_000_000;
-            if grown > 0 {
-                let grown = i64::try_from(grown).unwrap_or(i64::MAX);
-                share.bytes = share.bytes.saturating_add(grown).min(full);
-                share.at = now;
-            }
+            share.refill(now, options.bytes_per_second, full);
             share.bytes < full
         });
     }
+}
+
+fn full(options: &QuotaOptions) -> i64 {
+    i64::try_from(options.burst_bytes).unwrap_or(i64::MAX)
 }
 
 /// A snapshot that is kept for one newcomer.

@@ -104,12 +104,13 @@ impl Bootstrap {
         if walk.puller.is_some() {
             return;
         }
-        let untried: Vec<MemberId> = self
-            .peers
-            .keys()
-            .filter(|who| !walk.tried.contains(who))
+        let untried = self.peers.keys().filter(|who| !walk.tried.contains(who));
+        // Seats first: they are few, and have all that there is.
+        let view = &self.chain.newest().view;
+        let (seats, others): (Vec<MemberId>, Vec<MemberId>) = untried
             .copied()
-            .collect();
+            .partition(|who| view.seat_of(who).is_some());
+        let untried = if seats.is_empty() { others } else { seats };
         match untried.len() {
             0 => self.cross(now, out),
             count => {
@@ -148,7 +149,7 @@ impl Bootstrap {
     }
 
     /// Asks `who` for what follows `view`, unless it owes an answer.
-    fn ask_steps(&mut self, now: Time, who: MemberId, view: ViewId, out: &mut Out) {
+    pub(super) fn ask_steps(&mut self, now: Time, who: MemberId, view: ViewId, out: &mut Out) {
         let Some(opened) = self.chain.opened(view) else {
             return;
         };
@@ -182,7 +183,7 @@ impl Bootstrap {
     ) {
         match self.judge(asked, steps, out) {
             Found::Nothing => self.agree(now, from, out),
-            Found::Walked => self.walked(now, from, out),
+            Found::Walked => self.walked(now, out),
             Found::Earlier(view) => self.ask_steps(now, from, view, out),
             Found::Lie(misdeed) => self.ban(now, from, misdeed, out),
             Found::Fork(step) => {
@@ -273,11 +274,12 @@ impl Bootstrap {
     }
 
     /// The chain is longer now: there may be more, and what was asked of the view before is void.
-    fn walked(&mut self, now: Time, from: MemberId, out: &mut Out) {
+    /// Whoever gave this is not asked again at once: it may give a step at a time, and slowly.
+    fn walked(&mut self, now: Time, out: &mut Out) {
         match &mut self.state {
             State::Walk(walk) => {
                 *walk = Walk::new();
-                self.pull(now, from, out);
+                self.walk_on(now, out);
             }
             State::Anchor(_) => {
                 self.begin_walk(now, out);

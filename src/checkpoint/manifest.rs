@@ -132,6 +132,8 @@ pub enum ManifestError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     leaves: Vec<Leaf>,
+    /// The node of each page, made once: every page that is asked for needs all of them.
+    nodes: Vec<Digest>,
 }
 
 impl Manifest {
@@ -154,7 +156,9 @@ impl Manifest {
             }
             before = leaf.section;
         }
-        Ok(Self { leaves })
+        let hashes: Vec<Digest> = leaves.iter().map(Leaf::hash).collect();
+        let nodes = hashes.chunks(PAGE_LEAVES as usize).map(tree).collect();
+        Ok(Self { leaves, nodes })
     }
 
     /// Its leaves, in order.
@@ -174,7 +178,7 @@ impl Manifest {
 
     /// What a checkpoint names.
     pub fn root(&self) -> Digest {
-        root(self.segments(), self.bytes(), &tree(&self.hashes()))
+        root(self.segments(), self.bytes(), &tree(&self.nodes))
     }
 
     /// How many pages.
@@ -188,22 +192,11 @@ impl Manifest {
             .leaves
             .chunks(PAGE_LEAVES as usize)
             .nth(page as usize)?;
-        let nodes = self.page_nodes();
         Some(Page {
             page,
             leaves: chunk.to_vec(),
-            path: path(&nodes, page as usize),
+            path: path(&self.nodes, page as usize),
         })
-    }
-
-    fn hashes(&self) -> Vec<Digest> {
-        self.leaves.iter().map(Leaf::hash).collect()
-    }
-
-    /// The node of each page.
-    fn page_nodes(&self) -> Vec<Digest> {
-        let hashes = self.hashes();
-        hashes.chunks(PAGE_LEAVES as usize).map(tree).collect()
     }
 }
 

@@ -80,7 +80,8 @@ pub enum Message {
     Snapshot(CheckpointVote),
     /// From a newcomer, or to one.
     Bootstrap(Box<bootstrap::Message>),
-    /// The answer to a request for blocks that are pruned: the lowest height that is kept.
+    /// The answer to a request for blocks that are pruned, or much longer than a checkpoint above
+    /// them: the lowest height from which blocks are given.
     Pruned(Height),
 }
 

@@ -74,6 +74,9 @@ pub struct Resources {
     pub keep_checkpoints: u32,
     /// Blocks below the oldest of them that are kept besides.
     pub keep_blocks: u64,
+    /// What newcomers together are given a second, and as much what members that lag are given, in
+    /// MiB; at least 1.
+    pub serve_mib_per_second: u32,
 }
 
 impl Default for Resources {
@@ -85,12 +88,13 @@ impl Default for Resources {
             prune: true,
             keep_checkpoints: 2,
             keep_blocks: 0,
+            serve_mib_per_second: 256,
         }
     }
 }
 
 /// Keys of which the name does not say enough, and what they mean.
-const MEANINGS: [(&str, &str); 3] = [
+const MEANINGS: [(&str, &str); 4] = [
     (
         "prune",
         "whether blocks below the oldest checkpoint that is kept are given up; false keeps all",
@@ -102,6 +106,10 @@ const MEANINGS: [(&str, &str); 3] = [
     (
         "keep_blocks",
         "blocks below the oldest of them that are kept besides",
+    ),
+    (
+        "serve_mib_per_second",
+        "what newcomers together are given a second, at least 1; consensus goes first anyway",
     ),
 ];
 
@@ -381,7 +389,7 @@ impl Config {
     }
 
     fn check(&self, place: &str) -> Result<(), ConfigError> {
-        let rules: [(bool, &str); 6] = [
+        let rules: [(bool, &str); 7] = [
             (
                 (8..=1024).contains(&self.resources.log_file_mib),
                 "log_file_mib is between 8 and 1024",
@@ -398,6 +406,10 @@ impl Config {
                 self.resources.keep_checkpoints > 0,
                 "keep_checkpoints is at least 1: newcomers start from one, and so does this \
                  member once blocks were pruned",
+            ),
+            (
+                self.resources.serve_mib_per_second > 0,
+                "serve_mib_per_second is at least 1: newcomers start from what members give them",
             ),
             (
                 self.neighbours.observers.len() <= OBSERVERS_MAX,

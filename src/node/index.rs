@@ -16,13 +16,16 @@ use super::views::Trail;
 use crate::blocks::codec;
 use crate::blocks::receipts::Receipt;
 use crate::blocks::{Body, Step};
-use crate::committee::{Certificate, Height};
+use crate::committee::{Certificate, Height, Taken};
 use crate::consortium::ledger::{Name, remembered};
 use crate::consortium::records;
 use crate::consortium::serve::Archive;
 use crate::consortium::{Applied, Block, Executed, Record, Verdict};
 use crate::crypto::{Digest, PublicKey};
 use crate::storage::{Direction, LogError, LogReader, Position, Range, TableError, Tables};
+
+/// Files of the log from which on it is long.
+const LONG_FILES: u64 = 2;
 
 /// Heights to log positions.
 pub(crate) const BLOCKS: &str = "blocks";
@@ -125,17 +128,24 @@ struct Recent {
 pub(crate) struct Index {
     tables: Arc<dyn Tables>,
     log: LogReader,
+    /// Length of a file of the log.
+    file_bytes: u64,
     recent: RwLock<Recent>,
     trail: Trail,
     shelf: Arc<Shelf>,
 }
 
 impl Index {
-    /// The index of `tables` over `log`, with what `shelf` keeps of blocks that were pruned.
-    pub(crate) fn new(tables: Arc<dyn Tables>, log: LogReader, shelf: Arc<Shelf>) -> Self {
+    /// The index of `tables` over a log with files of so many bytes, with what `shelf` keeps of blocks that were pruned.
+    pub(crate) fn new(
+        tables: Arc<dyn Tables>,
+        (log, file_bytes): (LogReader, u32),
+        shelf: Arc<Shelf>,
+    ) -> Self {
         Self {
             tables,
             log,
+            file_bytes: file_bytes.into(),
             recent: RwLock::default(),
             trail: Trail::default(),
             shelf,
@@ -258,9 +268,7 @@ impl Index {
 
     /// The block at `height`; none where it was not applied here.
     pub(crate) fn block_at(&self, height: Height) -> Result<Option<Block>, IndexError> {
-        let recent = self.read().blocks.get(&height).copied();
-        let position = self.position(recent, BLOCKS, &height.0.to_be_bytes())?;
-        match self.kept_record(position)? {
+        match self.kept_record(self.block_place(height)?)? {
             None => Ok(self.step(height)?.map(|step| Block {
                 header: step.header,
                 body: Body::Reconfiguration(step.body),
@@ -302,6 +310,25 @@ impl Index {
             Some(Record::Certificate(certificate)) => Ok(Some(certificate)),
             Some(_) => Err(damaged("a certificate".into(), "another record")),
         }
+    }
+
+    /// Whether the blocks from `from` up to a snapshot take much longer to fetch than it does; none
+    /// where they are not all here. A newcomer's start costs it some time besides, so a few files
+    /// of the log are never long.
+    fn is_long(&self, from: Height, taken: &Taken) -> Result<Option<bool>, IndexError> {
+        let place = |height| self.block_place(height);
+        let (Some(first), Some(last)) = (place(from)?, place(taken.height)?) else {
+            return Ok(None);
+        };
+        let bytes = last.file.saturating_sub(first.file) * self.file_bytes;
+        Ok(Some(
+            bytes >= LONG_FILES * self.file_bytes && bytes / 2 > taken.bytes,
+        ))
+    }
+
+    fn block_place(&self, height: Height) -> Result<Option<Position>, IndexError> {
+        let recent = self.read().blocks.get(&height).copied();
+        self.position(recent, BLOCKS, &height.0.to_be_bytes())
     }
 
     /// The bytes of a batch.
@@ -402,13 +429,21 @@ impl Archive for Index {
         told(self.batch_of(digest))
     }
 
-    fn first(&self) -> Height {
+    fn first(&self, from: Height) -> Height {
         let base = self
             .shelf
             .newest()
             .map_or(Height(0), |held| held.taken.height);
         let first = told(self.first_block().map(|first| first.or(Some(base.next()))));
-        first.unwrap_or(Height(1))
+        let first = first.unwrap_or(Height(1));
+        let shorter = self.shelf.certified().into_iter().rev();
+        let mut shorter = shorter.map(|held| held.taken);
+        match shorter.find(|taken| from <= taken.height) {
+            Some(taken) if from >= first && told(self.is_long(from, &taken)) == Some(true) => {
+                taken.height.next()
+            }
+            Some(_) | None => first,
+        }
     }
 }
 

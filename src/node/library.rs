@@ -1,8 +1,8 @@
 //! Answers newcomers and members that lag from what the disk has.
 //!
 //! Source: `ARCHITECTURE.md`; `bootstrap::shelf`. In: asks of members. Out: messages, leases.
-//! Holds: nobody pulls more than its share, and consensus goes first; what a newcomer is fetching
-//! stays for a while.
+//! Holds: nobody pulls more than its share, nor all together more than the settings allow; whoever
+//! lags in the chain waits for no newcomer; what a newcomer is fetching stays for a while.
 //! Elsewhere: what is answered (`consortium::serve`, `bootstrap::shelf`), pruning (`curator`).
 
 use std::sync::mpsc::Receiver;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::clock::Clock;
+use super::config::Resources;
 use super::index::Index;
 use super::outlets::send;
 use super::shelf::Held;
@@ -50,6 +51,34 @@ pub(crate) enum Serving {
     Anchor(Box<Standing>),
 }
 
+impl Serving {
+    /// Who answers it.
+    pub(crate) fn desk(&self) -> Desk {
+        match self {
+            Self::Wanted(Wanted::Blocks(_) | Wanted::End(..) | Wanted::Batches(_)) => Desk::Members,
+            Self::Wanted(Wanted::Bootstrap(_)) | Self::Anchor(_) => Desk::Newcomers,
+        }
+    }
+}
+
+/// What `resources` allow everybody to pull together.
+pub(crate) fn quota(resources: &Resources) -> QuotaOptions {
+    QuotaOptions {
+        total_bytes_per_second: u64::from(resources.serve_mib_per_second) << 20,
+        ..QuotaOptions::default()
+    }
+}
+
+/// A thread that answers, with a queue of its own: what consensus lacks does not stand behind what
+/// newcomers fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Desk {
+    /// For members that lack blocks or batches.
+    Members,
+    /// For newcomers; it gets what the processor has left.
+    Newcomers,
+}
+
 /// The librarian.
 pub(crate) struct Library {
     pub(crate) index: Arc<Index>,
@@ -58,54 +87,51 @@ pub(crate) struct Library {
     pub(crate) genesis: Genesis,
     pub(crate) lent: Lent,
     pub(crate) clock: Clock,
+    /// What everybody may pull together at this desk.
+    pub(crate) quota: QuotaOptions,
 }
 
 impl Library {
     /// Answers until nobody asks any more.
     pub(crate) fn run(self, servings: &Receiver<(MemberId, Serving)>) {
-        let mut quota = Quota::new(QuotaOptions::default());
+        let mut quota = Quota::new(self.quota);
         while let Ok((member, serving)) = servings.recv() {
-            match serving {
-                Serving::Wanted(Wanted::Bootstrap(ask)) => self.teach(member, &ask, &mut quota),
-                Serving::Wanted(wanted) => {
-                    for message in serve::answer(&*self.index, &wanted) {
-                        let frame = message.to_bytes();
-                        send(&self.net, &[member], &message, frame);
-                    }
-                }
-                Serving::Anchor(standing) => {
-                    let Standing { vote, certificate } = *standing;
-                    if let Some(message) = shelf::anchor(&self, vote, certificate) {
-                        self.answer(member, message);
-                    }
-                }
+            let now = self.clock.now();
+            if quota.admit(now, member).is_err() {
+                continue; // It asks again.
             }
+            let messages = match serving {
+                Serving::Wanted(Wanted::Bootstrap(ask)) => self.teach(now, member, &ask),
+                Serving::Wanted(wanted) => serve::answer(&*self.index, &wanted),
+                Serving::Anchor(standing) => self.vouch(*standing),
+            };
+            let frames = messages.iter().map(|message| self.send(member, message));
+            quota.spend(&member, frames.sum());
         }
     }
 
-    /// Answers a newcomer within its share.
-    fn teach(&self, member: MemberId, ask: &Ask, quota: &mut Quota) {
-        let now = self.clock.now();
-        if quota.admit(now, member).is_err() {
-            return; // It asks again.
-        }
+    /// Answers a newcomer, and keeps what it fetches for it.
+    fn teach(&self, now: Time, member: MemberId, ask: &Ask) -> Vec<Frame> {
         if let Ask::Holding(manifest) = ask
             && let Some(held) = self.held(manifest)
         {
             self.lent
                 .with(|leases| leases.hold(now, member, held.taken.height));
         }
-        for message in shelf::answer(self, ask) {
-            let bytes = self.answer(member, message);
-            quota.spend(&member, bytes);
-        }
+        let answers = shelf::answer(self, ask).into_iter();
+        answers.map(framed).collect()
     }
 
-    fn answer(&self, member: MemberId, message: Message) -> usize {
-        let message = Frame::Bootstrap(Box::new(message));
+    fn vouch(&self, standing: Standing) -> Vec<Frame> {
+        let Standing { vote, certificate } = standing;
+        let anchor = shelf::anchor(self, vote, certificate);
+        anchor.into_iter().map(framed).collect()
+    }
+
+    fn send(&self, member: MemberId, message: &Frame) -> usize {
         let frame = message.to_bytes();
         let bytes = frame.len();
-        send(&self.net, &[member], &message, frame);
+        send(&self.net, &[member], message, frame);
         bytes
     }
 
@@ -124,6 +150,10 @@ impl Library {
         let opened = certified.and_then(|held| Opened::newest(&self.index, &held).ok());
         opened.unwrap_or(first)
     }
+}
+
+fn framed(message: Message) -> Frame {
+    Frame::Bootstrap(Box::new(message))
 }
 
 /// A page of a manifest.

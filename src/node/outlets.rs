@@ -23,7 +23,7 @@ use super::executor::Work;
 use super::handle::Who;
 use super::herald::Waiters;
 use super::index::{Index, kept};
-use super::library::Serving;
+use super::library::{Desk, Serving};
 use super::newcomer::Newcomer;
 use super::peers::Peers;
 use super::scribe::Note;
@@ -45,6 +45,8 @@ pub(crate) struct Outlets {
     pub(crate) internal: Ringing<Internal>,
     pub(crate) work: SyncSender<Work>,
     pub(crate) servings: SyncSender<(MemberId, Serving)>,
+    /// Servings of newcomers.
+    pub(crate) lessons: SyncSender<(MemberId, Serving)>,
     pub(crate) news: SyncSender<Vec<News>>,
     pub(crate) keys: SyncSender<KeyWork>,
     pub(crate) peers: Peers,
@@ -81,7 +83,11 @@ impl Ports for Outlets {
     }
 
     fn serve(&mut self, member: MemberId, serving: Serving) {
-        offer(&self.servings, (member, serving));
+        let queue = match serving.desk() {
+            Desk::Members => &self.servings,
+            Desk::Newcomers => &self.lessons,
+        };
+        offer(queue, (member, serving));
     }
 
     fn keys(&mut self, work: KeyWork) {

@@ -129,7 +129,8 @@ pub(crate) fn recover(
     let base = start.ledger.height();
     let bottom = newest.map_or(base, |held| held.taken.height.max(base));
     let top = scan.top.max(base);
-    let index = Arc::new(Index::new(tables, log.reader(), shelf));
+    let reader = (log.reader(), opening.log_file_bytes);
+    let index = Arc::new(Index::new(tables, reader, shelf));
     let names = match start.files.base.0 == base {
         true => scan.above(base, &index, &mut start.files.open)?,
         false => std::mem::take(&mut scan.names),

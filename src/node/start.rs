@@ -28,6 +28,7 @@ use super::herald::Waiters;
 use super::host;
 use super::index::Index;
 use super::keys;
+use super::library::quota;
 use super::newcomer::Newcomer;
 use super::outlets::Smith;
 use super::peers::Peers;
@@ -346,7 +347,8 @@ impl Machinery {
         let hearing = Arc::new(self.hearing(&checks, &waiters)?);
         let gate = hearing.submissions();
         let who = who(&files, &options.config);
-        let retention = Retention::of(&options.config.resources);
+        let resources = &options.config.resources;
+        let (retention, quota) = (Retention::of(resources), quota(resources));
         let net = Arc::new(self.net(&files, options, met, hearing)?);
         let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
         let counts = Counts::new(log.counts());
@@ -373,6 +375,7 @@ impl Machinery {
                 clock,
                 data: files.store.dir().into(),
                 retention,
+                quota,
             },
             recovered.application,
             log,

@@ -18,7 +18,7 @@ use super::error::NodeError;
 use super::executor::{self, Latest};
 use super::herald::Waiters;
 use super::index::Index;
-use super::library::{Lent, Library, Serving};
+use super::library::{Desk, Lent, Library, Serving};
 use super::newcomer::Newcomer;
 use super::outlets::{self, Herald, Outlets, Smith};
 use super::peers::Peers;
@@ -26,9 +26,13 @@ use super::scribe::{Note, Scribe};
 use super::watch::Watch;
 use crate::application::Application;
 use crate::blocks::Genesis;
+use crate::bootstrap::QuotaOptions;
 use crate::committee::MemberId;
 use crate::net::Net;
 use crate::storage::GroupCommit;
+
+/// How far a thread steps back: on a busy processor it gets a tenth of what another one gets.
+const NICE: i32 = 10;
 
 /// What the threads beside the driver share.
 pub(crate) struct Helpers {
@@ -46,6 +50,7 @@ pub(crate) struct Helpers {
     /// The data directory.
     pub(crate) data: PathBuf,
     pub(crate) retention: Retention,
+    pub(crate) quota: QuotaOptions,
 }
 
 /// Starts threads whose panic or failure ends the process.
@@ -80,6 +85,19 @@ impl<'a> Spawner<'a> {
         Ok(())
     }
 
+    /// As [`Spawner::thread`], for work that consensus does not wait for: it gets what the
+    /// processor has left.
+    fn thread_below(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), NodeError> {
+        self.thread(name, move || {
+            step_back(name);
+            work();
+        })
+    }
+
     /// Starts the threads that the driver hands work to, and gives the driver's ports to them.
     pub(crate) fn helpers(
         &mut self,
@@ -89,7 +107,8 @@ impl<'a> Spawner<'a> {
     ) -> Result<Outlets, NodeError> {
         let lent = Lent::default();
         let curator = self.curator(&helpers, &lent)?;
-        let servings = self.librarian(&helpers, lent)?;
+        let servings = self.desk(Desk::Members, &helpers, &lent)?;
+        let lessons = self.desk(Desk::Newcomers, &helpers, &lent)?;
         let Helpers {
             net,
             index,
@@ -104,6 +123,7 @@ impl<'a> Spawner<'a> {
             clock: _,
             data,
             retention: _,
+            quota: _,
         } = helpers;
         let (work, working) = sync_channel(WORK_MAX);
         let (news, heralded) = sync_channel(NEWS_MAX);
@@ -138,6 +158,7 @@ impl<'a> Spawner<'a> {
             internal,
             work,
             servings,
+            lessons,
             news,
             keys,
             peers,
@@ -163,15 +184,16 @@ impl<'a> Spawner<'a> {
             lent: lent.clone(),
             clock: helpers.clock,
         };
-        self.thread("curator", move || curating.run(&curations))?;
+        self.thread_below("curator", move || curating.run(&curations))?;
         Ok(curator)
     }
 
-    /// Starts the thread that answers members from the disk.
-    fn librarian(
+    /// Starts a thread that answers from the disk.
+    fn desk(
         &mut self,
+        desk: Desk,
         helpers: &Helpers,
-        lent: Lent,
+        lent: &Lent,
     ) -> Result<SyncSender<(MemberId, Serving)>, NodeError> {
         let (servings, served) = sync_channel(SERVINGS_MAX);
         let library = Library {
@@ -179,10 +201,14 @@ impl<'a> Spawner<'a> {
             net: Arc::clone(&helpers.net),
             watch: Arc::clone(self.watch),
             genesis: helpers.genesis.clone(),
-            lent,
+            lent: lent.clone(),
             clock: helpers.clock,
+            quota: helpers.quota,
         };
-        self.thread("librarian", move || library.run(&served))?;
+        match desk {
+            Desk::Members => self.thread("librarian", move || library.run(&served)),
+            Desk::Newcomers => self.thread_below("teacher", move || library.run(&served)),
+        }?;
         Ok(servings)
     }
 
@@ -211,6 +237,15 @@ impl<'a> Spawner<'a> {
                 watch.fail(error);
             }
         })
+    }
+}
+
+/// Lets the threads of consensus go first. Linux keeps this for each thread, others for the whole
+/// process, where it would change nothing between them.
+fn step_back(name: &str) {
+    let is_of_a_thread = cfg!(target_os = "linux");
+    if is_of_a_thread && let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::warn!(%error, name, "the thread does not step back behind consensus");
     }
 }
 

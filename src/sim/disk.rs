@@ -403,7 +403,7 @@ impl Archive for Disk {
         Some(certificate.clone())
     }
 
-    fn first(&self) -> Height {
+    fn first(&self, _: Height) -> Height {
         self.shelf.base().next()
     }
 

@@ -4,6 +4,7 @@
 //! Holds: a put is noted before it is sent, its answer after it came; every value is put once.
 //! Elsewhere: what a history must be (`history`), members (`members`).
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use consortium::application::kv::Operation;
 use consortium::blocks::Genesis;
 use consortium::client::{Api, Client, ClientError, Doors, Options, Rules};
 use consortium::crypto::SecretKey;
+use tokio::time::{Interval, interval};
 
 use super::history::{History, Place, Put, Read, Told};
 
@@ -32,6 +34,16 @@ pub(crate) struct Size {
     pub(crate) clients: usize,
     /// Puts of one client that wait for an answer at once.
     pub(crate) under_way: usize,
+    /// Puts of all of them a second, at most and about; without it as many as are answered.
+    pub(crate) per_second: Option<NonZeroU32>,
+}
+
+/// What was acknowledged in a while.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) per_second: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
 }
 
 /// Clients that run until they are told to finish.
@@ -39,6 +51,9 @@ pub(crate) struct Load {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
 }
+
+/// Where clients wait for their turn to put.
+type Turns = tokio::sync::Mutex<Interval>;
 
 struct Shared {
     name: String,
@@ -96,6 +111,27 @@ impl Load {
         );
     }
 
+    /// What was acknowledged since `from`, until now.
+    pub(crate) fn pace_since(&self, from: Instant) -> Pace {
+        let from_us = from.duration_since(self.shared.began).as_micros();
+        let (seen, now_us) = (self.shared.seen(), self.shared.now_us());
+        let told = seen.history.puts.iter().filter_map(|put| {
+            let told = put.told.filter(|told| u128::from(told.at_us) >= from_us)?;
+            Some(told.at_us - put.sent_us)
+        });
+        let mut took: Vec<u64> = told.collect();
+        took.sort_unstable();
+        let at = |percent: usize| match took.len() {
+            0 => f64::NAN,
+            count => took[(count * percent / 100).min(count - 1)] as f64 / 1e3,
+        };
+        Pace {
+            per_second: took.len() as f64 * 1e6 / (u128::from(now_us) - from_us) as f64,
+            p50_ms: at(50),
+            p99_ms: at(99),
+        }
+    }
+
     /// Lets every client finish what it waits for; gives what they all saw.
     pub(crate) fn finish(self) -> History {
         self.shared.stops.store(true, Ordering::Relaxed);
@@ -116,6 +152,10 @@ impl Shared {
     async fn clients(self: Arc<Self>, genesis: &Genesis, doors: &[Api], size: Size) {
         let rules = Rules::of(genesis).expect("a genesis document that holds");
         let mut tasks = tokio::task::JoinSet::new();
+        let pace = size.per_second.map(|count| {
+            // What is late is made up for: the load is what was asked for.
+            Arc::new(Turns::new(interval(Duration::from_secs(1) / count.get())))
+        });
         for number in 0..size.clients {
             // Keys of a test: nothing is behind them.
             let mut seed = [7; 32];
@@ -133,7 +173,8 @@ impl Shared {
             );
             for _ in 0..size.under_way {
                 let (run, client, doors) = (Arc::clone(&self), client.clone(), doors.to_vec());
-                tasks.spawn(async move { run.client(&client, &doors).await });
+                let pace = pace.clone();
+                tasks.spawn(async move { run.client(&client, &doors, pace.as_deref()).await });
             }
         }
         while let Some(ended) = tasks.join_next().await {
@@ -141,8 +182,11 @@ impl Shared {
         }
     }
 
-    async fn client(&self, client: &Client, doors: &[Api]) {
+    async fn client(&self, client: &Client, doors: &[Api], pace: Option<&Turns>) {
         while !self.stops.load(Ordering::Relaxed) {
+            if let Some(pace) = pace {
+                pace.lock().await.tick().await;
+            }
             let number = self.number.fetch_add(1, Ordering::Relaxed);
             let key = format!("register-{}", number % REGISTERS);
             let value = format!("{}-{number}", self.name);

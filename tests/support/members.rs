@@ -210,6 +210,17 @@ impl Members {
         talk
     }
 
+    /// Seconds of processor time that a member's process used so far, by proc(5).
+    pub(crate) fn processor_seconds(&self, number: usize) -> f64 {
+        let child = self.all[number].child.as_ref().expect("it runs");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()));
+        let stat = stat.expect("Linux says it of a child");
+        let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+        (ticks(11) + ticks(12)) / 100.0 // ticks, of which Linux counts a hundred a second
+    }
+
     pub(crate) fn is_running(&self, number: usize) -> bool {
         self.all[number].child.is_some()
     }

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use super::ledger::Ledger;
 use super::world::*;
 use crate::bootstrap::*;
+use crate::committee::MemberId;
+use crate::crypto::{Digest, Domain};
+use crate::machine::Input;
 
 #[test]
 fn sixteen_at_once_share_what_they_have() {
@@ -89,4 +92,17 @@ fn ten_deaths_cost_little() {
     received += world.newcomers[new].machine.tally().bytes_received;
     assert!(is_whole(&world.newcomers[new], &ledger));
     assert!(received * 10 <= needed * 13, "{received} of {needed}");
+}
+
+#[test]
+fn seats_find_a_place_though_others_have_taken_all() {
+    let ledger = Ledger::with_snapshot(2, 8, 512);
+    let mut world = World::new(1, &ledger, 4);
+    let new = world.join();
+    for n in 0..2 * PEERS_MAX as u64 {
+        let who = MemberId(Digest::of(Domain::Member, &n.to_le_bytes()));
+        world.tell(new, Input::Command(Command::Connected(who)));
+    }
+    world.finish(30);
+    assert!(is_whole(&world.newcomers[new], &ledger));
 }

@@ -5,6 +5,7 @@ use super::world::*;
 use crate::bootstrap::shelf::Shelf;
 use crate::bootstrap::*;
 use crate::committee::ViewId;
+use crate::machine::Input;
 
 /// A true chain of `views`, and one that q old keys of view `at` made after it had ended.
 fn fork(at: u64, views: u64, more: u64) -> (Ledger, Ledger) {
@@ -64,6 +65,34 @@ fn a_fork_by_forgotten_keys_is_seen_and_never_taken() {
             }
         }
     }
+}
+
+#[test]
+fn a_member_that_is_reached_late_still_shows_a_fork() {
+    let (truth, lie) = fork(1, 4, 1);
+    let mut world = World::new(1, &lie, 4);
+    world.servers[3].ledger = truth;
+    world.servers[3].is_up = false;
+    world.servers.iter_mut().for_each(|one| one.pace = 4_000);
+    let new = world.join();
+    let gathers = |world: &World| world.newcomers[new].machine.stage() == Stage::Gather;
+    assert!(world.run(30, gathers));
+    world.servers[3].is_up = true;
+    let late = world.servers[3].id;
+    world.tell(new, Input::Command(Command::Connected(late)));
+    let is_seen = world.run(30, |world| {
+        let mut events = world.newcomers[new].events.iter();
+        events.any(|event| {
+            matches!(
+                event,
+                Event::Forked {
+                    view: ViewId(2),
+                    ..
+                }
+            )
+        })
+    });
+    assert!(is_seen && !takes_the_fork(&world, new, &lie));
 }
 
 #[test]

@@ -27,23 +27,63 @@ fn at(ms: u64) -> Time {
 #[test]
 fn a_short_ask_pulls_no_more_than_its_share() {
     let mut quota = Quota::new(QuotaOptions {
-        bytes_per_second: 1_000,
-        burst_bytes: 5_000,
+        bytes_per_second: 10_000,
+        total_bytes_per_second: 1 << 40,
+        burst_bytes: 50_000,
     });
     let (mut sent, who) = (0, member(1));
     for ms in 0..60_000 {
         if quota.admit(at(ms), who).is_ok() {
-            sent += 2_000;
-            quota.spend(&who, 2_000);
+            sent += 20_000;
+            quota.spend(&who, 20_000);
         }
     }
-    assert!((55_000..=67_000).contains(&sent), "{sent}");
+    assert!((550_000..=670_000).contains(&sent), "{sent}");
     let wait = quota
         .admit(at(60_000), who)
         .expect_err("it has had its share");
     assert_eq!(quota.admit(at(60_000) + wait, who), Ok(()));
     // Another has a share of its own.
     assert_eq!(quota.admit(at(60_000), member(2)), Ok(()));
+}
+
+#[test]
+fn many_newcomers_together_get_no_more_than_the_total() {
+    let mut quota = Quota::new(QuotaOptions {
+        bytes_per_second: 1_000_000,
+        total_bytes_per_second: 100_000,
+        burst_bytes: 50_000,
+    });
+    let mut sent = [0; 8];
+    for turn in 0..60_000 {
+        for (n, sent) in sent.iter_mut().enumerate() {
+            let who = member(n as u64);
+            if quota.admit(at(turn), who).is_ok() {
+                *sent += 20_000;
+                quota.spend(&who, 20_000);
+            }
+        }
+    }
+    let all: u64 = sent.iter().sum();
+    assert!((5_900_000..=6_100_000).contains(&all), "{sent:?}");
+}
+
+#[test]
+fn an_ask_for_nothing_much_is_paid_for() {
+    let mut quota = Quota::new(QuotaOptions {
+        bytes_per_second: 500 * ASK_BYTES as u64,
+        ..QuotaOptions::default()
+    });
+    let who = member(1);
+    let mut asks = 0;
+    for ms in 0..10_000 {
+        if quota.admit(at(ms), who).is_ok() {
+            asks += 1;
+            quota.spend(&who, 1);
+        }
+    }
+    let burst = QuotaOptions::default().burst_bytes / ASK_BYTES as u64;
+    assert!((5_000..=5_001).contains(&(asks - burst)), "{asks}");
 }
 
 #[test]

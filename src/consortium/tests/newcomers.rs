@@ -183,7 +183,7 @@ fn blocks_below_the_first_that_is_kept_are_said_to_be_pruned() {
         fn batch(&self, _: &Digest) -> Option<Bytes> {
             None
         }
-        fn first(&self) -> Height {
+        fn first(&self, _: Height) -> Height {
             Height(41)
         }
     }

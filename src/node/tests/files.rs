@@ -153,12 +153,15 @@ fn settings_read_back_from_what_they_print() {
 }
 
 #[test]
-fn settings_that_are_printed_with_their_meaning_read_back_and_none_keeps_no_checkpoint() {
+fn settings_that_are_printed_with_their_meaning_read_back_and_none_leaves_newcomers_out() {
     let printed = Config::default().explained();
     let read = Config::parse("member.toml", &printed, |_| None).expect("good settings");
     assert_eq!(read, Config::default());
-    assert_eq!(printed.matches("\n# ").count(), 3, "{printed}");
-    let error = Config::parse("member.toml", "keep_checkpoints = 0", |_| None);
-    let error = error.expect_err("none would be left").to_string();
-    assert!(error.contains("keep_checkpoints is at least 1"), "{error}");
+    assert_eq!(printed.matches("\n# ").count(), 4, "{printed}");
+    for key in ["keep_checkpoints", "serve_mib_per_second"] {
+        let error = Config::parse("member.toml", &format!("{key} = 0"), |_| None);
+        let error = error.expect_err("newcomers find nothing").to_string();
+        let least = format!("{key} is at least 1");
+        assert!(error.contains(&least), "{error}");
+    }
 }

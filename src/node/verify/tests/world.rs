@@ -200,7 +200,11 @@ impl World {
         let tables = open_tables(&self.data().join("tables"), "redb", &options);
         let tables = Arc::from(tables.expect("nobody has them open"));
         let shelf = Shelf::open(&self.data()).expect("an empty shelf opens");
-        Arc::new(Index::new(tables, log.reader(), Arc::new(shelf)))
+        Arc::new(Index::new(
+            tables,
+            (log.reader(), LOG_FILE_BYTES),
+            Arc::new(shelf),
+        ))
     }
 
     /// Writes the records as a log; gives an index that holds them in memory.
