@@ -193,7 +193,7 @@ impl Stretch {
             "committed_per_second": per_second,
             "p50_ms": p50_ms,
             "p99_ms": p99_ms,
-            "processor_us_of_a_member_per_second": self.processor * 1e6 / LOST as f64 / self.seconds,
+            "processor_share_of_a_member": self.processor / LOST as f64 / self.seconds,
         })
     }
 }

@@ -231,15 +231,14 @@ impl Curator {
         }
     }
 
-    /// Begins to prune: whatever else old files hold is saved again first.
+    /// Begins to prune: whatever else old files hold is saved again first. Where the log has
+    /// nothing to give up, older snapshots go all the same.
     fn prune(&mut self) -> Result<(), CurateError> {
-        let Some(floor) = self.floor() else {
-            return Ok(());
-        };
         let first = self.index.first_block()?;
-        if first.is_none_or(|first| first > floor) {
-            return Ok(());
-        }
+        let floor = self.floor().filter(|floor| first <= Some(*floor));
+        let Some(floor) = floor.filter(|_| first.is_some()) else {
+            return self.give_up();
+        };
         let header = self.index.block_at(floor)?;
         let header = header.ok_or(CurateError::Missing(floor))?.header;
         let before = self.index.log_end().file;

@@ -136,7 +136,8 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// The index of `tables` over a log with files of so many bytes, with what `shelf` keeps of blocks that were pruned.
+    /// The index of `tables` over a log with files of so many bytes, with what `shelf` keeps of
+    /// blocks that were pruned.
     pub(crate) fn new(
         tables: Arc<dyn Tables>,
         (log, file_bytes): (LogReader, u32),
@@ -436,13 +437,11 @@ impl Archive for Index {
             .map_or(Height(0), |held| held.taken.height);
         let first = told(self.first_block().map(|first| first.or(Some(base.next()))));
         let first = first.unwrap_or(Height(1));
-        let shorter = self.shelf.certified().into_iter().rev();
-        let mut shorter = shorter.map(|held| held.taken);
-        match shorter.find(|taken| from <= taken.height) {
-            Some(taken) if from >= first && told(self.is_long(from, &taken)) == Some(true) => {
-                taken.height.next()
-            }
-            Some(_) | None => first,
+        let newest = self.shelf.certified().first().map(|held| held.taken);
+        let newest = newest.filter(|taken| (first..=taken.height).contains(&from));
+        match newest.filter(|taken| told(self.is_long(from, taken)) == Some(true)) {
+            Some(taken) => taken.height.next(),
+            None => first,
         }
     }
 }

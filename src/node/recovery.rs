@@ -128,9 +128,8 @@ pub(crate) fn recover(
     }
     let base = start.ledger.height();
     let bottom = newest.map_or(base, |held| held.taken.height.max(base));
-    let top = scan.top.max(base);
-    let reader = (log.reader(), opening.log_file_bytes);
-    let index = Arc::new(Index::new(tables, reader, shelf));
+    let index = Index::new(tables, (log.reader(), opening.log_file_bytes), shelf);
+    let index = Arc::new(index);
     let names = match start.files.base.0 == base {
         true => scan.above(base, &index, &mut start.files.open)?,
         false => std::mem::take(&mut scan.names),
@@ -145,7 +144,7 @@ pub(crate) fn recover(
         open,
         base: bottom,
     };
-    replay.run(top)?;
+    replay.run(scan.top.max(base))?;
     let batches = replay.batches()?;
     let recent = replay.recent(scan.restoring.certified())?;
     let block = |height| index.block_at(height).ok().flatten();

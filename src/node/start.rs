@@ -18,7 +18,6 @@ use super::bootstrap::{self, Setup};
 use super::carried::Carried;
 use super::clock::Clock;
 use super::config::{CONFIG_FILE, Config, ConfigError};
-use super::curator::Retention;
 use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, UNFIT, Unusable};
@@ -28,7 +27,6 @@ use super::herald::Waiters;
 use super::host;
 use super::index::Index;
 use super::keys;
-use super::library::quota;
 use super::newcomer::Newcomer;
 use super::outlets::Smith;
 use super::peers::Peers;
@@ -347,8 +345,7 @@ impl Machinery {
         let hearing = Arc::new(self.hearing(&checks, &waiters)?);
         let gate = hearing.submissions();
         let who = who(&files, &options.config);
-        let resources = &options.config.resources;
-        let (retention, quota) = (Retention::of(resources), quota(resources));
+        let resources = options.config.resources.clone();
         let net = Arc::new(self.net(&files, options, met, hearing)?);
         let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
         let counts = Counts::new(log.counts());
@@ -374,8 +371,7 @@ impl Machinery {
                 genesis: files.genesis.clone(),
                 clock,
                 data: files.store.dir().into(),
-                retention,
-                quota,
+                resources,
             },
             recovered.application,
             log,

@@ -12,13 +12,14 @@ use std::thread::{self, JoinHandle};
 
 use super::bell::Ringing;
 use super::clock::Clock;
+use super::config::Resources;
 use super::curator::{CURATOR_MAX, Curation, Curator, Retention};
 use super::driver::{Driver, Internal, KEY_WORK_MAX, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
 use super::error::NodeError;
 use super::executor::{self, Latest};
 use super::herald::Waiters;
 use super::index::Index;
-use super::library::{Desk, Lent, Library, Serving};
+use super::library::{self, Desk, Lent, Library, Serving};
 use super::newcomer::Newcomer;
 use super::outlets::{self, Herald, Outlets, Smith};
 use super::peers::Peers;
@@ -26,7 +27,6 @@ use super::scribe::{Note, Scribe};
 use super::watch::Watch;
 use crate::application::Application;
 use crate::blocks::Genesis;
-use crate::bootstrap::QuotaOptions;
 use crate::committee::MemberId;
 use crate::net::Net;
 use crate::storage::GroupCommit;
@@ -49,8 +49,7 @@ pub(crate) struct Helpers {
     pub(crate) clock: Clock,
     /// The data directory.
     pub(crate) data: PathBuf,
-    pub(crate) retention: Retention,
-    pub(crate) quota: QuotaOptions,
+    pub(crate) resources: Resources,
 }
 
 /// Starts threads whose panic or failure ends the process.
@@ -122,8 +121,7 @@ impl<'a> Spawner<'a> {
             genesis,
             clock: _,
             data,
-            retention: _,
-            quota: _,
+            resources: _,
         } = helpers;
         let (work, working) = sync_channel(WORK_MAX);
         let (news, heralded) = sync_channel(NEWS_MAX);
@@ -180,7 +178,7 @@ impl<'a> Spawner<'a> {
             notes: helpers.notes.clone(),
             rules: parameters.checkpoints,
             span: parameters.expiry_blocks_max.into(),
-            retention: helpers.retention,
+            retention: Retention::of(&helpers.resources),
             lent: lent.clone(),
             clock: helpers.clock,
         };
@@ -203,7 +201,7 @@ impl<'a> Spawner<'a> {
             genesis: helpers.genesis.clone(),
             lent: lent.clone(),
             clock: helpers.clock,
-            quota: helpers.quota,
+            quota: library::quota(&helpers.resources),
         };
         match desk {
             Desk::Members => self.thread("librarian", move || library.run(&served)),

@@ -17,6 +17,7 @@ use crate::blocks::{CheckpointRules, Header, Parameters, codec};
 use crate::committee::{Height, Taken};
 use crate::consortium::Change;
 use crate::crypto::Digest;
+use crate::node::config::CONFIG_FILE;
 use crate::node::init::{member_dir, observer_dir};
 use crate::node::shelf::Shelf;
 use crate::node::{
@@ -279,7 +280,7 @@ async fn start_behind(dir: &Path, socket: Option<TcpListener>) -> Node {
     waited
         .await
         .expect("it finds in time that it is too far behind");
-    assert!(node.restarts(), "blocks that it lacks are pruned");
+    assert!(node.restarts(), "blocks that it lacks are pruned, or many");
     node.shutdown().expect("a clean end");
     start_in(dir, None).expect("it starts from a checkpoint")
 }
@@ -325,6 +326,50 @@ async fn newcomers_and_who_was_away_for_long_start_from_a_checkpoint() {
         node.shutdown().expect("a clean end");
     }
     for dir in dirs.into_iter().chain([dir, lagging]) {
+        verified_in(dir);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_was_away_for_long_takes_the_checkpoint_where_blocks_are_the_longer_way() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (sockets, _) = prepare_as(folder.path(), (4, 0), parameters());
+    let dirs: Vec<_> = (0..4)
+        .map(|number| member_dir(folder.path(), number))
+        .collect();
+    for dir in &dirs {
+        let mut config = Config::load(dir).expect("settings");
+        config.resources.prune = false;
+        fs::write(dir.join(CONFIG_FILE), config.to_toml()).expect("written");
+    }
+    let started = sockets.into_iter().enumerate();
+    let mut nodes: Vec<Node> = started
+        .map(|(number, socket)| start(folder.path(), number, Some(socket)).expect("it starts"))
+        .collect();
+    let away = nodes.pop().expect("four run");
+    put_bytes(&nodes[0], 1, b"early", Promise::Durable).await;
+    away.shutdown().expect("a clean end");
+    let is_long = |dir: &std::path::PathBuf| log_files(dir).len() > 4;
+    let mut last = 1;
+    while !dirs[..3].iter().all(is_long) {
+        last += 1;
+        let node = &nodes[usize::try_from(last).expect("small") % nodes.len()];
+        put_bytes(node, last, &vec![last as u8; VALUE], Promise::Durable).await;
+    }
+
+    let back = start_behind(&dirs[3], None).await;
+    follows(&back, last).await;
+    for dir in &dirs[..3] {
+        assert_eq!(log_files(dir)[0], 1, "nothing was pruned");
+        let shelf = Shelf::read_only(&dir.join("data")).expect("readable");
+        let held = shelf.expect("there are snapshots").certified();
+        assert!((1..=2).contains(&held.len()), "keep_checkpoints is 2");
+    }
+    nodes.push(back);
+    for node in nodes {
+        node.shutdown().expect("a clean end");
+    }
+    for dir in dirs {
         verified_in(dir);
     }
 }
