@@ -5,7 +5,7 @@
 //! Elsewhere: the member (`node`), the door (`api`).
 
 use std::convert::Infallible;
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Stderr, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,6 +46,8 @@ pub(crate) struct StartArgs {
 const LEFT_BEHIND_MAX: Duration = Duration::from_secs(2);
 /// Between two looks at how far a start is.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
+/// What makes a terminal forget the line that the cursor is in.
+const CLEAR_LINE: &[u8] = b"\r\x1b[2K";
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -263,13 +265,23 @@ fn listen_to_talk(config: &Config) -> Result<(), Failure> {
         let what = format!("log_level '{}': {error}", config.log_level);
         Failure::refused(what, "info, debug, or a filter such as consortium=debug")
     })?;
+    let is_terminal = std::io::stderr().is_terminal();
     let talk = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(move || writer(is_terminal))
+        .with_ansi(is_terminal);
     // A second subscriber in one process is a test's; the first goes on.
     let _already = talk.try_init();
     Ok(())
+}
+
+/// Where a line of talk goes; on a terminal a bar may stand where it begins.
+fn writer(is_terminal: bool) -> Stderr {
+    let mut talk = std::io::stderr();
+    if is_terminal {
+        let _nobody_reads = talk.write_all(CLEAR_LINE);
+    }
+    talk
 }
 
 /// Ready once standard input ends: who held its other end is gone.
