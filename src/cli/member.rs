@@ -170,8 +170,8 @@ pub(crate) struct RejoinArgs {
 /// A later root of trust than the genesis document.
 #[derive(Debug, Args)]
 pub(crate) struct Root {
-    /// A view that people hold for true and the digest of the block that opened it, `VIEW:DIGEST`;
-    /// what fetches the chain follows no other. Kept in member.toml, where nothing else says so.
+    /// A view that people hold for true and the digest of the block that opened it, `VIEW:DIGEST`:
+    /// a start that fetches a checkpoint follows no other chain. Kept as `pin` in member.toml.
     #[arg(long, value_name = "VIEW:DIGEST")]
     pub(crate) pin: Option<Pin>,
 }
