@@ -157,7 +157,7 @@ fn settings_that_are_printed_with_their_meaning_read_back_and_none_keeps_no_chec
     let printed = Config::default().explained();
     let read = Config::parse("member.toml", &printed, |_| None).expect("good settings");
     assert_eq!(read, Config::default());
-    assert_eq!(printed.matches("\n# ").count(), 3, "{printed}");
+    assert_eq!(printed.matches("\n# ").count(), 4, "{printed}");
     let error = Config::parse("member.toml", "keep_checkpoints = 0", |_| None);
     let error = error.expect_err("none would be left").to_string();
     assert!(error.contains("keep_checkpoints is at least 1"), "{error}");
