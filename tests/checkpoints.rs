@@ -5,12 +5,14 @@
 //! Elsewhere: the same inside one process (`node`), under faults (`sim`).
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use consortium::storage::write_sealed;
 use serde_json::Value;
-use support::{Dev, Place, code, err, signal, with_changed};
+use support::{Dev, Place, Running, code, err, signal, with_changed};
 
 #[expect(dead_code, reason = "each test file uses a part")]
 mod support;
@@ -274,6 +276,132 @@ fn members_checkpoint_prune_and_start_behind_it() {
     restarted(&place, 3);
     let metrics = place.json(&["status", "--dir", "ledger"]);
     assert_eq!(metrics["members"][0]["reachable"], true);
+}
+
+/// Notes in the folder of a member that it has to fetch a checkpoint, as it does itself once nobody
+/// has the blocks that it lacks.
+fn want_checkpoint(place: &Place, member: &str, local: u64) {
+    let folder = place.path(member).join("data/bootstrap");
+    write_sealed(&folder, "wanted", &local.to_le_bytes()).expect("written");
+}
+
+/// Where the member is reached over HTTP.
+fn door(place: &Place, member: &str) -> String {
+    let config = place.json(&["config", "print", "--dir", member]);
+    config["listen_api"].as_str().expect("an address").into()
+}
+
+/// What the member's door answers to a request: the whole text.
+fn ask(place: &Place, member: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(door(place, member)).expect("it listens");
+    let text = format!("{request} HTTP/1.1\r\nhost: door\r\nconnection: close\r\n\r\n");
+    stream.write_all(text.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+/// A member that bootstraps, as its row says; nothing before it does.
+fn bootstrapping(place: &Place, member: &str, stage: &str) -> Value {
+    place.until("a member that bootstraps", || {
+        let status = place.run(&["status", "--dir", member, "-o", "json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).ok()?;
+        let row = status["members"][0].clone();
+        assert_ne!(row["reachable"], true, "{row:#}");
+        (row["bootstrap"]["stage"] == stage).then_some(row)
+    })
+}
+
+/// What a member with nobody to ask answers.
+fn door_of_a_start(place: &Place, member: &str) {
+    let row = bootstrapping(place, member, "walk");
+    assert_eq!(row["state"], "bootstrapping");
+    assert_eq!((&row["height"], &row["view"]), (&0.into(), &0.into()));
+    assert!(row["error"].is_null() && row["role"].is_null());
+    let bootstrap = &row["bootstrap"];
+    for field in ["segments", "segments_held", "bytes", "bytes_held"] {
+        assert_eq!(bootstrap[field], 0, "{field}");
+    }
+    for field in ["bytes_per_second", "seconds_left", "target_height"] {
+        assert!(bootstrap.get(field).is_some_and(Value::is_null), "{field}");
+    }
+    let table = place.done(&["status", "--dir", member]);
+    assert!(table.contains("bootstrapping walk"), "{table}");
+    assert!(
+        table.contains("member-3: bootstrapping, walk, view 0 proved"),
+        "{table}"
+    );
+
+    let refused = ask(place, member, "GET /v1/kv/a");
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    for said in ["retry-after: 2", "\"code\":\"bootstrapping\"", "\"help\":"] {
+        assert!(refused.contains(said), "'{said}' is not in: {refused}");
+    }
+    let refused = ask(place, member, "POST /v1/transactions");
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    let ready = ask(place, member, "GET /readyz?verbose");
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("\"bootstrap\""));
+    assert!(ask(place, member, "GET /livez").starts_with("HTTP/1.1 200 "));
+    let metrics = ask(place, member, "GET /metrics");
+    assert!(
+        metrics.contains("consortium_bootstrap_stage{stage=\"walk\"} 1"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("consortium_bootstrapping 1"), "{metrics}");
+    let get = place.run(&["get", "a", "--dir", member]);
+    assert_eq!(code(&get), 1);
+    assert!(
+        err(&get).contains("this member is bootstrapping: walk"),
+        "{}",
+        err(&get)
+    );
+}
+
+#[test]
+fn a_member_that_bootstraps_says_how_far_it_is_and_ends_when_told() {
+    let place = Place::new();
+    place.done(&["init", "--members", "4", "--dir", "ledger"]);
+    let member = MEMBERS[3];
+    want_checkpoint(&place, member, 0);
+    for name in ["TERM", "INT"] {
+        let running = place.launch(member, &[]);
+        door_of_a_start(&place, member);
+        assert_eq!(running.end(name), Some(0));
+        let talk = fs::read_to_string(place.talk(member)).expect("its talk");
+        assert!(talk.contains("ended before it took part"), "{talk}");
+        assert!(!talk.contains("left behind"), "{talk}");
+    }
+    let killed = place.launch(member, &[]);
+    bootstrapping(&place, member, "walk");
+    killed.kill();
+
+    // With the others there it learns that blocks are enough, and serves.
+    let newcomer = place.launch(member, &[]);
+    let others: Vec<_> = MEMBERS[..3]
+        .iter()
+        .map(|member| place.start(member))
+        .collect();
+    let doors = MEMBERS.map(|member| door(&place, member)).join(",");
+    place.agree(&["--api", &doors], 4);
+    let metrics = ask(&place, member, "GET /metrics");
+    assert!(metrics.contains("consortium_bootstrapping 0"), "{metrics}");
+    for running in others.into_iter().chain([newcomer]) {
+        assert_eq!(running.end("TERM"), Some(0));
+    }
+}
+
+#[test]
+fn a_parent_that_goes_ends_a_member_that_bootstraps() {
+    let place = Place::new();
+    place.done(&["init", "--members", "4", "--dir", "ledger"]);
+    want_checkpoint(&place, MEMBERS[3], 0);
+    let words = ["start", "--dir", MEMBERS[3], "--until-input-ends"];
+    let mut command = place.program(&words);
+    let started = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut running = Running(started.expect("it starts"));
+    bootstrapping(&place, MEMBERS[3], "walk");
+    drop(running.0.stdin.take());
+    assert_eq!(running.0.wait().expect("it ends").code(), Some(0));
 }
 
 #[test]

@@ -10,9 +10,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use consortium::storage::write_sealed;
 use rotating::{Ledger, is_seated};
+use serde_json::Value;
 use sha2::{Digest as _, Sha512};
-use support::{code, err};
+use support::{Place, Running, code, err};
 
 #[path = "support/rotating.rs"]
 mod rotating;
@@ -177,8 +179,125 @@ fn wipe_and_take_back(ledger: &mut Ledger, name: &str, called: &str) {
     let refused = ledger.place.run(&["start", "--dir", name]);
     assert_eq!(code(&refused), 1);
     assert!(err(&refused).contains("rejoin"), "{}", err(&refused));
-    ledger.done(&["rejoin", "--dir", name]);
+    let pin = newest_pin(ledger);
+    ledger.done(&["rejoin", "--dir", name, "--pin", &pin]);
+    let settings = fs::read_to_string(ledger.place.path(&format!("{name}/member.toml")));
+    let line = format!("pin = \"{pin}\"");
+    assert!(
+        settings
+            .expect("its settings")
+            .lines()
+            .any(|one| one == line)
+    );
     ledger.write_until("a view without it", |members| !is_seated(members, called));
     ledger.running.push((name.into(), ledger.place.start(name)));
     ledger.write_until("its seat", |members| is_seated(members, called));
+}
+
+/// The newest view that members prove, as a pin.
+fn newest_pin(ledger: &Ledger) -> String {
+    let report = ledger.done(&["verify", "--views", "--genesis", "ledger/genesis.json"]);
+    let digest = report["digest"].as_str().expect("a digest");
+    format!("{}:{digest}", report["view"]["id"])
+}
+
+/// The files of steps of the view chain in the folder of a member.
+fn steps(ledger: &Ledger, name: &str) -> usize {
+    let folder = ledger.place.path(&format!("{name}/data/views"));
+    fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+/// Starts a member that has to fetch a checkpoint, with more words.
+fn start_fetching(ledger: &Ledger, name: &str, more: &[&str]) -> Running {
+    let data = ledger.place.path(&format!("{name}/data/bootstrap"));
+    write_sealed(&data, "wanted", &0_u64.to_le_bytes()).expect("written");
+    ledger.place.launch(name, more)
+}
+
+fn serves(ledger: &Ledger, name: &str) {
+    ledger.place.until("a member that serves", || {
+        let status = ledger.place.run(&["status", "--dir", name, "-o", "json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).ok()?;
+        (status["members"][0]["reachable"] == true).then_some(())
+    });
+}
+
+#[test]
+fn a_pin_settles_which_chain_a_newcomer_follows() {
+    let mut ledger = Ledger::start(8);
+    let name = "ledger/member-3";
+    ledger.write(20);
+    let pin = newest_pin(&ledger);
+    let (view, digest) = pin.split_once(':').expect("a pin");
+    let other = format!("{view}:{}", "0".repeat(digest.len()));
+    let view: usize = view.parse().expect("a number");
+    assert!(view > 0, "views rotate: {pin}");
+    assert_eq!(ledger.stop(name).end("TERM"), Some(0));
+    let running = start_fetching(&ledger, name, &[]);
+    serves(&ledger, name);
+    assert_eq!(running.end("TERM"), Some(0));
+    let held = steps(&ledger, name);
+    assert!(held >= view, "the steps that it walked are kept");
+
+    // Nobody shows the block of a pin that is none: what was held is given up, nothing is taken.
+    let running = start_fetching(&ledger, name, &["--pin", &other]);
+    ledger.place.until("what is held is forgotten", || {
+        let talk = fs::read_to_string(ledger.place.talk(name)).ok()?;
+        let is_told = talk.contains("another block than the pinned one");
+        (is_told && steps(&ledger, name) < held).then_some(())
+    });
+    ledger.place.until("members that are not believed", || {
+        let talk = fs::read_to_string(ledger.place.talk(name)).ok()?;
+        talk.contains("another block than the pin allows")
+            .then_some(())
+    });
+    assert_eq!(running.end("TERM"), Some(0));
+    assert!(steps(&ledger, name) < view, "no step leads to the view");
+
+    // The right one leads there again.
+    let running = start_fetching(&ledger, name, &["--pin", &pin]);
+    serves(&ledger, name);
+    assert!(steps(&ledger, name) >= view);
+    assert_eq!(running.end("TERM"), Some(0));
+
+    // A log that follows another chain is nothing that a pin repairs.
+    let data = ledger.place.path(&format!("{name}/data/bootstrap"));
+    write_sealed(&data, "wanted", &9_u64.to_le_bytes()).expect("written");
+    let (code, words) = ledger
+        .place
+        .ends(&["start", "--dir", name, "--pin", &other]);
+    assert_eq!(code, Some(1), "{words}");
+    for said in ["this member's own log follows", "rejoin"] {
+        assert!(words.contains(said), "'{said}' is not in: {words}");
+    }
+    assert!(steps(&ledger, name) >= view, "nothing is forgotten");
+    fs::remove_dir_all(data).expect("ours");
+    let running = ledger.place.start(name);
+    ledger.running.push((name.into(), running));
+    ledger.settle();
+}
+
+#[test]
+fn what_is_no_pin_is_refused_with_the_form_of_one() {
+    let place = Place::new();
+    place.done(&["init", "--members", "1", "--dir", "ledger"]);
+    let refused = place.run(&["start", "--dir", "ledger/member-0", "--pin", "7"]);
+    assert_eq!(code(&refused), 2);
+    assert!(
+        err(&refused).contains("'7' is no pin: VIEW:DIGEST"),
+        "{}",
+        err(&refused)
+    );
+    let path = place.path("ledger/member-0/member.toml");
+    let text = fs::read_to_string(&path).expect("settings");
+    fs::write(&path, text.replace("pin = \"\"", "pin = \"7:abc\"")).expect("written");
+    let refused = place.run(&["start", "--dir", "ledger/member-0"]);
+    assert_eq!(code(&refused), 1);
+    for said in ["member.toml", "pin = '7:abc' is no pin: VIEW:DIGEST"] {
+        assert!(
+            err(&refused).contains(said),
+            "'{said}' is not in: {}",
+            err(&refused)
+        );
+    }
 }

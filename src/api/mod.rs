@@ -7,6 +7,7 @@
 mod data;
 mod events;
 mod extract;
+mod foyer;
 mod host;
 mod kept;
 mod problem;
@@ -23,6 +24,7 @@ pub use data::{
     Submitted, Tip, Transaction, Value, ViewEntry, Views, Wait, reply_statement,
 };
 pub use data::{Condition, SeatEntry, ViewStatus};
+pub use foyer::{BOOTSTRAPPING, Bootstrap, BootstrapStage, Entrance, Foyer, Standing, Starting};
 pub use host::{Answer, Events, Host};
 pub use kept::{
     CheckpointEntry, Checkpoints, NextSnapshot, PAGE_SEGMENTS_MAX, Retained, SectionName,
@@ -30,7 +32,7 @@ pub use kept::{
 };
 pub use problem::{Problem, Refusal};
 pub use routes::Limits;
-pub use server::{serve, serve_with};
+pub use server::{serve, serve_from_start, serve_with};
 
 #[cfg(test)]
 mod tests;

@@ -205,10 +205,15 @@ pub(super) async fn ready(
     Ask(query): Ask<ReadyQuery>,
 ) -> Result<Response, Problem> {
     let checks = within(door.limits.read, door.host.ready()).await?;
+    Ok(readiness(&checks, &query))
+}
+
+/// The answer to `/readyz` that follows from `checks`.
+pub(super) fn readiness(checks: &[ReadyCheck], query: &ReadyQuery) -> Response {
     let failed: Vec<_> = checks.iter().filter(|check| !check.ok).collect();
     let ready = failed.is_empty();
     if ready && !query.verbose {
-        return Ok(([(CONTENT_TYPE, TEXT_TYPE)], "ok\n").into_response());
+        return ([(CONTENT_TYPE, TEXT_TYPE)], "ok\n").into_response();
     }
     let names: Vec<_> = failed.iter().map(|check| check.name.as_str()).collect();
     let message = format!("not ready: {}", names.join(", "));
@@ -216,18 +221,23 @@ pub(super) async fn ready(
     let problem = Problem::new(503, "not_ready", message, help).retry_after(1_000);
     let readiness = |problem| Readiness {
         ready,
-        checks: &checks,
+        checks,
         problem,
     };
-    Ok(match (ready, query.verbose) {
+    match (ready, query.verbose) {
         (true, _) => Json(readiness(None)).into_response(),
         (false, true) => respond(&problem, &readiness(Some(&problem))),
         (false, false) => problem.into_response(),
-    })
+    }
 }
 
 pub(super) async fn metrics(State(door): State<Door>) -> Response {
-    ([(CONTENT_TYPE, METRICS_TYPE)], door.host.metrics()).into_response()
+    metrics_text(door.host.metrics())
+}
+
+/// Metrics as a scraper reads them.
+pub(super) fn metrics_text(text: String) -> Response {
+    ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
 pub(super) async fn unknown_path(request: Request) -> Problem {

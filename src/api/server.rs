@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
+use super::foyer::{Entrance, passage};
 use super::host::Host;
 use super::problem::Problem;
 use super::routes::{Door, Limits, closed, router};
@@ -55,8 +56,30 @@ pub async fn serve_with(
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let over = |closing| router(Door::new(host, limits, closing));
+    accept(listener, over, limits, shutdown).await;
+}
+
+/// [`serve`] of a member that may not run yet: what `entrance` has answers.
+pub async fn serve_from_start(
+    listener: TcpListener,
+    entrance: Arc<Entrance>,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let limits = Limits::default();
+    let over = |closing| passage(entrance, limits, closing);
+    accept(listener, over, limits, shutdown).await;
+}
+
+/// Serves the router that `over` makes.
+async fn accept(
+    listener: TcpListener,
+    over: impl FnOnce(watch::Receiver<bool>) -> Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) {
     let (close, closing) = watch::channel(false);
-    let router = router(Door::new(host, limits, closing.clone()));
+    let router = over(closing.clone());
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     let mut open = JoinSet::new();

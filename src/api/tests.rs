@@ -3,6 +3,7 @@
 mod document;
 mod events;
 mod fake;
+mod foyer;
 mod sockets;
 
 use bytes::Bytes;

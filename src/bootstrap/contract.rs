@@ -4,6 +4,8 @@
 //! what proves it. Elsewhere: who acts on it (`node`, `sim`).
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +25,41 @@ pub struct Pin {
     pub view: ViewId,
     /// The digest of the header of the block that opened it.
     pub digest: Digest,
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.view, self.digest)
+    }
+}
+
+/// Why a text is no pin; whoever wrote it is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{text}' is no pin: VIEW:DIGEST, the number of a view from 1 on and the 64 hex digits of the \
+     block that opened it"
+)]
+pub struct PinError {
+    text: String,
+}
+
+impl FromStr for Pin {
+    type Err = PinError;
+
+    fn from_str(text: &str) -> Result<Self, PinError> {
+        let read = || {
+            let (view, digest) = text.split_once(':')?;
+            let (view, digest) = (view.parse().ok()?, digest.parse().ok()?);
+            // The genesis document settles what opened view 0.
+            (view > 0).then_some(Self {
+                view: ViewId(view),
+                digest,
+            })
+        };
+        read().ok_or_else(|| PinError {
+            text: text.chars().take(80).collect(),
+        })
+    }
 }
 
 /// What a newcomer's machine is made of.
@@ -165,14 +202,14 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// As people read it.
+    /// Its word.
     pub fn name(self) -> &'static str {
         match self {
             Stage::Idle => "idle",
-            Stage::Walk => "walking the view chain",
-            Stage::Anchor => "asking for a fresh block",
-            Stage::Checkpoint => "asking for the checkpoint",
-            Stage::Gather => "gathering segments",
+            Stage::Walk => "walk",
+            Stage::Anchor => "anchor",
+            Stage::Checkpoint => "checkpoint",
+            Stage::Gather => "gather",
             Stage::Done => "done",
             Stage::Stuck => "stuck",
         }

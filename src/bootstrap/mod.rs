@@ -52,8 +52,8 @@ mod walk;
 mod tests;
 
 pub use contract::{
-    Assembled, Command, Contact, Event, Fresh, Held, HeldError, Misdeed, Options, Pin, Record,
-    Stage, Target, Timer,
+    Assembled, Command, Contact, Event, Fresh, Held, HeldError, Misdeed, Options, Pin, PinError,
+    Record, Stage, Target, Timer,
 };
 pub use machine::{Bootstrap, PEERS_MAX, STRAYS_MAX};
 pub use message::{

@@ -13,9 +13,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use super::archive::ArchiveArgs;
 use super::checkpoint::{CheckpointVerb, CheckpointsOfGenesis};
 use super::lab::LabVerb;
-use super::member::MembersVerb;
+use super::member::{MembersVerb, RejoinArgs};
 use super::restore::RestoreArgs;
 use super::simulate::SimulateArgs;
+use super::start::StartArgs;
 
 /// The program's arguments.
 #[derive(Debug, Parser)]
@@ -388,14 +389,6 @@ pub(crate) struct KeyArgs {
     pub(crate) address: String,
 }
 
-/// `rejoin`.
-#[derive(Debug, Args)]
-pub(crate) struct RejoinArgs {
-    /// Erases a key whose data is there, as after a start from an older copy of data/.
-    #[arg(long)]
-    pub(crate) replace_key: bool,
-}
-
 /// What `key` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeyAction {
@@ -432,14 +425,6 @@ pub(crate) struct InitArgs {
     pub(crate) views: ViewsOfGenesis,
     #[command(flatten)]
     pub(crate) checkpoints: CheckpointsOfGenesis,
-}
-
-/// `start`.
-#[derive(Debug, Args)]
-pub(crate) struct StartArgs {
-    /// Ends when standard input does: a parent that dies takes its members along.
-    #[arg(long, hide = true)]
-    pub(crate) until_input_ends: bool,
 }
 
 /// `config`.

@@ -17,13 +17,14 @@ use futures_util::future::join_all;
 
 use self::carry::{Told, submit};
 use self::show::{Log, shown};
-use super::args::{Common, RejoinArgs};
+use super::args::Common;
 use super::failure::Failure;
 use super::output::{Output, say};
 use super::target::{Cluster, QUICK, Targets};
 use super::{faults, keys, seam};
 use crate::api::{HistoryEntry, Membership};
 use crate::blocks::{ViewRules, is_address};
+use crate::bootstrap::Pin;
 use crate::client::Api;
 use crate::committee::MemberId;
 use crate::crypto::{Digest, PublicKey};
@@ -61,6 +62,8 @@ pub(crate) enum MembersVerb {
         /// Words about it, with commas.
         #[arg(long, value_delimiter = ',')]
         tags: Vec<String>,
+        #[command(flatten)]
+        root: Root,
     },
     /// Says that this member has applied the chain: it may be drawn from then on.
     #[command(after_help = "Example:  consortium member caught-up --dir delta")]
@@ -154,6 +157,25 @@ pub(crate) enum MembersVerb {
     },
 }
 
+/// `rejoin`.
+#[derive(Debug, Args)]
+pub(crate) struct RejoinArgs {
+    /// Erases a key whose data is there, as after a start from an older copy of data/.
+    #[arg(long)]
+    pub(crate) replace_key: bool,
+    #[command(flatten)]
+    pub(crate) root: Root,
+}
+
+/// A later root of trust than the genesis document.
+#[derive(Debug, Args)]
+pub(crate) struct Root {
+    /// A view that people hold for true and the digest of the block that opened it, `VIEW:DIGEST`:
+    /// a start that fetches a checkpoint follows no other chain. Kept as `pin` in member.toml.
+    #[arg(long, value_name = "VIEW:DIGEST")]
+    pub(crate) pin: Option<Pin>,
+}
+
 /// `member client`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientVerb {
@@ -209,6 +231,14 @@ impl ParametersArgs {
         let next = "consortium member parameters --help";
         rules.check().map_err(|error| Failure::usage(error, next))?;
         Ok(rules)
+    }
+}
+
+impl Root {
+    /// Keeps it for the starts of the member in `folder`.
+    fn settle(&self, folder: &Path) -> Result<(), Failure> {
+        self.pin
+            .map_or(Ok(()), |pin| seam::settle_pin(folder, &pin))
     }
 }
 
@@ -269,12 +299,14 @@ async fn operation(
             name,
             address,
             tags,
+            root,
         } => {
             let folder = own_folder(common)?;
             let last = folder_name(&folder);
             let name = name.clone().unwrap_or(last);
             let place = address.as_deref().unwrap_or_default();
             keys::furnish(&folder, &name, place, common.genesis.as_deref())?;
+            root.settle(&folder)?;
             let request = request(targets, &folder, name, address.clone(), tags).await?;
             Operation::Join(request)
         }
@@ -406,6 +438,7 @@ pub(crate) async fn rejoin(common: &Common, args: &RejoinArgs) -> Result<ExitCod
     let folder = own_folder(common)?;
     let rules = targets.rules().await?;
     let key = seam::fresh_admission(&folder, rules.chain(), args.replace_key)?;
+    args.root.settle(&folder)?;
     carry(common, &targets, &[folder], &Operation::Rejoin(key)).await
 }
 

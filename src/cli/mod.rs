@@ -5,6 +5,7 @@
 //! Holds: an error says what happened, why, and what to type next; a closed standard output is no
 //! error. Elsewhere: what a ledger does (`node`), how it is asked (`client`).
 
+mod advice;
 mod archive;
 mod args;
 mod bench;

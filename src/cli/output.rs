@@ -136,6 +136,8 @@ pub(crate) struct Meter {
     is_json: bool,
     what: &'static str,
     shown: u64,
+    /// Where it began.
+    before: u64,
     total: u64,
     start: Instant,
 }
@@ -158,9 +160,20 @@ impl Meter {
             is_json,
             what,
             shown: 0,
+            before: 0,
             total,
             start: Instant::now(),
         }
+    }
+
+    /// The same act goes on, of which `done` was done before: it counts for no rate.
+    pub(crate) fn resumed(mut self, done: u64) -> Self {
+        self.before = done;
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.reset_eta();
+        }
+        self
     }
 
     /// Is at `done`; JSON lines come once per tenth.
@@ -173,7 +186,7 @@ impl Meter {
             self.shown = tenth;
             let (what, total) = (self.what, self.total);
             let seconds = self.start.elapsed().as_secs_f64().max(1e-6);
-            let per_second = done as f64 / seconds;
+            let per_second = done.saturating_sub(self.before) as f64 / seconds;
             say(serde_json::json!({
                 "progress": what, "done": done, "total": total, "per_second": per_second.round(),
                 "seconds_left": (total.saturating_sub(done) as f64 / per_second).round(),

@@ -1,7 +1,8 @@
-//! What the verbs take from `node` and `sim`: the only file that names them.
+//! What the verbs take from `node` and `sim`.
 //!
 //! Source: `docs/cli.md`. In: folders and settings. Out: keys, running members, findings.
-//! Holds: a part that is not built in answers plainly. Elsewhere: members (`node`).
+//! Holds: a part that is not built in answers plainly.
+//! Elsewhere: members (`node`), what to do about their errors (`advice`).
 
 pub(crate) mod archive;
 
@@ -15,12 +16,12 @@ use super::failure::Failure;
 use super::output::{Meter, say};
 use super::verify::{Found, Report};
 use crate::blocks::{Founder, Genesis, Parameters};
+use crate::bootstrap::Pin;
 use crate::committee::{Height, KeyProof, MemberId, ViewId};
 use crate::crypto::{Digest, SecretKey};
-use crate::node::keys::KeyError;
 use crate::node::selftest::{self, Measured, Samples, Verdict};
-use crate::node::{self, Config, NodeError, Unusable, keys};
-use crate::storage::{LogError, Store, StoreError, TableError};
+use crate::node::{self, Config, NodeError, keys};
+use crate::storage::Store;
 
 /// The ledger that `init --members` and `dev` make.
 #[derive(Clone, Debug)]
@@ -196,6 +197,11 @@ pub(crate) fn write_settings(
     };
     let path = dir.join(node::config::CONFIG_FILE);
     std::fs::write(&path, config.to_toml()).map_err(|error| Failure::file(&path, &error))
+}
+
+/// Settles the root of trust of the member in `dir`.
+pub(crate) fn settle_pin(dir: &Path, pin: &Pin) -> Result<(), Failure> {
+    Ok(Config::settle_pin(dir, pin).map_err(NodeError::from)?)
 }
 
 /// Where clients reach a member that settles nothing.
@@ -505,82 +511,6 @@ fn report(verdict: node::Verdict) -> Report {
     }
 }
 
-impl From<NodeError> for Failure {
-    fn from(error: NodeError) -> Self {
-        let next = match &error {
-            NodeError::Config(_) => "consortium config print shows every setting and its default",
-            NodeError::Key(error) => next_of_key(error),
-            NodeError::Carried(_) => {
-                "copy the .state file that restore wrote beside genesis.json to where that stands"
-            }
-            NodeError::Genesis(_) => "copy the ledger's genesis.json to where member.toml says",
-            NodeError::Unusable(error) => next_of_unusable(error),
-            NodeError::Plug(_) => "consortium engines and consortium overlays list the names",
-            NodeError::Snapshot { .. } => {
-                "consortium verify --genesis FILE --dir DIR names the fault"
-            }
-            NodeError::Store(error) => next_of_store(error),
-            NodeError::Log(LogError::Full { .. }) => FULL,
-            NodeError::Log(_) => {
-                "put data/log back as it was, or repair the disk: consortium verify --genesis FILE \
-                 --dir DIR names what is damaged"
-            }
-            NodeError::Tables(TableError::Engine { .. } | TableError::Poisoned { .. }) => FULL,
-            NodeError::Tables(_) => "keep the `tables` of member.toml that made this folder",
-            NodeError::Replay(_) => "consortium verify --genesis FILE --dir DIR names the fault",
-            NodeError::Application(_) => "build with that application, or check genesis.json",
-            NodeError::Net(_) | NodeError::System { .. } => {
-                "is another program at listen_p2p or listen_api of member.toml?"
-            }
-            NodeError::Failed { .. } => {
-                "the lines above say more; once that is mended (is the disk full? df -h DIR), \
-                 start it again: what was acknowledged is kept"
-            }
-        };
-        Self::refused(error, next)
-    }
-}
-
-const FULL: &str = "is there space? df -h DIR; then start it again: nothing acknowledged is lost";
-
-fn next_of_key(error: &KeyError) -> &'static str {
-    match error {
-        KeyError::Missing { .. } => {
-            "copy it back from where it is kept; a lost consensus key: consortium rejoin --dir DIR"
-        }
-        KeyError::Exists { .. } => "consortium key show --dir DIR prints its public file",
-        KeyError::Permissions { .. } => {
-            "close it as named above; if others may have read it, the key is no longer secret"
-        }
-        KeyError::Damaged { .. } => "copy the file back from where it is kept",
-        KeyError::Io { .. } => "may this user read it, and is the disk well?",
-    }
-}
-
-fn next_of_unusable(error: &Unusable) -> &'static str {
-    match error {
-        Unusable::Stranger { .. } => {
-            "is genesis.json of this member's ledger? compare the chain id with the other members"
-        }
-        Unusable::Seated { .. } => "take 'observer = true' out of its member.toml",
-        Unusable::OtherChain { .. } => "put back the genesis.json that this folder was made with",
-        Unusable::OtherStore { .. } => "put back the data/ that belongs to this folder's keys",
-        Unusable::Wiped { .. } => "put back data/ if it was moved away; never an older copy of it",
-    }
-}
-
-fn next_of_store(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::InUse { .. } => "this member runs already: consortium status --dir DIR",
-        StoreError::Damaged { .. } | StoreError::Missing { .. } => {
-            "without it nobody knows whose votes the log holds: put the file back, or the whole \
-             data/ if it was moved away"
-        }
-        StoreError::OtherFormat { .. } => "start it with the version of the program that made it",
-        StoreError::Io { .. } => "may this user write there, and is there space? df -h DIR",
-    }
-}
-
 /// The folder of member `number` below `dir`.
 pub(crate) fn member_dir(dir: &Path, number: usize) -> PathBuf {
     node::init::member_dir(dir, number)
@@ -589,9 +519,4 @@ pub(crate) fn member_dir(dir: &Path, number: usize) -> PathBuf {
 /// The folder of observer `number` below `dir`.
 pub(crate) fn observer_dir(dir: &Path, number: usize) -> PathBuf {
     node::init::observer_dir(dir, number)
-}
-
-/// What the HTTP door asks.
-pub(crate) fn host(node: &node::Node) -> std::sync::Arc<dyn crate::api::Host> {
-    std::sync::Arc::new(node.handle())
 }

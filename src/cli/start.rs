@@ -1,16 +1,18 @@
 //! `start`: one member in this process, until a signal, a failure, or the end of its parent.
 //!
 //! Source: `docs/cli.md`. In: a member's folder. Out: a running member with its HTTP door.
-//! Holds: the door's address is bound before a vote can leave; everything ends in order.
+//! Holds: the door is open from the beginning; everything ends in order, a start as well.
 //! Elsewhere: the member (`node`), the door (`api`).
 
-use std::io::Read;
+use std::convert::Infallible;
+use std::io::{IsTerminal, Read, Stderr, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use clap::Args;
 use futures_util::future::{FutureExt, Shared};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -18,17 +20,34 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tracing_subscriber::EnvFilter;
 
-use super::args::{Common, StartArgs};
+use super::args::{Common, Progress};
+use super::dev::Signals;
 use super::failure::Failure;
-use super::output::say;
-use super::seam;
+use super::output::{Meter, say};
 use super::target::Cluster;
 use crate::api;
-use crate::node::{Config, Node, NodeError, Options};
+use crate::bootstrap::Pin;
+use crate::node::{self, Config, Launch, Node, NodeError, Options};
 use crate::storage::Store;
+
+/// `start`.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// A view that people hold for true and the digest of the block that opened it, `VIEW:DIGEST`:
+    /// a start that fetches a checkpoint follows no other chain. Goes before `pin` in member.toml.
+    #[arg(long, value_name = "VIEW:DIGEST")]
+    pub(crate) pin: Option<Pin>,
+    /// Ends when standard input does: a parent that dies takes its members along.
+    #[arg(long, hide = true)]
+    pub(crate) until_input_ends: bool,
+}
 
 /// How long a process that was killed is waited for.
 const LEFT_BEHIND_MAX: Duration = Duration::from_secs(2);
+/// Between two looks at how far a start is.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+/// What makes a terminal forget the line that the cursor is in.
+const CLEAR_LINE: &[u8] = b"\r\x1b[2K";
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -45,8 +64,12 @@ pub(crate) fn run(common: &Common, args: &StartArgs) -> Result<ExitCode, Failure
     let parent = args.until_input_ends.then(input_end);
     // A parent keeps `cluster.json` itself.
     let (is_alone, me) = (parent.is_none(), std::process::id());
+    let signals = runtime.block_on(async { Signals::listen() })?;
     let mut life = Life {
         runtime: &runtime,
+        common,
+        pin: args.pin,
+        signals,
         parent: parent.map(FutureExt::shared),
     };
     if is_alone {
@@ -85,32 +108,36 @@ enum Next {
 /// The member in this process.
 struct Life<'a> {
     runtime: &'a Runtime,
+    common: &'a Common,
+    pin: Option<Pin>,
+    signals: Signals,
     parent: Option<Shared<oneshot::Receiver<()>>>,
 }
 
 impl Life<'_> {
     /// From its start to its end.
     fn live(&mut self, dir: &Path, mut options: Options) -> Result<Next, Failure> {
+        options.config.pin = self.pin.or(options.config.pin);
         let listener = self.runtime.block_on(open(&mut options))?;
         greet(dir, &options.config)?;
-        let node = Node::start(options)?;
-        let host = seam::host(&node);
-        let parent = self.parent.clone();
-        self.runtime.block_on(async {
+        let launch = Launch::new(&options)?;
+        let node = self.runtime.block_on(async {
             let (stop, mut stopped) = watch::channel(false);
             let until = async move {
                 let _gone = stopped.wait_for(|stops| *stops).await;
             };
-            let door = tokio::spawn(api::serve(listener, host, until));
-            tokio::select! {
-                () = node.wait() => {}
-                () = ends(parent) => tracing::info!("the parent process is gone: this member ends"),
-            }
+            let entrance = launch.entrance();
+            let door = tokio::spawn(api::serve_from_start(listener, entrance, until));
+            let node = self.run(&launch, options).await;
             stop.send_replace(true);
             if let Err(error) = door.await {
                 tracing::error!(%error, "the HTTP door ended badly");
             }
-        });
+            node
+        })?;
+        let Some(node) = node else {
+            return Ok(Next::Stop);
+        };
         let next = match node.restarts() {
             true => Next::Again,
             false => Next::Stop,
@@ -118,6 +145,53 @@ impl Life<'_> {
         // The node's own threads and runtimes end outside of ours.
         node.shutdown()?;
         Ok(next)
+    }
+
+    /// Starts the member, and waits for its end; nothing where that comes first.
+    async fn run(&mut self, launch: &Launch, options: Options) -> Result<Option<Node>, NodeError> {
+        let is_over = ends(&mut self.signals, self.parent.clone());
+        let started = tokio::select! {
+            started = launch.start(options, is_over) => started?,
+            never = show(self.common, launch.progress()) => match never {},
+        };
+        let Some(node) = started else {
+            tracing::info!("ended before it took part: the next start goes on from there");
+            return Ok(None);
+        };
+        tokio::select! {
+            () = node.wait() => {}
+            () = ends(&mut self.signals, self.parent.clone()) => {}
+        }
+        Ok(Some(node))
+    }
+}
+
+/// Shows how far a start is: as a bar on a terminal, or as lines of JSON where they are asked for;
+/// the log says it otherwise.
+async fn show(common: &Common, progress: &node::Progress) -> Infallible {
+    let is_bar = common.progress == Progress::Auto && std::io::stderr().is_terminal();
+    if !is_bar && common.progress != Progress::Json {
+        return std::future::pending().await;
+    }
+    progress.show();
+    let mut shown: Option<(&'static str, u64, Meter)> = None;
+    loop {
+        let now = progress.look();
+        let stage = now.stage.name();
+        match (now.measure(), &mut shown) {
+            (Some((done, of)), Some((what, total, meter))) if (*what, *total) == (stage, of) => {
+                meter.set(done);
+            }
+            (measured, other) => {
+                other
+                    .take()
+                    .into_iter()
+                    .for_each(|(_, _, meter)| meter.finish());
+                let begun = |(done, of)| (stage, of, Meter::new(common, stage, of).resumed(done));
+                shown = measured.map(begun);
+            }
+        }
+        sleep(SHOW_EVERY).await;
     }
 }
 
@@ -191,13 +265,23 @@ fn listen_to_talk(config: &Config) -> Result<(), Failure> {
         let what = format!("log_level '{}': {error}", config.log_level);
         Failure::refused(what, "info, debug, or a filter such as consortium=debug")
     })?;
+    let is_terminal = std::io::stderr().is_terminal();
     let talk = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+        .with_writer(move || writer(is_terminal))
+        .with_ansi(is_terminal);
     // A second subscriber in one process is a test's; the first goes on.
     let _already = talk.try_init();
     Ok(())
+}
+
+/// Where a line of talk goes; on a terminal a bar may stand where it begins.
+fn writer(is_terminal: bool) -> Stderr {
+    let mut talk = std::io::stderr();
+    if is_terminal {
+        let _nobody_reads = talk.write_all(CLEAR_LINE);
+    }
+    talk
 }
 
 /// Ready once standard input ends: who held its other end is gone.
@@ -211,11 +295,18 @@ fn input_end() -> oneshot::Receiver<()> {
     told
 }
 
-async fn ends(parent: Option<Shared<oneshot::Receiver<()>>>) {
-    match parent {
-        Some(parent) => {
-            let _gone = parent.await;
+/// Ready once this process is to end.
+async fn ends(signals: &mut Signals, parent: Option<Shared<oneshot::Receiver<()>>>) {
+    let orphaned = async {
+        match parent {
+            Some(parent) => {
+                let _gone = parent.await;
+            }
+            None => std::future::pending().await,
         }
-        None => std::future::pending().await,
+    };
+    tokio::select! {
+        () = signals.any() => {}
+        () = orphaned => tracing::info!("the parent process is gone: this member ends"),
     }
 }

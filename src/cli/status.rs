@@ -1,7 +1,8 @@
 //! `status`: every member, asked now, side by side.
 //!
 //! Source: `docs/cli.md`. In: members' addresses. Out: one row each, unreachable ones too.
-//! Holds: no member is waited for longer than [`STATUS_LIMIT`].
+//! Holds: no member is waited for longer than [`STATUS_LIMIT`]; one that starts is not reachable
+//! before it serves, and says how far it is.
 //! Elsewhere: what a member says of itself (`api`).
 
 use std::process::ExitCode;
@@ -14,7 +15,9 @@ use super::args::Common;
 use super::failure::Failure;
 use super::output::{Output, short, table};
 use super::target::{Target, Targets};
-use crate::api::{Condition, Role, SeatEntry, Status, ViewStatus};
+use crate::api::{
+    Bootstrap, BootstrapStage, Condition, Role, SeatEntry, Standing, Starting, Status, ViewStatus,
+};
 use crate::client::AskError;
 use crate::committee::{Height, MemberId, Regency, Sizes, ViewId};
 use crate::crypto::Digest;
@@ -42,10 +45,14 @@ struct Row {
     id: Option<MemberId>,
     name: String,
     api: String,
+    /// Whether it serves.
     reachable: bool,
-    /// Why not.
+    /// Why there is no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// How far its start is, where it answers and does not serve yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bootstrap: Option<Bootstrap>,
     #[serde(flatten)]
     place: Place,
     #[serde(flatten)]
@@ -116,16 +123,20 @@ struct Part {
 
 pub(crate) async fn run(common: &Common) -> Result<ExitCode, Failure> {
     let targets = Targets::find(common)?;
-    let asks = targets.members.iter().map(|m| m.api.status(STATUS_LIMIT));
+    let asks = targets.members.iter();
+    let asks = asks.map(|member| member.api.standing(STATUS_LIMIT));
     let answers = join_all(asks).await;
-    let heights = answers.iter().flatten().map(|status| status.tip.height);
+    let serving = answers.iter().filter_map(|answer| match answer {
+        Ok(Standing::Serving(status)) => Some(&**status),
+        Ok(Standing::Starting(_)) | Err(_) => None,
+    });
+    let heights = serving.clone().map(|status| status.tip.height);
     let top = heights.max().unwrap_or_default();
-    let orders: Vec<_> = answers.iter().flatten().map(|s| &s.order).collect();
+    let orders: Vec<_> = serving.clone().map(|s| &s.order).collect();
     let sizes = Sizes::of(targets.members.len().max(1));
-    let newest = answers.iter().flatten();
+    let newest = serving.clone();
     let newest = newest.max_by_key(|status| (status.order.view, status.tip.height));
-    let worst = answers.iter().flatten();
-    let worst = worst.max_by_key(|status| (status.order.view, status.views.condition));
+    let worst = serving.max_by_key(|status| (status.order.view, status.views.condition));
     let report = Report {
         condition: worst.map(|status| status.views.condition),
         reason: worst.and_then(|status| status.views.reason.clone()),
@@ -149,7 +160,7 @@ pub(crate) async fn run(common: &Common) -> Result<ExitCode, Failure> {
             .collect(),
     };
     Output::new(common).document(&report, Report::table)?;
-    if report.members.iter().any(|row| row.reachable) {
+    if answers.iter().any(Result::is_ok) {
         return Ok(ExitCode::SUCCESS);
     }
     Err(Failure::refused(
@@ -158,44 +169,74 @@ pub(crate) async fn run(common: &Common) -> Result<ExitCode, Failure> {
     ))
 }
 
-fn row(target: &Target, answer: &Result<Status, AskError>, top: Height) -> Row {
+fn row(target: &Target, answer: &Result<Standing, AskError>, top: Height) -> Row {
     let known = target.known.as_ref();
     let mut row = Row {
         id: known.map(|member| member.id),
         name: known.map_or_else(String::new, |member| member.name.clone()),
         api: target.api.base().to_owned(),
-        reachable: answer.is_ok(),
-        error: answer.as_ref().err().map(ToString::to_string),
+        reachable: false,
+        error: None,
+        bootstrap: None,
         place: Place::default(),
         part: Part::default(),
     };
-    let Ok(status) = answer else {
-        return row;
-    };
-    (row.id, row.name) = (Some(status.member.id), status.member.name.clone());
-    row.place = Place {
-        height: Some(status.tip.height),
-        group_height: Some(status.tip.group_height),
-        lag: Some(top.0 - status.tip.height.0),
-        digest: Some(status.tip.digest),
-        state_digest: Some(status.tip.state_digest),
-        last_checkpoint: Some(status.last_checkpoint),
-        checkpoint_height: Some(status.retained.checkpoint_height),
-        retained_bytes: Some(status.retained.retained_bytes),
-        first_block: Some(status.retained.first_block),
-    };
-    row.part = Part {
-        role: Some(status.order.role),
-        state: Some(status.order.state.clone()),
-        view: Some(status.order.view),
-        regency: Some(status.order.regency),
-        leader: status.order.leader,
-        faults_seen: Some(status.faults_seen),
-        views: Some(Views::from(&status.views)),
-        note: status.note.clone(),
-        version: Some(status.version.clone()),
-    };
+    match answer {
+        Err(error) => row.error = Some(error.to_string()),
+        Ok(Standing::Starting(starting)) => row.starts(starting, top),
+        Ok(Standing::Serving(status)) => row.serves(status, top),
+    }
     row
+}
+
+impl Row {
+    /// Takes over what a member says that starts.
+    fn starts(&mut self, starting: &Starting, top: Height) {
+        let Starting {
+            member,
+            state,
+            bootstrap,
+            version,
+        } = starting;
+        (self.id, self.name) = (Some(member.id), member.name.clone());
+        self.bootstrap = Some(*bootstrap);
+        self.place.height = bootstrap.height;
+        self.place.lag = bootstrap
+            .height
+            .map(|height| top.0.saturating_sub(height.0));
+        self.part.view = bootstrap.view;
+        self.part.state = Some(state.clone());
+        self.part.version = Some(version.clone());
+    }
+
+    /// Takes over what a member says that serves.
+    fn serves(&mut self, status: &Status, top: Height) {
+        let row = self;
+        row.reachable = true;
+        (row.id, row.name) = (Some(status.member.id), status.member.name.clone());
+        row.place = Place {
+            height: Some(status.tip.height),
+            group_height: Some(status.tip.group_height),
+            lag: Some(top.0 - status.tip.height.0),
+            digest: Some(status.tip.digest),
+            state_digest: Some(status.tip.state_digest),
+            last_checkpoint: Some(status.last_checkpoint),
+            checkpoint_height: Some(status.retained.checkpoint_height),
+            retained_bytes: Some(status.retained.retained_bytes),
+            first_block: Some(status.retained.first_block),
+        };
+        row.part = Part {
+            role: Some(status.order.role),
+            state: Some(status.order.state.clone()),
+            view: Some(status.order.view),
+            regency: Some(status.order.regency),
+            leader: status.order.leader,
+            faults_seen: Some(status.faults_seen),
+            views: Some(Views::from(&status.views)),
+            note: status.note.clone(),
+            version: Some(status.version.clone()),
+        };
+    }
 }
 
 impl Report {
@@ -229,6 +270,9 @@ impl Report {
         for row in &self.members {
             if let Some(note) = &row.part.note {
                 text += &format!("\n{}: {note}", row.name);
+            }
+            if let Some(bootstrap) = &row.bootstrap {
+                text += &format!("\n{}: {}", row.name, progress(bootstrap));
             }
         }
         text
@@ -291,6 +335,44 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
+/// How far a start is, in a line.
+fn progress(bootstrap: &Bootstrap) -> String {
+    let mut text = format!("bootstrapping, {}", bootstrap.brief());
+    let mut add = |more: String| text += &format!(", {more}");
+    match bootstrap.stage {
+        BootstrapStage::Open | BootstrapStage::Walk => {}
+        BootstrapStage::Anchor | BootstrapStage::Checkpoint => {}
+        BootstrapStage::Gather => {
+            add(format!(
+                "{} of {} segments",
+                bootstrap.segments_held, bootstrap.segments
+            ));
+            add(mebibytes_of(bootstrap));
+        }
+        BootstrapStage::Restore => add(mebibytes_of(bootstrap)),
+        BootstrapStage::Replay => {
+            if let (Some(height), Some(target)) = (bootstrap.height, bootstrap.target_height) {
+                add(format!("height {height} of {target}"));
+            }
+        }
+    }
+    if let Some(rate) = bootstrap.bytes_per_second {
+        add(format!("{}/s", mebibytes(rate)));
+    }
+    if let Some(seconds) = bootstrap.seconds_left {
+        add(format!("{seconds} s left"));
+    }
+    if let Some(view) = bootstrap.view {
+        add(format!("view {view} proved"));
+    }
+    text
+}
+
+fn mebibytes_of(bootstrap: &Bootstrap) -> String {
+    let (held, all) = (bootstrap.bytes_held, bootstrap.bytes);
+    format!("{} of {}", mebibytes(held), mebibytes(all))
+}
+
 impl Row {
     fn cells(&self) -> Vec<String> {
         fn cell(value: Option<impl ToString>) -> String {
@@ -303,7 +385,10 @@ impl Row {
         });
         let state = match &self.error {
             Some(_) => Some("unreachable".to_owned()),
-            None => self.part.state.clone(),
+            None => match &self.bootstrap {
+                Some(bootstrap) => Some(format!("bootstrapping {}", bootstrap.brief())),
+                None => self.part.state.clone(),
+            },
         };
         vec![
             self.name.clone(),

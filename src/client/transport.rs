@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use super::ClientError;
 use super::events::EventStream;
 use crate::api::{
-    Answers, Block, Checkpoints, Faults, Membership, Problem, Refused, Settled, Snapshot, Status,
-    Transaction,
+    Answers, Block, Checkpoints, Faults, Membership, Problem, Refused, Settled, Snapshot, Standing,
+    Status, Transaction,
 };
 use crate::api::{Value, Views, Wait};
 use crate::committee::{Height, ViewId};
@@ -113,9 +113,29 @@ impl Api {
         &self.base
     }
 
-    /// `GET /v1/status`.
+    /// `GET /v1/status` of a member that serves; one that starts says so as a problem, as it does
+    /// to everything else.
     pub async fn status(&self, limit: Duration) -> Result<Status, AskError> {
-        self.get("/v1/status", limit).await
+        match self.standing(limit).await? {
+            Standing::Serving(status) => Ok(*status),
+            Standing::Starting(starting) => {
+                let problem = Problem::bootstrapping(&starting.bootstrap);
+                Err(AskError::Problem(problem))
+            }
+        }
+    }
+
+    /// `GET /v1/status`: the member, or how far its start is.
+    pub async fn standing(&self, limit: Duration) -> Result<Standing, AskError> {
+        let (status, body) = self.fetch("/v1/status", limit).await?;
+        match read(status, &body) {
+            Ok(served) => Ok(Standing::Serving(Box::new(served))),
+            Err(error) => match read(status, &body) {
+                Ok(starting) => Ok(Standing::Starting(Box::new(starting))),
+                // What it says is about the form of one that serves.
+                Err(_) => Err(error),
+            },
+        }
     }
 
     /// `GET /v1/membership`, with the audit trail where `history` asks for it.

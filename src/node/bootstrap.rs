@@ -18,24 +18,22 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::clock::Clock;
 use super::config::Neighbours;
-use super::error::NodeError;
-use super::library::page_of;
-use super::shelf::{Held as Snapshot, Proof, Shelf, ShelfError};
+use super::error::{NodeError, RootError};
+use super::partial::Partial;
+use super::progress::Progress;
+use super::shelf::{Proof, Shelf, ShelfError};
 use super::timers::Timers;
 use crate::blocks::codec::{self, ENCODED_BYTES_MAX};
 use crate::blocks::{Genesis, Header, Link, Step};
 use crate::bootstrap::{
-    Assembled, Bootstrap, Command, Contact, Event, Fresh, Held, Message, Options, Record, Stage,
-    Target, Timer, shelf as answers,
+    Assembled, Bootstrap, Command, Contact, Event, Fresh, Held, HeldError, Message, Options, Pin,
+    Record, Target, Timer, shelf as answers,
 };
-use crate::checkpoint::{Assembler, Holding, Page};
 use crate::committee::{Height, MemberId, ViewId};
 use crate::consortium::{Lane, Message as Frame};
-use crate::crypto::{Digest, PublicKey, SecretKey, Verifier};
+use crate::crypto::{PublicKey, SecretKey, Verifier};
 use crate::machine::{Input, Machine, Outbox, Output, To};
 use crate::net::{self, Inbound, Net};
 use crate::storage::{SealedError, read_sealed, write_sealed};
@@ -47,6 +45,8 @@ const TARGET: &str = "target";
 const ANCHOR: &str = "anchor";
 /// Inputs that may wait; the network holds back what is beyond.
 const INPUTS_MAX: usize = 1024;
+/// How often it looks whether it is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often it says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of segments after which packs are made durable, so that the disk writes all the while.
@@ -60,7 +60,10 @@ pub(crate) struct Setup<'a> {
     /// See [`Options::own`].
     pub(crate) own: BTreeSet<PublicKey>,
     pub(crate) neighbours: &'a Neighbours,
+    /// See [`Options::pin`].
+    pub(crate) pin: Option<Pin>,
     pub(crate) listen: net::Listen,
+    pub(crate) progress: &'a Progress,
     pub(crate) seed: [u8; 32],
 }
 
@@ -99,9 +102,10 @@ pub(crate) fn forget_anchor(data: &Path) {
 /// Fetches a checkpoint, as [`wanted`] says; returns once the snapshot is on the shelf, or blocks
 /// are enough.
 ///
-/// Errors: [`NodeError`]; what was fetched stays.
+/// Errors: [`NodeError`], [`NodeError::Ended`] among them; what was fetched stays.
 pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
     let local = wanted(setup.data)?.unwrap_or_default();
+    setup.progress.note(|told| told.height = Some(local));
     let shelf = Shelf::open(setup.data)?;
     let (inputs, received) = sync_channel(INPUTS_MAX);
     let links = inputs.clone();
@@ -123,17 +127,14 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
     let options = Options {
         me,
         genesis: setup.genesis.clone(),
-        pin: None,
+        pin: setup.pin,
         verifier: Verifier::ed25519(),
         seed: setup.seed,
         local,
         own: setup.own,
     };
     let folder = setup.data.join(FOLDER);
-    let held = held(&shelf, &folder)?;
-    let machine = Bootstrap::new(options, held).map_err(|error| NodeError::Snapshot {
-        reason: error.to_string(),
-    })?;
+    let machine = machine(options, &shelf, &folder)?;
     let quest = Quest {
         machine,
         outbox: Outbox::new(),
@@ -145,6 +146,7 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
         me,
         neighbours: setup.neighbours,
         genesis: setup.genesis,
+        progress: setup.progress,
         unsynced: 0,
         told: Instant::now(),
         before: 0,
@@ -154,6 +156,30 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
     drop(received); // Nobody waits for room in it any more.
     net.shutdown();
     ended
+}
+
+/// The machine with what the disk has; where that leads past another block than the pinned one, it
+/// is forgotten but for segments, which are checked by their digests.
+fn machine(options: Options, shelf: &Shelf, folder: &Path) -> Result<Bootstrap, NodeError> {
+    let unusable = |error: HeldError| NodeError::Snapshot {
+        reason: error.to_string(),
+    };
+    match Bootstrap::new(options.clone(), held(shelf, folder)?) {
+        Ok(machine) => Ok(machine),
+        Err(HeldError::OtherRoot { view }) if options.local > Height(0) => {
+            Err(RootError::OwnLog { view }.into())
+        }
+        Err(HeldError::OtherRoot { view }) => {
+            tracing::warn!(
+                %view,
+                "the view chain on the disk has another block than the pinned one: it is forgotten"
+            );
+            forget_target(folder)?;
+            shelf.forget_steps()?;
+            Bootstrap::new(options, held(shelf, folder)?).map_err(unusable)
+        }
+        Err(error @ (HeldError::Genesis(_) | HeldError::Steps(_))) => Err(unusable(error)),
+    }
 }
 
 /// What the disk has of an earlier try.
@@ -187,6 +213,22 @@ fn held(shelf: &Shelf, folder: &Path) -> Result<Held, NodeError> {
         pages,
         segments: shelf.packs().digests(),
     })
+}
+
+/// Removes what is known of an earlier target; its segments stay.
+fn forget_target(folder: &Path) -> Result<(), NodeError> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name == TARGET || name.starts_with("page-") {
+            fs::remove_file(entry.path()).map_err(|source| NodeError::System {
+                what: format!("cannot remove {}", entry.path().display()),
+                source,
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn page_name(page: usize) -> String {
@@ -225,6 +267,7 @@ struct Quest<'a> {
     me: MemberId,
     neighbours: &'a Neighbours,
     genesis: &'a Genesis,
+    progress: &'a Progress,
     /// Bytes of segments since packs were made durable.
     unsynced: u64,
     told: Instant,
@@ -236,8 +279,10 @@ struct Quest<'a> {
 impl Quest<'_> {
     fn run(mut self, received: &Receiver<Arrival>) -> Result<(), NodeError> {
         tracing::info!("a checkpoint is fetched from the other members");
+        self.tell();
         self.handle(Input::Command(Command::Start))?;
         while !self.is_over {
+            self.progress.go_on()?;
             let now = self.clock.now();
             while let Some(timer) = self.timers.due(now) {
                 self.handle(Input::Timer(timer))?;
@@ -248,8 +293,8 @@ impl Quest<'_> {
             let wait = self
                 .timers
                 .next()
-                .map_or(PROGRESS_EVERY, |at| self.clock.until(at));
-            match received.recv_timeout(wait.min(PROGRESS_EVERY)) {
+                .map_or(LOOK_EVERY, |at| self.clock.until(at));
+            match received.recv_timeout(wait.min(LOOK_EVERY)) {
                 Ok(arrival) => self.take(arrival)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -310,28 +355,12 @@ impl Quest<'_> {
                 }
             }
             Record::Target(target) => {
-                self.forget_target()?;
+                forget_target(&self.folder)?;
                 write_sealed(&self.folder, TARGET, &codec::encode(&*target))?;
             }
             Record::Page(page) => {
                 let name = page_name(page.page as usize);
                 write_sealed(&self.folder, &name, &codec::encode(&*page))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes what is known of an earlier target; its segments stay.
-    fn forget_target(&self) -> Result<(), NodeError> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        for entry in entries {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name == TARGET || name.starts_with("page-") {
-                fs::remove_file(entry.path()).map_err(|source| NodeError::System {
-                    what: format!("cannot remove {}", entry.path().display()),
-                    source,
-                })?;
             }
         }
         Ok(())
@@ -352,7 +381,10 @@ impl Quest<'_> {
     fn on_event(&mut self, event: Event) -> Result<(), NodeError> {
         match event {
             Event::Members(contacts) => self.net.set_peers(self.peers(&contacts)),
-            Event::Stage(stage) => tracing::info!(stage = stage.name(), "bootstrap"),
+            Event::Stage(stage) => {
+                tracing::info!(stage = stage.name(), "bootstrap");
+                self.progress.entered(stage);
+            }
             Event::Segment(_, leaf, bytes) => {
                 self.shelf
                     .packs()
@@ -389,14 +421,7 @@ impl Quest<'_> {
             }
             Event::Forked {
                 view, ours, theirs, ..
-            } => {
-                let reason = format!(
-                    "two blocks are certified that make view {view}, {ours} and {theirs}: more \
-                     members are faulty than the ledger bears, or old keys are in wrong hands; \
-                     people must tell which one is true"
-                );
-                return Err(NodeError::Failed { reason });
-            }
+            } => return Err(RootError::Forked { view, ours, theirs }.into()),
             Event::Void(taken, error) => {
                 let height = taken.height;
                 let reason = format!("the certified checkpoint at {height} is none: {error}");
@@ -462,7 +487,7 @@ impl Quest<'_> {
         if link.height > Height(0) {
             write_sealed(&self.folder, ANCHOR, &codec::encode(&link))?;
         }
-        self.forget_target()?;
+        forget_target(&self.folder)?;
         let path = self.folder.join(WANTED);
         let removed = fs::remove_file(&path);
         removed.map_err(|source| NodeError::System {
@@ -491,12 +516,18 @@ impl Quest<'_> {
         peers.into_values().collect()
     }
 
-    /// Says how far it is, now and then.
+    /// Notes how far it is, and says so now and then.
     fn tell(&mut self) {
-        if self.told.elapsed() < PROGRESS_EVERY || self.machine.stage() != Stage::Gather {
+        let view = self.machine.views().newest().view.id();
+        self.progress.note(|told| told.view = Some(view));
+        let Some(assembler) = self.machine.gathering() else {
+            return;
+        };
+        self.progress.gathered(assembler);
+        if self.told.elapsed() < PROGRESS_EVERY || self.progress.is_shown() {
             return;
         }
-        let tally = self.machine.tally();
+        let tally = assembler.tally();
         let seconds = self.told.elapsed().as_secs_f64();
         let rate = (tally.bytes_received - self.before) as f64 / seconds / 1e6;
         (self.told, self.before) = (Instant::now(), tally.bytes_received);
@@ -511,87 +542,4 @@ impl Quest<'_> {
 
 fn stored(error: crate::storage::PackError) -> NodeError {
     super::shelf::ShelfError::from(error).into()
-}
-
-/// What a newcomer has for others.
-struct Partial<'a> {
-    shelf: &'a Shelf,
-    gathering: Option<&'a Assembler>,
-    genesis: &'a Genesis,
-}
-
-impl Partial<'_> {
-    fn at(&self, view: ViewId) -> Option<Step> {
-        let steps = self.shelf.steps();
-        let (height, _) = steps.into_iter().find(|(_, made)| *made == view)?;
-        self.shelf.step(height).ok().flatten()
-    }
-
-    fn whole(&self, manifest: &Digest) -> Option<Arc<Snapshot>> {
-        let mut held = self.shelf.held().into_iter();
-        held.find(|held| held.taken.manifest == *manifest)
-    }
-
-    fn under_way(&self, manifest: &Digest) -> Option<&Assembler> {
-        self.gathering
-            .filter(|assembler| assembler.taken().manifest == *manifest)
-    }
-}
-
-impl answers::Shelf for Partial<'_> {
-    fn newest(&self) -> ViewId {
-        let steps: BTreeSet<ViewId> = self.shelf.steps().iter().map(|(_, view)| *view).collect();
-        steps.last().copied().unwrap_or_default()
-    }
-
-    fn opened(&self, view: ViewId) -> Option<Digest> {
-        match view {
-            ViewId(0) => Some(self.genesis.header().digest()),
-            view => self.at(view).map(|step| step.header.digest()),
-        }
-    }
-
-    fn step(&self, view: ViewId) -> Option<Bytes> {
-        self.at(view).map(|step| step.to_bytes().into())
-    }
-
-    fn header(&self, _: Height) -> Option<Header> {
-        None
-    }
-
-    fn checkpoint(&self, height: Height) -> Option<(Header, crate::blocks::body::Checkpoint)> {
-        let proofs = self
-            .shelf
-            .held()
-            .into_iter()
-            .filter_map(|held| held.proof.clone());
-        let mut blocks =
-            proofs.filter_map(|proof| Some((proof.headers.first()?.clone(), proof.body)));
-        blocks.find(|(header, _)| header.height == height)
-    }
-
-    fn holding(&self, manifest: &Digest) -> Holding {
-        match (self.whole(manifest), self.under_way(manifest)) {
-            (Some(_), _) => Holding::All,
-            (None, Some(assembler)) => assembler.holding(),
-            (None, None) => Holding::Nothing,
-        }
-    }
-
-    fn page(&self, manifest: &Digest, page: u32) -> Option<Page> {
-        if let Some(held) = self.whole(manifest) {
-            return page_of(&held.manifest, page);
-        }
-        page_of(self.under_way(manifest)?.manifest()?, page)
-    }
-
-    fn segment(&self, manifest: &Digest, index: u32) -> Option<Bytes> {
-        let whole = self.whole(manifest);
-        let leaves = match (&whole, self.under_way(manifest)) {
-            (Some(held), _) => held.manifest.leaves(),
-            (None, Some(assembler)) => assembler.manifest()?.leaves(),
-            (None, None) => return None,
-        };
-        self.shelf.segment(leaves.get(index as usize)?).ok()
-    }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bootstrap::Pin;
 use crate::committee::MemberId;
 use crate::crypto::PublicKey;
 use crate::fsm::PaceOptions;
@@ -52,10 +53,36 @@ pub struct Config {
     /// Whether this is a member without a seat: it follows the chain, and its identity is no
     /// founder's.
     pub observer: bool,
+    /// A later root of trust than the genesis document, for a start that fetches a checkpoint; in
+    /// the file `VIEW:DIGEST`, or empty for none.
+    #[serde(with = "pin_text")]
+    pub pin: Option<Pin>,
     /// Whom it speaks with beside what the genesis document says. In the file these keys stand
     /// among the others.
     #[serde(flatten)]
     pub neighbours: Neighbours,
+}
+
+/// The setting `pin` in the file.
+mod pin_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::bootstrap::Pin;
+
+    #[expect(clippy::ref_option, reason = "serde hands fields over like this")]
+    pub(super) fn serialize<S: Serializer>(pin: &Option<Pin>, to: S) -> Result<S::Ok, S::Error> {
+        match pin {
+            Some(pin) => to.collect_str(pin),
+            None => to.serialize_str(""),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Pin>, D::Error> {
+        let text = String::deserialize(from)?;
+        let read = (!text.is_empty()).then(|| text.parse());
+        let read = read.transpose();
+        read.map_err(|error| serde::de::Error::custom(format!("pin = {error}")))
+    }
 }
 
 /// What a member may use of its machine.
@@ -94,7 +121,12 @@ impl Default for Resources {
 }
 
 /// Keys of which the name does not say enough, and what they mean.
-const MEANINGS: [(&str, &str); 4] = [
+const MEANINGS: [(&str, &str); 5] = [
+    (
+        "pin",
+        "VIEW:DIGEST of a view that people hold for true: the block that opened it, as verify \
+         --views prints it; a newcomer follows no other chain",
+    ),
     (
         "prune",
         "whether blocks below the oldest checkpoint that is kept are given up; false keeps all",
@@ -261,6 +293,7 @@ impl Default for Config {
             log_level: "info".into(),
             signs_operations: false,
             observer: false,
+            pin: None,
             neighbours: Neighbours::default(),
         }
     }
@@ -359,6 +392,22 @@ impl Config {
         Ok(config)
     }
 
+    /// Settles the root of trust of the member in `dir`; every other line of its file stays.
+    ///
+    /// Errors: [`ConfigError::Read`], of a write as well.
+    pub fn settle_pin(dir: &Path, pin: &Pin) -> Result<(), ConfigError> {
+        let path = dir.join(CONFIG_FILE);
+        let failed = |source| ConfigError::Read {
+            path: path.clone(),
+            source,
+        };
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(failed)?,
+        };
+        fs::write(&path, with_pin(&text, pin)).map_err(failed)
+    }
+
     /// The settings as a file that says what some of them mean.
     pub fn explained(&self) -> String {
         let mut text = String::new();
@@ -429,5 +478,91 @@ impl Config {
                 reason,
             }),
         }
+    }
+}
+
+/// The settings `text` with this pin.
+fn with_pin(text: &str, pin: &Pin) -> String {
+    // Behind the first head of a table a key would be the table's.
+    let is_pin = |line: &&str| {
+        let key = line.split_once('=').map(|(key, _)| key.trim());
+        key == Some("pin")
+    };
+    let mut lines = vec![format!("pin = \"{pin}\"")];
+    let mut is_table = false;
+    for line in text.lines() {
+        is_table |= line.trim_start().starts_with('[');
+        if is_table || !is_pin(&line) {
+            lines.push(line.into());
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse("member.toml", text, |_| None)
+    }
+
+    fn pin() -> Pin {
+        format!("7:{}", "ab".repeat(32)).parse().expect("a pin")
+    }
+
+    #[test]
+    fn a_pin_reads_back_as_it_is_printed() {
+        let pin = pin();
+        let config = Config {
+            pin: Some(pin),
+            ..Config::default()
+        };
+        assert_eq!(parse(&config.to_toml()).expect("settings"), config);
+        assert_eq!(parse("pin = \"\"").expect("settings").pin, None);
+        assert_eq!(pin.to_string().parse(), Ok(pin));
+    }
+
+    #[test]
+    fn what_is_no_pin_is_refused_with_the_form_of_one() {
+        let digits = "ab".repeat(32);
+        for text in [
+            "7".to_owned(),
+            digits.clone(),
+            format!("0:{digits}"),
+            format!("-1:{digits}"),
+            format!("7:{digits}00"),
+            format!("7;{digits}"),
+        ] {
+            let refused = parse(&format!("pin = \"{text}\""))
+                .expect_err(&text)
+                .to_string();
+            assert!(
+                refused.contains("pin = ") && refused.contains("VIEW:DIGEST"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn settling_a_pin_leaves_every_other_line() {
+        let before = "name = \"delta\"\npin = \"\"\n\n[peers]\npin = \"203.0.113.7:7100\"\n";
+        let after = with_pin(before, &pin());
+        let (config, old) = (
+            parse(&after).expect("settings"),
+            parse(before).expect("settings"),
+        );
+        assert_eq!(
+            config,
+            Config {
+                pin: Some(pin()),
+                ..old
+            }
+        );
+        assert_eq!(with_pin(&after, &pin()), after);
+        assert_eq!(
+            parse(&with_pin("", &pin())).expect("settings").pin,
+            Some(pin())
+        );
     }
 }

@@ -15,7 +15,7 @@ use super::rebase::RebaseError;
 use super::shelf::ShelfError;
 use crate::application::RegistryError;
 use crate::blocks::{GenesisError, Link};
-use crate::committee::{Height, MemberId};
+use crate::committee::{Height, MemberId, ViewId};
 use crate::crypto::Digest;
 use crate::net::NetError;
 use crate::storage::{LogError, SealedError, StoreError, StoreId, TableError};
@@ -77,6 +77,12 @@ pub enum NodeError {
         /// What, as it was first told.
         reason: String,
     },
+    /// It was told to end before it took part; nobody's fault.
+    #[error("ended before it took part")]
+    Ended,
+    /// The chain cannot be told from another one; people must say which is true.
+    #[error(transparent)]
+    Root(#[from] RootError),
     /// A snapshot of ours, or the folder that holds it, is damaged.
     #[error(
         "snapshots: {reason}. Without them this member cannot start; 'consortium rejoin --dir' \
@@ -85,6 +91,36 @@ pub enum NodeError {
     Snapshot {
         /// What is wrong.
         reason: String,
+    },
+}
+
+/// Why the root of trust does not settle which chain is the ledger's; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RootError {
+    /// A quorum of one view signed two blocks that make the next: more members are faulty than the
+    /// ledger bears, or old keys are in wrong hands.
+    #[error(
+        "two blocks are certified that make view {view}, {ours} and {theirs}: more members are \
+         faulty than the ledger bears, or old keys are in wrong hands. People must tell which one \
+         is true: pin = \"{view}:{ours}\" or pin = \"{view}:{theirs}\" in member.toml"
+    )]
+    Forked {
+        /// The view that both make.
+        view: ViewId,
+        /// The block that makes it here.
+        ours: Digest,
+        /// The other one.
+        theirs: Digest,
+    },
+    /// The own log follows another chain than the pinned one; the operator's fault, or that of
+    /// whoever made the other chain.
+    #[error(
+        "pin names another block for view {view} than the one that this member's own log follows; \
+         if the pin is right, the log is of the other chain: move data/ away and rejoin"
+    )]
+    OwnLog {
+        /// The pinned view.
+        view: ViewId,
     },
 }
 
@@ -233,7 +269,12 @@ impl From<SealedError> for NodeError {
 impl From<RebaseError> for NodeError {
     fn from(error: RebaseError) -> Self {
         let reason = error.to_string();
-        NodeError::Snapshot { reason }
+        match error {
+            RebaseError::Ended => NodeError::Ended,
+            RebaseError::Tables(_) | RebaseError::Snapshot(_) | RebaseError::Ledger(_) => {
+                NodeError::Snapshot { reason }
+            }
+        }
     }
 }
 
@@ -242,5 +283,26 @@ impl From<IndexError> for ReplayError {
         ReplayError::Record {
             reason: error.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootstrap::Pin;
+
+    #[test]
+    fn a_fork_names_both_pins_as_a_person_types_them() {
+        let view = ViewId(7);
+        let (ours, theirs) = (Digest([0xab; 32]), Digest([0xcd; 32]));
+        let told = RootError::Forked { view, ours, theirs }.to_string();
+        assert!(told.contains("in member.toml"), "{told}");
+        let pins: Vec<Pin> = told
+            .split("pin = \"")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap_or_default())
+            .map(|text| text.parse().expect("a pin"))
+            .collect();
+        assert_eq!(pins, [ours, theirs].map(|digest| Pin { view, digest }));
     }
 }

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::handle::Handle;
 use super::holdings;
+use crate::api::{Bootstrap, BootstrapStage};
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -26,9 +27,64 @@ pub(crate) fn scrape(handle: &Handle) -> String {
     misbehaviour(handle, &mut registry);
     counted(handle, &mut registry);
     network(handle, &mut registry);
+    bootstrapping(&mut registry, false);
+    written(&registry)
+}
+
+/// One scrape of a member that starts.
+pub(crate) fn of_start(told: &Bootstrap) -> String {
+    let mut registry = Registry::with_prefix("consortium");
+    bootstrapping(&mut registry, true);
+    let stages = Family::<Labels, Gauge>::default();
+    for stage in BootstrapStage::ALL {
+        let labels = vec![("stage", stage.name().to_owned())];
+        stages
+            .get_or_create(&labels)
+            .set((stage == told.stage).into());
+    }
+    registry.register("bootstrap_stage", "what the start does now", stages);
+    let gauges = [
+        (
+            "bootstrap_segments",
+            "segments of the snapshot, 0 before they are known",
+            told.segments.into(),
+        ),
+        (
+            "bootstrap_segments_held",
+            "segments of the snapshot that are here",
+            told.segments_held.into(),
+        ),
+        (
+            "bootstrap_bytes",
+            "bytes of the snapshot, 0 before one is settled on",
+            told.bytes,
+        ),
+        (
+            "bootstrap_bytes_held",
+            "bytes of the snapshot that are here",
+            told.bytes_held,
+        ),
+        (
+            "bootstrap_bytes_per_second",
+            "how fast bytes of the snapshot come",
+            told.bytes_per_second.unwrap_or_default(),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        gauge(&mut registry, name, help, value);
+    }
+    written(&registry)
+}
+
+fn bootstrapping(registry: &mut Registry, is: bool) {
+    let help = "whether this member starts and does not serve yet";
+    gauge(registry, "bootstrapping", help, is.into());
+}
+
+fn written(registry: &Registry) -> String {
     let mut text = String::new();
     // Writing to a string fails only when a metric refuses to be written, which ours never do.
-    if let Err(error) = encode(&mut text, &registry) {
+    if let Err(error) = encode(&mut text, registry) {
         tracing::warn!(%error, "metrics cannot be written");
     }
     text

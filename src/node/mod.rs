@@ -26,11 +26,14 @@ pub mod init;
 mod keeper;
 pub mod keys;
 mod known;
+mod launch;
 mod library;
 mod metrics;
 mod newcomer;
 mod outlets;
+mod partial;
 mod peers;
+mod progress;
 mod proofs;
 mod rebase;
 mod recovery;
@@ -54,10 +57,12 @@ mod watch;
 pub use self::archive::{ArchiveError, Archiver, Round, Tail};
 pub use self::carried::{Carried, CarriedError};
 pub use self::config::{Config, Neighbours, Observer, Resources, Timing};
-pub use self::error::{GenesisFile, NodeError, ReplayError, Unusable};
+pub use self::error::{GenesisFile, NodeError, ReplayError, RootError, Unusable};
 pub use self::handle::Handle;
 pub use self::herald::{Promise, Refused, Settled, Settlement};
-pub use self::start::{Node, Options, read_genesis, run};
+pub use self::launch::{Launch, run};
+pub use self::progress::Progress;
+pub use self::start::{Node, Options, read_genesis};
 pub use self::verify::{
     FAULTS_MAX, Fault, Legacy, SnapshotFault, SnapshotVerdict, SnapshotsVerdict, Verdict,
     VerifyArchive, VerifyDir, VerifyError, archive_legacy, verify_archive, verify_dir,

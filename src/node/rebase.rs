@@ -39,6 +39,9 @@ pub(crate) enum RebaseError {
     /// It makes no ledger.
     #[error(transparent)]
     Ledger(#[from] RestoreError),
+    /// The start was ended meanwhile; the tables say that they are empty, or are as they were.
+    #[error("ended before it was restored")]
+    Ended,
 }
 
 /// Fills `tables` from the snapshot `held`; whatever they held is gone.
@@ -52,9 +55,16 @@ pub(super) fn rebase(
 ) -> Result<Start, RebaseError> {
     let (height, bytes) = (held.taken.height, held.taken.bytes);
     tracing::info!(%height, bytes, "starting from a snapshot");
+    opening.progress.restoring(height, bytes);
     let mut application = (opening.make)();
     let chain = opening.genesis.chain();
-    let content = shelf.restore(held, &chain, &mut *application)?;
+    let go_on = |bytes| {
+        opening.progress.restored(bytes);
+        !opening.progress.is_ended()
+    };
+    let content = shelf.restore(held, &chain, &mut *application, &go_on);
+    waited_for(opening)?;
+    let content = content?;
     let (ledger, _) = ledger(opening, content.clone())?;
     let tip = ledger.tip();
     if let Some(root) = tip.state {
@@ -72,6 +82,14 @@ pub(super) fn rebase(
             ..Files::default()
         },
     })
+}
+
+/// Errors: [`RebaseError::Ended`].
+fn waited_for(opening: &Opening<'_>) -> Result<(), RebaseError> {
+    match opening.progress.is_ended() {
+        true => Err(RebaseError::Ended),
+        false => Ok(()),
+    }
 }
 
 /// See [`Standing::base`].
@@ -113,7 +131,7 @@ fn fill(
     tables: &dyn Tables,
     content: &Content,
     application: &dyn Application,
-) -> Result<(), TableError> {
+) -> Result<(), RebaseError> {
     let (mut batch, mut bytes) = (Batch::new(), 0);
     for (key, value) in application.entries() {
         bytes += key.len() + value.len();
@@ -121,6 +139,7 @@ fn fill(
         if batch.len() >= ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
             tables.commit(std::mem::take(&mut batch))?;
             bytes = 0;
+            waited_for(opening)?;
         }
     }
     let span = u64::from(opening.genesis.parameters.expiry_blocks_max);
@@ -141,6 +160,7 @@ fn fill(
         }
         if batch.len() >= ROWS_AT_ONCE {
             tables.commit(std::mem::take(&mut batch))?;
+            waited_for(opening)?;
         }
     }
     for (key, row) in ROW_KEYS.into_iter().zip(content.register.to_rows()) {
@@ -158,5 +178,5 @@ fn fill(
     };
     batch.put(index::META, STANDING, codec::encode(&standing));
     tables.commit(batch)?;
-    tables.flush()
+    Ok(tables.flush()?)
 }

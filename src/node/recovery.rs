@@ -20,10 +20,12 @@ use super::error::{NodeError, ReplayError};
 use super::executor::execute;
 use super::index::{self, Index, kept};
 use super::keeper::{Files, Keeper, STANDING, Standing};
+use super::progress::Progress;
 use super::rebase::{RebaseError, rebase};
 use super::scan::Scan;
 use super::shelf::Shelf;
 use super::tiles;
+use crate::api::BootstrapStage;
 use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
 use crate::committee::{Height, View};
@@ -70,6 +72,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) make: fn() -> Box<dyn Application>,
     /// What the ledger starts from, where it is a successor.
     pub(crate) carried: Option<&'a Carried>,
+    /// What is told how far it is.
+    pub(crate) progress: &'a Progress,
 }
 
 /// What the disk had.
@@ -122,7 +126,7 @@ pub(crate) fn recover(
         // What the log has ends below: the blocks between were never here.
         let open = std::mem::take(&mut start.files.open);
         start = rebase(opening, &*tables, &shelf, held)
-            .map_err(|error| anew(opening, scan.top, &error))?;
+            .map_err(|error| anew(opening.store.dir(), scan.top, error))?;
         start.files.open = open;
         scan.feed(&shelf, scan.top, held.taken.height)?;
     }
@@ -167,9 +171,13 @@ pub(crate) fn recover(
     })
 }
 
-/// A snapshot that was fetched makes no tables: the next start fetches it again.
-fn anew(opening: &Opening<'_>, local: Height, why: &RebaseError) -> NodeError {
-    match bootstrap::want(opening.store.dir(), local) {
+/// A snapshot that was fetched makes no tables: the next start fetches it again. One that was not
+/// waited for may make them at the next start.
+fn anew(data: &Path, local: Height, why: RebaseError) -> NodeError {
+    if matches!(why, RebaseError::Ended) {
+        return why.into();
+    }
+    match bootstrap::want(data, local) {
         Ok(()) => NodeError::Snapshot {
             reason: format!("{why}; the next start fetches it again"),
         },
@@ -178,6 +186,7 @@ fn anew(opening: &Opening<'_>, local: Height, why: &RebaseError) -> NodeError {
 }
 
 fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {
+    opening.progress.enter(BootstrapStage::Open);
     let dir = opening.store.tables_dir();
     let found = open_engine(opening, &dir).and_then(|tables| {
         let start = load(opening, &*tables)?;
@@ -239,6 +248,7 @@ fn from_snapshot(
     for held in shelf.certified() {
         match rebase(opening, tables, shelf, &held) {
             Ok(start) => return Ok(start),
+            Err(RebaseError::Ended) => return Err(NodeError::Ended),
             Err(error) => {
                 let height = held.taken.height;
                 tracing::error!(%height, %error, "a snapshot cannot be read");
@@ -435,15 +445,19 @@ impl Replay<'_> {
     /// Applies every block up to `top` again.
     fn run(&mut self, top: Height) -> Result<(), NodeError> {
         let (first, mut told) = (self.ledger.height(), Instant::now());
+        let progress = self.opening.progress;
+        progress.enter(BootstrapStage::Replay);
+        progress.replayed(first, top)?;
         while self.ledger.height() < top {
             let height = self.ledger.height().next();
             let block = self.index.block_at(height).map_err(ReplayError::from)?;
             let block = block.ok_or(ReplayError::Block { height })?;
             self.apply(block)?;
+            progress.replayed(height, top)?;
             if self.keeper.is_full() {
                 self.keeper.commit()?;
             }
-            if told.elapsed() >= PROGRESS_EVERY {
+            if told.elapsed() >= PROGRESS_EVERY && !progress.is_shown() {
                 told = Instant::now();
                 tracing::info!(%height, %top, "replaying the log");
             }
@@ -542,5 +556,29 @@ impl Replay<'_> {
             recent.push((tip.height, self.ledger.tip_digest(), true));
         }
         Ok(recent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_makes_no_tables_is_fetched_again_unless_nobody_waited_for_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (data, local) = (folder.path(), Height(7));
+        let ended = anew(data, local, RebaseError::Ended);
+        assert!(matches!(ended, NodeError::Ended), "{ended}");
+        assert_eq!(bootstrap::wanted(data).expect("it can be read"), None);
+        let damaged = TableError::Damaged {
+            place: "tables".into(),
+            what: "it is cut off".into(),
+        };
+        let told = anew(data, local, damaged.into()).to_string();
+        for said in ["it is cut off", "the next start fetches it again"] {
+            assert!(told.contains(said), "'{said}' is not in: {told}");
+        }
+        let wanted = bootstrap::wanted(data).expect("it can be read");
+        assert_eq!(wanted, Some(local));
     }
 }

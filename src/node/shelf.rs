@@ -357,7 +357,8 @@ impl Shelf {
         }
     }
 
-    /// Reads a snapshot: the application takes its part over, the ledger's is given.
+    /// Reads a snapshot: the application takes its part over, the ledger's is given. `go_on` is
+    /// told of the bytes of each segment, and says whether to.
     ///
     /// Errors: [`UnreadableError`]; the application is of no use then.
     pub(crate) fn restore(
@@ -365,11 +366,16 @@ impl Shelf {
         held: &Held,
         chain: &Digest,
         application: &mut dyn Application,
+        go_on: &dyn Fn(u64) -> bool,
     ) -> Result<Content, UnreadableError> {
         let height = held.taken.height;
         let leaves = held.manifest.leaves();
         let read = |index: usize, leaf: &Leaf| {
-            self.segment(leaf).map_err(|what| UnreadableError::Segment {
+            let segment = match go_on(leaf.bytes.into()) {
+                true => self.segment(leaf),
+                false => Err("it was not waited for".into()),
+            };
+            segment.map_err(|what| UnreadableError::Segment {
                 height,
                 index,
                 what,
@@ -428,6 +434,19 @@ impl Shelf {
         let path = self.views.join(name);
         step.map(Some)
             .map_err(|error| wrong(&path, &error.to_string()))
+    }
+
+    /// Gives up every step: the chain that they make is not ours.
+    ///
+    /// Errors: [`ShelfError::Io`].
+    pub(crate) fn forget_steps(&self) -> Result<(), ShelfError> {
+        // From the last one on: what a kill leaves is a chain as well.
+        for name in names(&self.views)?.into_iter().rev() {
+            let path = self.views.join(name);
+            fs::remove_file(&path).map_err(|source| ShelfError::Io { path, source })?;
+        }
+        self.write().steps.clear();
+        Ok(())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {

@@ -3,7 +3,7 @@
 //! Source: `ARCHITECTURE.md`. In: a member's directory. Out: [`Node`].
 //! Holds: no vote leaves before the consensus key is bound to its log; every thread that fails
 //! ends the process and says why.
-//! Elsewhere: signals and exit codes (`cli`), the HTTP server (`api`).
+//! Elsewhere: signals and the door (`launch`), exit codes (`cli`), the HTTP server (`api`).
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::bell::{self, Bell, Ringing};
 use super::bootstrap::{self, Setup};
@@ -27,16 +26,17 @@ use super::herald::Waiters;
 use super::host;
 use super::index::Index;
 use super::keys;
+use super::launch::signalled;
 use super::newcomer::Newcomer;
 use super::outlets::Smith;
 use super::peers::Peers;
+use super::progress::Progress;
 use super::recovery::{self, Opening, Recovered};
 use super::scribe::{NOTES_MAX, Scribe};
 use super::seat_keys::SeatKeys;
 use super::selftest::{self, Verdict};
 use super::threads::{Helpers, Spawner, no_thread};
 use super::watch::{Certified, Tip, Watch};
-use crate::api;
 use crate::application::{Plugin, Registry};
 use crate::blocks::Genesis;
 use crate::committee::{Certificate, MemberId, View};
@@ -168,10 +168,21 @@ impl Node {
     ///
     /// Returns once everything of the disk is read and the member takes part. Errors:
     /// [`NodeError`]; nothing was voted.
-    pub fn start(mut options: Options) -> Result<Self, NodeError> {
+    pub fn start(options: Options) -> Result<Self, NodeError> {
+        Self::start_under(options, &Progress::default())
+    }
+
+    /// As [`Node::start`], which `progress` is told of and may end.
+    ///
+    /// Errors: [`NodeError::Ended`] beside those of [`Node::start`].
+    pub(super) fn start_under(
+        mut options: Options,
+        progress: &Progress,
+    ) -> Result<Self, NodeError> {
         let mut files = Files::open(&options)?;
         try_timing(&files, &options)?;
-        catch_up(&files, &mut options)?;
+        progress.go_on()?;
+        catch_up(&files, &mut options, progress)?;
         let config = &options.config;
         let opening = Opening {
             store: &files.store,
@@ -184,6 +195,7 @@ impl Node {
             log_file_bytes: config.resources.log_file_mib << 20,
             make: files.plugin.make,
             carried: files.carried.as_ref(),
+            progress,
         };
         let recovered = recovery::recover(&opening, &|view| files.keys.secret(view))?;
         if files.has_voted && recovered.is_new {
@@ -193,6 +205,7 @@ impl Node {
         files.carried = None; // The tables have it from here on.
         files.keys.resume(&recovered.restored.view)?;
         fits_build(&recovered)?;
+        progress.go_on()?;
         Machinery::new(&options.config)?.run(files, recovered, options)
     }
 
@@ -214,25 +227,11 @@ impl Node {
 
     /// Waits until SIGTERM or SIGINT, or until something fails.
     pub async fn wait(&self) {
-        use tokio::signal::unix::{SignalKind, signal};
         let mut ending = self.watch.ending();
-        let ended = async {
-            ending.wait_for(|ends| *ends).await.ok(); // an error says that nobody ends it any more
-        };
-        let signals = signal(SignalKind::terminate()).and_then(|terminate| {
-            let interrupt = signal(SignalKind::interrupt())?;
-            Ok((terminate, interrupt))
-        });
-        match signals {
-            Err(error) => {
-                tracing::warn!(%error, "signals cannot be waited for");
-                ended.await;
-            }
-            Ok((mut terminate, mut interrupt)) => tokio::select! {
-                _ = terminate.recv() => tracing::info!("SIGTERM: this member ends"),
-                _ = interrupt.recv() => tracing::info!("SIGINT: this member ends"),
-                () = ended => {}
-            },
+        tokio::select! {
+            () = signalled() => {}
+            // An error says that nobody ends it any more.
+            _ended = ending.wait_for(|ends| *ends) => {}
         }
         self.watch.end();
     }
@@ -255,48 +254,6 @@ impl Node {
     }
 }
 
-/// Runs the member in `options.dir` with its HTTP door until SIGTERM or SIGINT, or until something
-/// fails, and ends within ten seconds. `started` is called with the addresses for members and
-/// clients once both are open.
-///
-/// Errors: [`NodeError`].
-pub async fn run(
-    options: Options,
-    started: impl FnOnce(SocketAddr, SocketAddr),
-) -> Result<(), NodeError> {
-    let address = options.config.listen_api;
-    let named = |source| NodeError::System {
-        what: format!("cannot listen on {address}"),
-        source,
-    };
-    let door = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(named)?;
-    let api_address = door.local_addr().map_err(named)?;
-    let node = tokio::task::spawn_blocking(move || Node::start(options));
-    let node = node.await.map_err(|error| NodeError::Failed {
-        reason: error.to_string(),
-    })??;
-    started(node.p2p_addr(), api_address);
-    let mut ending = node.watch.ending();
-    let closing = async move {
-        ending.wait_for(|ends| *ends).await.ok(); // an error says that the member has ended
-    };
-    let serving = api::serve(door, Arc::new(node.handle()), closing);
-    tokio::join!(node.wait(), serving);
-    let ended = tokio::task::spawn_blocking(move || node.shutdown());
-    match tokio::time::timeout(END_MAX, ended).await {
-        Ok(Ok(ended)) => ended,
-        Ok(Err(error)) => Err(NodeError::Failed {
-            reason: error.to_string(),
-        }),
-        // Everything that was acknowledged is in the log.
-        Err(_) => Err(NodeError::Failed {
-            reason: "its threads did not end in time".into(),
-        }),
-    }
-}
-
 /// A build without threshold keys cannot follow a ledger whose committees are samples: it would
 /// come to other blocks than the others.
 fn fits_build(recovered: &Recovered) -> Result<(), NodeError> {
@@ -307,9 +264,6 @@ fn fits_build(recovered: &Recovered) -> Result<(), NodeError> {
     }
     Ok(())
 }
-
-/// How long threads may take to end.
-const END_MAX: Duration = Duration::from_secs(6);
 
 /// The channels between the threads.
 struct Machinery {
@@ -454,7 +408,7 @@ impl Machinery {
 }
 
 /// Fetches a checkpoint first, where this member has to.
-fn catch_up(files: &Files, options: &mut Options) -> Result<(), NodeError> {
+fn catch_up(files: &Files, options: &mut Options, progress: &Progress) -> Result<(), NodeError> {
     let data = files.store.dir();
     if bootstrap::wanted(data)?.is_none() {
         return Ok(());
@@ -476,7 +430,9 @@ fn catch_up(files: &Files, options: &mut Options) -> Result<(), NodeError> {
         identity: &files.identity,
         own: files.keys.publics(),
         neighbours: &options.config.neighbours,
+        pin: options.config.pin,
         listen,
+        progress,
         seed: keys::entropy().map_err(no_entropy)?,
     })
 }
@@ -550,15 +506,15 @@ fn who(files: &Files, config: &Config) -> Who {
         genesis: files.genesis.clone(),
         identity: files.identity.clone(),
         me: files.me,
-        name: name_of(files, config),
+        name: name_of(&files.genesis, &files.me, config),
         client: signs.then(|| host::client_key(&files.identity)),
     }
 }
 
-/// Its name in the settings, or else in the genesis document.
-fn name_of(files: &Files, config: &Config) -> String {
-    let founders = files.genesis.founders.iter();
-    let found = { founders }.find(|founder| MemberId::of(&founder.identity) == files.me);
+/// The name of `me` in the settings, or else in the genesis document.
+pub(super) fn name_of(genesis: &Genesis, me: &MemberId, config: &Config) -> String {
+    let mut founders = genesis.founders.iter();
+    let found = founders.find(|founder| MemberId::of(&founder.identity) == *me);
     match (config.name.is_empty(), found) {
         (true, Some(founder)) => founder.name.clone(),
         (true, None) | (false, _) => config.name.clone(),

@@ -107,21 +107,31 @@ impl Place {
         })
     }
 
-    /// Starts the member in `dir`, and gives it back once it answers.
+    /// Starts the member in `dir`, and gives it back once it serves.
     pub(crate) fn start(&self, dir: &str) -> Running {
-        let talk = File::create(self.path(&format!("{}.log", dir.replace('/', "-"))));
-        let started = self
-            .program(&["start", "--dir", dir])
-            .stderr(talk.expect("a file"))
-            .stdout(Stdio::null())
-            .spawn();
-        let member = Running(started.expect("it starts"));
-        self.until("a member that answers", || {
+        let member = self.launch(dir, &[]);
+        self.until("a member that serves", || {
             let status = self.run(&["status", "--dir", dir, "-o", "json"]);
             let status: Value = serde_json::from_slice(&status.stdout).ok()?;
             (status["members"][0]["reachable"] == true).then_some(())
         });
         member
+    }
+
+    /// Starts the member in `dir` with more words; it may not answer yet.
+    pub(crate) fn launch(&self, dir: &str, more: &[&str]) -> Running {
+        let talk = File::create(self.talk(dir));
+        let started = self
+            .program(&[&["start", "--dir", dir], more].concat())
+            .stderr(talk.expect("a file"))
+            .stdout(Stdio::null())
+            .spawn();
+        Running(started.expect("it starts"))
+    }
+
+    /// Where the member in `dir` says what it does.
+    pub(crate) fn talk(&self, dir: &str) -> PathBuf {
+        self.path(&format!("{}.log", dir.replace('/', "-")))
     }
 }
 

@@ -138,7 +138,7 @@ async fn answers_have_the_fields_that_the_document_names() {
 }
 
 /// Whether `value` has every field that `schema` requires and none that it does not name.
-fn fits(document: &Json, schema: &Json, value: &Json, at: &str) {
+pub(super) fn fits(document: &Json, schema: &Json, value: &Json, at: &str) {
     if let Some(to) = schema.get("$ref").and_then(Json::as_str) {
         let schema = document
             .pointer(&to[1..])

@@ -13,7 +13,7 @@ use super::cluster::{
     PATIENCE, client, executed, prepare_as, put_bytes, start, start_in, verified_in,
 };
 use crate::api::{self, Host, Refusal};
-use crate::blocks::{CheckpointRules, Header, Parameters, codec};
+use crate::blocks::{CheckpointRules, Header, Link, Parameters, codec};
 use crate::committee::{Height, Taken};
 use crate::consortium::Change;
 use crate::crypto::Digest;
@@ -23,6 +23,7 @@ use crate::node::shelf::Shelf;
 use crate::node::{
     Config, Handle, Node, Promise, SnapshotsVerdict, VerifyDir, read_genesis, verify_snapshots,
 };
+use crate::storage::write_sealed;
 
 /// A value of this size fills log files soon.
 const VALUE: usize = 100 << 10;
@@ -372,4 +373,76 @@ async fn who_was_away_for_long_takes_the_checkpoint_where_blocks_are_the_longer_
     for dir in dirs {
         verified_in(dir);
     }
+}
+
+/// Starts a member of a ledger of its own that awaits `link`, and says why it does not.
+fn start_awaiting(folder: &Path, link: Link) -> Result<Node, String> {
+    let data = member_dir(folder, 0).join("data");
+    let written = write_sealed(&data.join("bootstrap"), "anchor", &codec::encode(&link));
+    written.expect("written");
+    start(folder, 0, None).map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_block_that_a_quorum_named_is_compared_in_a_later_life_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dir = folder.path();
+    let socket = prepare_as(dir, (1, 0), Parameters::default()).0.pop();
+    let node = start(dir, 0, socket).expect("it starts");
+    put_bytes(&node, 1, b"early", Promise::Durable).await;
+    let block = node.handle().block(Height(1)).expect("a disk that reads");
+    let (height, digest) = (Height(1), block.expect("it is here").header.digest());
+    node.shutdown().expect("a clean end");
+    let anchor = member_dir(dir, 0).join("data/bootstrap/anchor");
+
+    // One that it came to before.
+    let node = start_awaiting(dir, Link { height, digest }).expect("it is that block");
+    assert!(!anchor.exists(), "there is nothing to wait for");
+    node.shutdown().expect("a clean end");
+    let other = Digest([7; 32]);
+    let why = start_awaiting(
+        dir,
+        Link {
+            height,
+            digest: other,
+        },
+    )
+    .err();
+    let why = why.expect("another block is there");
+    assert!(
+        why.contains(&format!("block 1 is {digest}, a quorum")),
+        "{why}"
+    );
+    assert!(anchor.exists(), "the next start compares again");
+
+    // One that it has not come to: it is compared when it is applied.
+    let tip = Link {
+        height: Height(1 << 40),
+        digest: other,
+    };
+    let node = start_awaiting(dir, tip).expect("it may still come");
+    let height = node.handle().tip().header.height;
+    assert!(anchor.exists());
+    node.shutdown().expect("a clean end");
+    let next = Link {
+        height: height.next(),
+        digest: other,
+    };
+    let node = start_awaiting(dir, next).expect("it may still come");
+    let ended = tokio::time::timeout(PATIENCE, async {
+        let put = put_bytes(&node, 2, b"late", Promise::Ordered);
+        tokio::select! {
+            () = node.wait() => {}
+            () = async { drop(put.await); std::future::pending().await } => {}
+        }
+    });
+    ended.await.expect("it finds out in time");
+    let why = node
+        .shutdown()
+        .expect_err("it is another chain")
+        .to_string();
+    assert!(
+        why.contains(&format!("a quorum of its view named {other}")),
+        "{why}"
+    );
 }

@@ -157,7 +157,7 @@ fn settings_that_are_printed_with_their_meaning_read_back_and_none_leaves_newcom
     let printed = Config::default().explained();
     let read = Config::parse("member.toml", &printed, |_| None).expect("good settings");
     assert_eq!(read, Config::default());
-    assert_eq!(printed.matches("\n# ").count(), 4, "{printed}");
+    assert_eq!(printed.matches("\n# ").count(), 5, "{printed}");
     for key in ["keep_checkpoints", "serve_mib_per_second"] {
         let error = Config::parse("member.toml", &format!("{key} = 0"), |_| None);
         let error = error.expect_err("newcomers find nothing").to_string();

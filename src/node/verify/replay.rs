@@ -54,7 +54,7 @@ impl Replay {
     ) -> Result<Header, String> {
         let mut application = (context.make)();
         let chain = context.genesis.chain();
-        let content = shelf.restore(held, &chain, &mut *application);
+        let content = shelf.restore(held, &chain, &mut *application, &|_| true);
         let content = content.map_err(|error| error.to_string())?;
         let (parts, register) = (content.parts, Some(content.register));
         let ledger = Ledger::restore(&context.genesis, parts, register, content.memory);

@@ -192,7 +192,7 @@ impl Look {
     fn state(&mut self, context: &super::walk::Context, shelf: &Shelf, held: &Held) {
         let mut application = (context.make)();
         let chain = context.genesis.chain();
-        if let Err(error) = shelf.restore(held, &chain, &mut *application) {
+        if let Err(error) = shelf.restore(held, &chain, &mut *application, &|_| true) {
             let segment = match &error {
                 UnreadableError::Segment { index, .. } => u32::try_from(*index).ok(),
                 UnreadableError::Ledger(_) | UnreadableError::Application(_) => None,
