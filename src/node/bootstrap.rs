@@ -19,8 +19,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
-use super::config::Neighbours;
+use super::config::{Neighbours, Resources};
 use super::error::{NodeError, RootError};
+use super::library::quota;
 use super::partial::Partial;
 use super::progress::Progress;
 use super::shelf::{Proof, Shelf, ShelfError};
@@ -28,8 +29,8 @@ use super::timers::Timers;
 use crate::blocks::codec::{self, ENCODED_BYTES_MAX};
 use crate::blocks::{Genesis, Header, Link, Step};
 use crate::bootstrap::{
-    Assembled, Bootstrap, Command, Contact, Event, Fresh, Held, HeldError, Message, Options, Pin,
-    Record, Target, Timer, shelf as answers,
+    Ask, Assembled, Bootstrap, Command, Contact, Event, Fresh, Held, HeldError, Message, Options,
+    Pin, Quota, Record, Target, Timer, shelf as answers,
 };
 use crate::committee::{Height, MemberId, ViewId};
 use crate::consortium::{Lane, Message as Frame};
@@ -60,6 +61,7 @@ pub(crate) struct Setup<'a> {
     /// See [`Options::own`].
     pub(crate) own: BTreeSet<PublicKey>,
     pub(crate) neighbours: &'a Neighbours,
+    pub(crate) resources: &'a Resources,
     /// See [`Options::pin`].
     pub(crate) pin: Option<Pin>,
     pub(crate) listen: net::Listen,
@@ -147,6 +149,7 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
         neighbours: setup.neighbours,
         genesis: setup.genesis,
         progress: setup.progress,
+        quota: Quota::new(quota(setup.resources)),
         unsynced: 0,
         told: Instant::now(),
         before: 0,
@@ -268,6 +271,8 @@ struct Quest<'a> {
     neighbours: &'a Neighbours,
     genesis: &'a Genesis,
     progress: &'a Progress,
+    /// What other newcomers may pull from here.
+    quota: Quota,
     /// Bytes of segments since packs were made durable.
     unsynced: u64,
     told: Instant,
@@ -337,7 +342,9 @@ impl Quest<'_> {
         for output in outputs {
             match output {
                 Output::Save(record) => self.save(record)?,
-                Output::Send { to, message } => self.send(to, message),
+                Output::Send { to, message } => {
+                    self.send(to, message);
+                }
                 Output::Arm { timer, after } => self.timers.arm(now, timer, after),
                 Output::Cancel(timer) => self.timers.cancel(&timer),
                 Output::Emit(event) => self.on_event(event)?,
@@ -366,16 +373,36 @@ impl Quest<'_> {
         Ok(())
     }
 
-    fn send(&self, to: To<MemberId>, message: Message) {
+    /// Gives another newcomer what is here already, within its share.
+    fn serve(&mut self, who: MemberId, ask: &Ask) {
+        if self.quota.admit(self.clock.now(), who).is_err() {
+            return; // It asks again.
+        }
+        let partial = Partial {
+            shelf: self.shelf,
+            gathering: self.machine.gathering(),
+            genesis: self.genesis,
+        };
+        let answers = answers::answer(&partial, ask).into_iter();
+        let sent = answers.map(|message| self.send(To::One(who), message));
+        let bytes = sent.sum();
+        self.quota.spend(&who, bytes);
+    }
+
+    /// Gives how many bytes that are.
+    fn send(&self, to: To<MemberId>, message: Message) -> usize {
         let message = Frame::Bootstrap(Box::new(message));
         let lane = match message.lane() {
             Lane::Votes => net::Lane::Votes,
             Lane::Bulk => net::Lane::Bulk,
         };
+        let frame = message.to_bytes();
+        let bytes = frame.len();
         if let To::One(member) = to {
             // What a full queue drops is asked for again.
-            let _took = self.net.send(member.0, lane, message.to_bytes());
+            let _took = self.net.send(member.0, lane, frame);
         }
+        bytes
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), NodeError> {
@@ -399,16 +426,7 @@ impl Quest<'_> {
             Event::Banned(who, misdeed) => {
                 tracing::warn!(%who, %misdeed, "a member lies, and is asked nothing any more");
             }
-            Event::Serve(who, ask) => {
-                let partial = Partial {
-                    shelf: self.shelf,
-                    gathering: self.machine.gathering(),
-                    genesis: self.genesis,
-                };
-                for message in answers::answer(&partial, &ask) {
-                    self.send(To::One(who), message);
-                }
-            }
+            Event::Serve(who, ask) => self.serve(who, &ask),
             Event::NotFresh { view, have, need } => tracing::warn!(
                 %view,
                 have,

@@ -430,6 +430,7 @@ fn catch_up(files: &Files, options: &mut Options, progress: &Progress) -> Result
         identity: &files.identity,
         own: files.keys.publics(),
         neighbours: &options.config.neighbours,
+        resources: &options.config.resources,
         pin: options.config.pin,
         listen,
         progress,
