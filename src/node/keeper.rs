@@ -337,6 +337,11 @@ impl Keeper {
         batch.delete_range(CERTIFICATES, Range::between(&[], &above));
         let receipts = pruning.receipts.to_be_bytes();
         batch.delete_range(SEQUENCES, Range::between(&[], &receipts));
+        assert!(
+            pruning.receipts <= self.parts.frontier.size(),
+            "what goes was written before"
+        );
+        Tiles::forget(pruning.receipts, batch);
         // Snapshots that are still to be cut, all of them above the floor, need what they remember.
         let remembered = pruning.floor.minus(self.span);
         let results = remembered.0.to_be_bytes();
