@@ -52,6 +52,9 @@ pub(crate) struct Standing {
     pub(crate) needed: Vec<(u64, Height)>,
     /// The snapshot that the tables were filled from, and its receipts: rows below are not here.
     pub(crate) base: (Height, u64),
+    /// A start reads the log from this file on: whatever it needs of lower ones and the tables do
+    /// not hold is saved again there.
+    pub(crate) settled: u64,
 }
 
 impl Standing {
@@ -85,6 +88,8 @@ pub(crate) struct Files {
     pub(crate) needed: BTreeMap<u64, Height>,
     /// See [`Standing::base`].
     pub(crate) base: (Height, u64),
+    /// See [`Standing::settled`].
+    pub(crate) settled: u64,
 }
 
 /// The writer of the tables.
@@ -97,6 +102,7 @@ pub(crate) struct Keeper {
     /// Log files, each with the highest block that needs it.
     needed: BTreeMap<u64, Height>,
     base: (Height, u64),
+    settled: u64,
     records: Vec<(Name, Position)>,
     blocks: VecDeque<Waiting>,
     changes: VecDeque<(Height, Vec<application::Change>)>,
@@ -114,7 +120,12 @@ impl Keeper {
         saved: Position,
         files: Files,
     ) -> Self {
-        let Files { open, needed, base } = files;
+        let Files {
+            open,
+            needed,
+            base,
+            settled,
+        } = files;
         let tiles = Tiles::new(Arc::clone(index.tables()));
         Self {
             receipts: ReceiptTree::resume(parts.frontier.clone(), tiles),
@@ -124,6 +135,7 @@ impl Keeper {
             open,
             needed,
             base,
+            settled,
             records: Vec::new(),
             blocks: VecDeque::new(),
             changes: VecDeque::new(),
@@ -145,6 +157,17 @@ impl Keeper {
             self.records.push((name, position));
             self.pending += 1;
         }
+    }
+
+    /// See [`Standing::settled`]: whatever was saved again for it was noted before. Never above the
+    /// file of the newest record, which a start must read.
+    pub(crate) fn settle(&mut self, file: u64) {
+        self.settled = self.settled.max(file.min(self.saved.file));
+    }
+
+    /// See [`Standing::settled`].
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled
     }
 
     /// Notes an applied block, whose record is durable.
@@ -254,6 +277,7 @@ impl Keeper {
                 .collect(),
             needed: self.needed.iter().map(|(file, at)| (*file, *at)).collect(),
             base: self.base,
+            settled: self.settled,
         })
     }
 
