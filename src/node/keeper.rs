@@ -33,6 +33,10 @@ const PENDING_MAX: usize = 100_000;
 /// Sealed heights that wait in memory before they are committed though more come.
 const SEALS_MAX: usize = 64;
 
+/// Rows that are given up in one commit; one of results may have 128 KiB.
+const THINNED_AT_ONCE: usize = 256;
+/// Such commits between two flushes.
+const PIECES_UNFLUSHED_MAX: u64 = 64;
 /// Rows of batches that are looked at together.
 const BATCHES_AT_ONCE: usize = 4096;
 
@@ -342,6 +346,7 @@ impl Keeper {
         let files = used.map(|(file, _)| *file).chain(open);
         let first = files.fold(before, u64::min);
         self.needed.retain(|file, _| *file >= first);
+        self.thin(pruning)?;
         let mut batch = Batch::new();
         for (name, position) in self.records.drain(..) {
             put_record(&mut batch, name, position);
@@ -352,6 +357,38 @@ impl Keeper {
         let height = self.parts.tip.height;
         self.index.committed(self.saved, height);
         Ok(Some(first))
+    }
+
+    /// Gives up most rows in pieces, the lowest first, so that no commit grows with the history. A
+    /// start between two of them misses none: the checkpoint above is durable.
+    fn thin(&self, pruning: &Pruning) -> Result<(), TableError> {
+        let tables = self.index.tables();
+        let above = pruning.floor.next().0;
+        let remembered = pruning.floor.minus(self.span).0;
+        let mut pieces = 0_u64;
+        for (table, end) in [
+            (BLOCKS, above),
+            (CERTIFICATES, above),
+            (SEQUENCES, pruning.receipts),
+            (RESULTS, remembered),
+        ] {
+            let range = Range::between(&[], &end.to_be_bytes());
+            loop {
+                let rows = tables.scan(table, &range, Direction::Forward, THINNED_AT_ONCE)?;
+                if rows.len() < THINNED_AT_ONCE {
+                    break; // What is left goes with the rest.
+                }
+                let mut batch = Batch::new();
+                rows.into_iter()
+                    .for_each(|(key, _)| batch.delete(table, key));
+                tables.commit(batch)?;
+                pieces += 1;
+                if pieces.is_multiple_of(PIECES_UNFLUSHED_MAX) {
+                    tables.flush()?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The rows that go.
