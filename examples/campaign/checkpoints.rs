@@ -267,7 +267,7 @@ fn settle(members: &Members, words: &Words) {
 }
 
 /// Copies of the genesis document in members' folders.
-fn copies(members: &Members) -> impl Iterator<Item = std::path::PathBuf> + '_ {
+pub(crate) fn copies(members: &Members) -> impl Iterator<Item = std::path::PathBuf> + '_ {
     let dirs = (0..members.count()).map(|number| members.at(number).dir.join("genesis.json"));
     dirs.filter(|path| path.exists())
 }
@@ -331,7 +331,7 @@ fn until(what: &str, mut look: impl FnMut() -> bool) {
 }
 
 /// The name of the newest certified snapshot in a member's folder.
-fn checkpoint(dir: &Path) -> Option<String> {
+pub(crate) fn checkpoint(dir: &Path) -> Option<String> {
     let entries = fs::read_dir(dir.join("data/snapshots")).ok()?.flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| name.ends_with(".checkpoint")).max()
@@ -355,7 +355,7 @@ fn snapshot_bytes(members: &Members, number: usize) -> Option<u64> {
     )
 }
 
-fn first_log_file(dir: &Path) -> u64 {
+pub(crate) fn first_log_file(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir.join("data/log"))
         .into_iter()
         .flatten()
@@ -366,7 +366,7 @@ fn first_log_file(dir: &Path) -> u64 {
 }
 
 /// Bytes that a folder takes on the disk.
-fn du(dir: &Path) -> u64 {
+pub(crate) fn du(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {

@@ -14,6 +14,8 @@
 //! cargo run --release --example campaign -- syncs --last 20 --error EIO
 //! cargo run --release --example campaign -- views --most 10
 //! cargo run --release --example campaign -- checkpoints --mib 1024 --kills 10
+//! cargo run --release --example campaign -- restart --blocks 1000000   # root for cold starts
+//! cargo run --release --example campaign -- steady --minutes 60
 //! ```
 
 use std::num::NonZeroU32;
@@ -32,6 +34,8 @@ mod failover;
 mod full;
 mod kills;
 mod power;
+mod restart;
+mod steady;
 mod syncs;
 mod views;
 
@@ -86,6 +90,10 @@ enum Campaign {
     Views(views::Words),
     /// Wipes a member of a ledger with a large state, which comes back by a checkpoint.
     Checkpoints(checkpoints::Words),
+    /// Starts a member with a long history, clean and killed, whole and pruned.
+    Restart(restart::Words),
+    /// Writes a state of fixed size for long, and looks whether its disk use stays.
+    Steady(steady::Words),
 }
 
 fn main() -> ExitCode {
@@ -108,6 +116,8 @@ fn main() -> ExitCode {
         Campaign::Syncs(words) => syncs::run(&plan, &words),
         Campaign::Views(words) => views::run(&plan, &words),
         Campaign::Checkpoints(words) => checkpoints::run(&plan, &words),
+        Campaign::Restart(words) => restart::run(&plan, &words),
+        Campaign::Steady(words) => steady::run(&plan, &words),
     };
     match report {
         Ok(report) => {

@@ -139,6 +139,22 @@ impl Consortium {
 
     /// Log files will be given up: whatever stands in them and is in no block is saved again.
     pub(super) fn resave(&mut self, number: u64, out: &mut Out) {
+        self.save_again(out);
+        // The oldest batches: they would hold the oldest files. Votes wait behind what is saved.
+        let held: Vec<Digest> = self.pool.held().collect();
+        let mut bytes = 0;
+        for batch in held.iter().filter_map(|digest| self.pool.get(digest)) {
+            bytes += batch.bytes.len();
+            if bytes > RESAVED_BYTES {
+                break;
+            }
+            out.save(Record::Batch(batch.bytes.clone()));
+        }
+        out.emit(Event::Resaved(number, held));
+    }
+
+    /// Whatever a start needs of the log is saved again, aside from blocks and batches.
+    pub(super) fn save_again(&self, out: &mut Out) {
         let view = self.view.id();
         for certificate in [self.handover.opened(), self.ordering.certificate()] {
             let certificate = certificate.into_iter().cloned();
@@ -153,16 +169,7 @@ impl Consortium {
         }
         let faults = self.faults.durable().iter();
         faults.for_each(|fault| out.save(Record::Fault(fault.clone())));
-        // The oldest batches: they would hold the oldest files. Votes wait behind what is saved.
-        let held: Vec<Digest> = self.pool.held().collect();
-        let mut bytes = 0;
-        for batch in held.iter().filter_map(|digest| self.pool.get(digest)) {
-            bytes += batch.bytes.len();
-            if bytes > RESAVED_BYTES {
-                break;
-            }
-            out.save(Record::Batch(batch.bytes.clone()));
-        }
-        out.emit(Event::Resaved(number, held));
+        let journal = self.plugs.journal.iter();
+        journal.for_each(|(place, bytes)| out.save(Record::Engine(*place, bytes.clone())));
     }
 }

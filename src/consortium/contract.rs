@@ -51,6 +51,9 @@ pub enum Command {
     /// Log files are about to be given up: what stands in old ones and still holds is saved again;
     /// answered by [`Event::Resaved`] with the same number.
     Resave(u64),
+    /// What stands in log files below this number and still holds is saved again, so that a start
+    /// need not read them; answered by [`Event::Settled`] with the same number.
+    Settle(u64),
 }
 
 /// The application's answer for one block.
@@ -269,6 +272,9 @@ pub enum Event {
     /// Answers [`Command::Resave`]: what still holds is durable once more, aside from these
     /// batches, which are held as well: the log keeps them where they stand.
     Resaved(u64, Vec<Digest>),
+    /// Answers [`Command::Settle`]: what a start needs of promises, of open heights and of faults
+    /// is durable once more. Batches stay where they stand.
+    Settled(u64),
     /// A newcomer asks where we stand, and this is our signed word: add the header there and send
     /// it, see [`crate::bootstrap::shelf::anchor`].
     Anchored(MemberId, Box<Standing>),

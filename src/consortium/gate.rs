@@ -35,6 +35,8 @@ pub(super) struct Plugs {
     listed: BTreeSet<MemberId>,
     /// A certificate waits to be spread.
     is_armed: bool,
+    /// What the group engine journalled and may not be dropped, each with its place.
+    pub(super) journal: Vec<(u64, Bytes)>,
 }
 
 /// Why the chosen plug-ins cannot be made. The genesis document or the configuration is at fault.
@@ -89,6 +91,9 @@ impl Plugs {
             emitted,
             journal,
         };
+        // Nobody knows any more when it may be dropped; an engine journals once in a view at most.
+        let kept = setup.journal.iter().map(|bytes| (u64::MAX, bytes.clone()));
+        let kept = kept.collect();
         let engines = crate::consensus::engines().map_err(PlugError::new)?;
         let parameters = &genesis.parameters;
         let committee = engines.get(&parameters.committee_engine);
@@ -115,6 +120,7 @@ impl Plugs {
             overlay,
             listed: BTreeSet::new(),
             is_armed: false,
+            journal: kept,
         })
     }
 }
@@ -177,7 +183,14 @@ impl Consortium {
         self.plugs.gate.handle(now, input, &mut outputs);
         for output in outputs {
             match output {
-                EngineOutput::Save(record) => out.save(Record::Engine(record.place, record.bytes)),
+                EngineOutput::Save(record) => {
+                    let height = self.chain.ledger.height().0;
+                    self.plugs.journal.retain(|(place, _)| *place > height);
+                    self.plugs
+                        .journal
+                        .push((record.place, record.bytes.clone()));
+                    out.save(Record::Engine(record.place, record.bytes));
+                }
                 EngineOutput::Send { to, bytes } => out.send(to, Message::Engine(bytes)),
                 EngineOutput::Arm { timer, after } => out.arm(Timer::Engine(timer), after),
                 EngineOutput::Cancel(timer) => out.cancel(Timer::Engine(timer)),

@@ -455,6 +455,10 @@ impl Consortium {
             Command::Elsewhere(from, view) => self.on_elsewhere(now, from, view, out),
             Command::Taken(taken) => self.on_taken(now, taken, out),
             Command::Resave(number) => self.resave(number, out),
+            Command::Settle(number) => {
+                self.save_again(out);
+                out.emit(Event::Settled(number));
+            }
             Command::Submit(submission) => self.submit(now, submission, out),
             Command::Executed(execution) => self.on_executed(now, execution, out),
             Command::Connected(member) => {

@@ -67,6 +67,7 @@ impl Restoring {
                 self.decisions.push(decision.clone());
             }
             Record::Certificate(certificate) => self.certify(certificate),
+            Record::Engine(_, bytes) if self.journal.contains(bytes) => {} // Saved again.
             Record::Engine(_, bytes) => self.journal.push(bytes.clone()),
             Record::Fault(fault) => self.faults.push(fault.clone()),
             Record::Payload(..) | Record::Decision(_) => {} // Settled.
@@ -83,7 +84,10 @@ impl Restoring {
 
     fn certify(&mut self, certificate: &Certificate) {
         let ballot = &certificate.ballot;
-        if ballot.kind != Kind::Persist || ballot.height <= self.certified() {
+        let newest = self.certificates.get(&ballot.view);
+        // The one that opened a view may come behind later ones: it is saved again.
+        let is_old = newest.is_some_and(|newest| ballot.height <= newest.ballot.height);
+        if ballot.kind != Kind::Persist || is_old {
             return;
         }
         self.certificates.insert(ballot.view, certificate.clone());

@@ -4,6 +4,7 @@
 mod draw;
 mod losses;
 mod newcomers;
+mod settled;
 mod snapshots;
 mod views;
 
@@ -292,7 +293,8 @@ impl Bench {
             Event::View(view) => return self.step_over(n, &view),
             Event::MakeKey(_) | Event::Serve(..) | Event::Changed(_) => return,
             Event::Submitted(..) | Event::Ordered(..) => return,
-            Event::Certified(_) | Event::Snapshot(_) | Event::Resaved(..) => return,
+            Event::Certified(_) | Event::Snapshot(_) => return,
+            Event::Resaved(..) | Event::Settled(_) => return,
             Event::Anchored(..) | Event::TooFar => return,
         };
         let outcomes = block

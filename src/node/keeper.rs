@@ -33,6 +33,10 @@ const PENDING_MAX: usize = 100_000;
 /// Sealed heights that wait in memory before they are committed though more come.
 const SEALS_MAX: usize = 64;
 
+/// Rows that are given up in one commit; one of results may have 128 KiB.
+const THINNED_AT_ONCE: usize = 256;
+/// Such commits between two flushes.
+const PIECES_UNFLUSHED_MAX: u64 = 64;
 /// Rows of batches that are looked at together.
 const BATCHES_AT_ONCE: usize = 4096;
 
@@ -52,6 +56,9 @@ pub(crate) struct Standing {
     pub(crate) needed: Vec<(u64, Height)>,
     /// The snapshot that the tables were filled from, and its receipts: rows below are not here.
     pub(crate) base: (Height, u64),
+    /// A start reads the log from this file on: whatever it needs of lower ones and the tables do
+    /// not hold is saved again there.
+    pub(crate) settled: u64,
 }
 
 impl Standing {
@@ -85,6 +92,8 @@ pub(crate) struct Files {
     pub(crate) needed: BTreeMap<u64, Height>,
     /// See [`Standing::base`].
     pub(crate) base: (Height, u64),
+    /// See [`Standing::settled`].
+    pub(crate) settled: u64,
 }
 
 /// The writer of the tables.
@@ -97,6 +106,7 @@ pub(crate) struct Keeper {
     /// Log files, each with the highest block that needs it.
     needed: BTreeMap<u64, Height>,
     base: (Height, u64),
+    settled: u64,
     records: Vec<(Name, Position)>,
     blocks: VecDeque<Waiting>,
     changes: VecDeque<(Height, Vec<application::Change>)>,
@@ -114,7 +124,12 @@ impl Keeper {
         saved: Position,
         files: Files,
     ) -> Self {
-        let Files { open, needed, base } = files;
+        let Files {
+            open,
+            needed,
+            base,
+            settled,
+        } = files;
         let tiles = Tiles::new(Arc::clone(index.tables()));
         Self {
             receipts: ReceiptTree::resume(parts.frontier.clone(), tiles),
@@ -124,6 +139,7 @@ impl Keeper {
             open,
             needed,
             base,
+            settled,
             records: Vec::new(),
             blocks: VecDeque::new(),
             changes: VecDeque::new(),
@@ -145,6 +161,17 @@ impl Keeper {
             self.records.push((name, position));
             self.pending += 1;
         }
+    }
+
+    /// See [`Standing::settled`]: whatever was saved again for it was noted before. Never above the
+    /// file of the newest record, which a start must read.
+    pub(crate) fn settle(&mut self, file: u64) {
+        self.settled = self.settled.max(file.min(self.saved.file));
+    }
+
+    /// See [`Standing::settled`].
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled
     }
 
     /// Notes an applied block, whose record is durable.
@@ -254,6 +281,7 @@ impl Keeper {
                 .collect(),
             needed: self.needed.iter().map(|(file, at)| (*file, *at)).collect(),
             base: self.base,
+            settled: self.settled,
         })
     }
 
@@ -318,6 +346,7 @@ impl Keeper {
         let files = used.map(|(file, _)| *file).chain(open);
         let first = files.fold(before, u64::min);
         self.needed.retain(|file, _| *file >= first);
+        self.thin(pruning)?;
         let mut batch = Batch::new();
         for (name, position) in self.records.drain(..) {
             put_record(&mut batch, name, position);
@@ -330,6 +359,38 @@ impl Keeper {
         Ok(Some(first))
     }
 
+    /// Gives up most rows in pieces, the lowest first, so that no commit grows with the history. A
+    /// start between two of them misses none: the checkpoint above is durable.
+    fn thin(&self, pruning: &Pruning) -> Result<(), TableError> {
+        let tables = self.index.tables();
+        let above = pruning.floor.next().0;
+        let remembered = pruning.floor.minus(self.span).0;
+        let mut pieces = 0_u64;
+        for (table, end) in [
+            (BLOCKS, above),
+            (CERTIFICATES, above),
+            (SEQUENCES, pruning.receipts),
+            (RESULTS, remembered),
+        ] {
+            let range = Range::between(&[], &end.to_be_bytes());
+            loop {
+                let rows = tables.scan(table, &range, Direction::Forward, THINNED_AT_ONCE)?;
+                if rows.len() < THINNED_AT_ONCE {
+                    break; // What is left goes with the rest.
+                }
+                let mut batch = Batch::new();
+                rows.into_iter()
+                    .for_each(|(key, _)| batch.delete(table, key));
+                tables.commit(batch)?;
+                pieces += 1;
+                if pieces.is_multiple_of(PIECES_UNFLUSHED_MAX) {
+                    tables.flush()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The rows that go.
     fn forget(&self, pruning: &Pruning, first: u64, batch: &mut Batch) -> Result<(), TableError> {
         let above = pruning.floor.next().0.to_be_bytes();
@@ -337,6 +398,11 @@ impl Keeper {
         batch.delete_range(CERTIFICATES, Range::between(&[], &above));
         let receipts = pruning.receipts.to_be_bytes();
         batch.delete_range(SEQUENCES, Range::between(&[], &receipts));
+        assert!(
+            pruning.receipts <= self.parts.frontier.size(),
+            "what goes was written before"
+        );
+        Tiles::forget(pruning.receipts, batch);
         // Snapshots that are still to be cut, all of them above the floor, need what they remember.
         let remembered = pruning.floor.minus(self.span);
         let results = remembered.0.to_be_bytes();

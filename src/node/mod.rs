@@ -4,6 +4,7 @@
 //! Holds: the replica is owned by one thread; nothing behind a save leaves before it is durable.
 //! Elsewhere: decisions (`consortium`), what is asked over HTTP (`api`).
 
+mod alone;
 mod archive;
 mod barrier;
 mod bell;
@@ -54,6 +55,7 @@ mod views;
 mod vitals;
 mod watch;
 
+pub use self::alone::order_alone;
 pub use self::archive::{ArchiveError, Archiver, Round, Tail};
 pub use self::carried::{Carried, CarriedError};
 pub use self::config::{Config, Neighbours, Observer, Resources, Timing};

@@ -329,6 +329,7 @@ impl Herald {
                 notes.push(Note::Resaved(before, held));
                 offer(&self.curator, Curation::Resaved);
             }
+            Event::Settled(before) => notes.push(Note::Settled(before)),
             Event::MakeKey(_) | Event::View(_) => {}
         }
     }

@@ -175,6 +175,7 @@ fn fill(
         open: Vec::new(),
         needed: Vec::new(),
         base: base_of(content),
+        settled: 0,
     };
     batch.put(index::META, STANDING, codec::encode(&standing));
     tables.commit(batch)?;

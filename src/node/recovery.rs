@@ -115,9 +115,9 @@ pub(crate) fn recover(
         file_bytes: opening.log_file_bytes,
         ..Options::default()
     };
-    let (log, found) = Log::open(
-        &opening.store.log_dir(),
-        opening.store.id(),
+    let (log, found) = Log::open_from(
+        start.files.settled,
+        (&opening.store.log_dir(), opening.store.id()),
         options,
         |record| scan.visit(record),
     )?;
@@ -336,6 +336,7 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
             open,
             needed: standing.needed.into_iter().collect(),
             base: standing.base,
+            settled: standing.settled,
         },
         is_fresh: false,
     }))

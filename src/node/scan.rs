@@ -4,6 +4,10 @@
 //! places, promises, certificates.
 //! Holds: a record that the tables know is only read where a start needs it; one that cannot be
 //! read ends the start. Elsewhere: what follows from it (`recovery`).
+//!
+//! Records come from the file on that the tables name as settled. What stands below and the tables
+//! do not hold (promises, payloads, decisions, faults, the certificates that say which view orders)
+//! was saved again at or above it before they said so, so nothing is lost with the older copies.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -16,8 +16,8 @@ use super::index::Kept;
 use super::keeper::Keeper;
 use crate::application::Change;
 use crate::committee::Height;
-use crate::consortium::Applied;
 use crate::consortium::records::Name;
+use crate::consortium::{Applied, Command};
 use crate::crypto::Digest;
 use crate::storage::{Position, TableError};
 
@@ -50,6 +50,9 @@ pub(crate) enum Note {
     },
     /// What stood in log files below this number is saved again, or in these batches.
     Resaved(u64, Vec<Digest>),
+    /// What a start needs of log files below this number is saved again, aside from what the tables
+    /// hold.
+    Settled(u64),
 }
 
 /// An order to prune that waits for [`Note::Resaved`].
@@ -69,12 +72,15 @@ pub(crate) struct Scribe {
     internal: Ringing<Internal>,
     pruning: Option<Pruning>,
     resaved: Option<(u64, Vec<Digest>)>,
+    /// The log file for which the replica was asked last to save again what still counts.
+    asked: u64,
 }
 
 impl Scribe {
     /// Writes with `keeper`.
     pub(crate) fn new(keeper: Keeper, internal: Ringing<Internal>) -> Self {
         Self {
+            asked: keeper.settled(),
             keeper,
             internal,
             pruning: None,
@@ -122,7 +128,11 @@ impl Scribe {
 
     fn take(&mut self, note: Note) {
         match note {
-            Note::Saved(name, position) => self.keeper.saved(name, position),
+            Note::Saved(name, position) => {
+                self.keeper.saved(name, position);
+                self.ask(position.file);
+            }
+            Note::Settled(before) => self.keeper.settle(before),
             Note::Applied(applied, kept) => self.keeper.applied(&applied, kept),
             Note::Changes(height, changes) => self.keeper.changed(height, changes),
             Note::Prune {
@@ -137,7 +147,20 @@ impl Scribe {
                     held: BTreeSet::new(),
                 });
             }
-            Note::Resaved(before, held) => self.resaved = Some((before, held)),
+            Note::Resaved(before, held) => {
+                self.keeper.settle(before);
+                self.resaved = Some((before, held));
+            }
+        }
+    }
+
+    /// The log went on in `file`: what a start needs of those below is saved again, so that it
+    /// reads the newest ones alone, however long the log is.
+    fn ask(&mut self, file: u64) {
+        if file > self.asked.max(1) {
+            self.asked = file;
+            let settle = Internal::Command(Command::Settle(file));
+            self.internal.send(settle).ok(); // at the end nobody listens
         }
     }
 

@@ -94,22 +94,22 @@ pub fn read_genesis(dir: &Path, config: &Config) -> Result<Genesis, GenesisFile>
 }
 
 /// The checked files of a member.
-struct Files {
-    genesis: Genesis,
+pub(super) struct Files {
+    pub(super) genesis: Genesis,
     /// What the ledger starts from, where it is a successor.
     carried: Option<Carried>,
     view: View,
     plugin: &'static Plugin,
-    identity: SecretKey,
-    me: MemberId,
+    pub(super) identity: SecretKey,
+    pub(super) me: MemberId,
     store: Store,
-    keys: SeatKeys,
+    pub(super) keys: SeatKeys,
     /// Whether a key of ours may have voted.
     has_voted: bool,
 }
 
 impl Files {
-    fn open(options: &Options) -> Result<Self, NodeError> {
+    pub(super) fn open(options: &Options) -> Result<Self, NodeError> {
         let dir = &options.dir;
         let genesis = read_genesis(dir, &options.config)?;
         let plugin = Registry::standard()?.get(&genesis.parameters.application)?;
@@ -161,6 +161,35 @@ impl Files {
             has_voted,
         })
     }
+
+    /// Brings tables and log to the last block of the log.
+    ///
+    /// Errors: [`NodeError`].
+    pub(super) fn recover(
+        &self,
+        config: &Config,
+        progress: &Progress,
+    ) -> Result<Recovered, NodeError> {
+        let opening = Opening {
+            store: &self.store,
+            genesis: &self.genesis,
+            view: &self.view,
+            tables: (
+                &config.tables,
+                u64::from(config.resources.tables_cache_mib) << 20,
+            ),
+            log_file_bytes: config.resources.log_file_mib << 20,
+            make: self.plugin.make,
+            carried: self.carried.as_ref(),
+            progress,
+        };
+        let recovered = recovery::recover(&opening, &|view| self.keys.secret(view))?;
+        if self.has_voted && recovered.is_new {
+            let dir = self.store.dir().into();
+            return Err(Unusable::Wiped { dir }.into());
+        }
+        Ok(recovered)
+    }
 }
 
 impl Node {
@@ -183,25 +212,7 @@ impl Node {
         try_timing(&files, &options)?;
         progress.go_on()?;
         catch_up(&files, &mut options, progress)?;
-        let config = &options.config;
-        let opening = Opening {
-            store: &files.store,
-            genesis: &files.genesis,
-            view: &files.view,
-            tables: (
-                &config.tables,
-                u64::from(config.resources.tables_cache_mib) << 20,
-            ),
-            log_file_bytes: config.resources.log_file_mib << 20,
-            make: files.plugin.make,
-            carried: files.carried.as_ref(),
-            progress,
-        };
-        let recovered = recovery::recover(&opening, &|view| files.keys.secret(view))?;
-        if files.has_voted && recovered.is_new {
-            let dir = files.store.dir().into();
-            return Err(Unusable::Wiped { dir }.into());
-        }
+        let recovered = files.recover(&options.config, progress)?;
         files.carried = None; // The tables have it from here on.
         files.keys.resume(&recovered.restored.view)?;
         fits_build(&recovered)?;

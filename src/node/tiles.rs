@@ -1,7 +1,9 @@
 //! Nodes of the receipt log in tables, 256 hashes a row.
 //!
 //! Source: RFC 6962 trees, kept as tiles like transparency logs do. In: complete nodes. Out: nodes.
-//! Holds: only every eighth level is kept; the levels between follow from it.
+//! Holds: only every eighth level is kept; the levels between follow from it. Tiles of leaves that
+//! were pruned go, and the levels above stay: a path from a leaf that is kept leads through no node
+//! below level 8 of a tile that is gone. A proof that needs one is refused for want of that node.
 //! Elsewhere: the tree and its proofs (`blocks::receipts`), when rows become durable (`keeper`).
 
 use std::collections::BTreeMap;
@@ -55,6 +57,13 @@ impl Tiles {
             batch.put(TILES, key(level, index), row);
         }
         Ok(())
+    }
+
+    /// Gives up hashes of the first `size` leaves: the tiles that hold no other. The level above
+    /// keeps the root of each of them, and whatever a proof of a later leaf needs.
+    pub(crate) fn forget(size: u64, batch: &mut Batch) {
+        let range = Range::between(&key(0, 0), &key(0, size / TILE_HASHES));
+        batch.delete_range(TILES, range);
     }
 
     fn stored(&self, level: u8, index: u64) -> Result<Vec<Digest>, TableError> {
@@ -156,3 +165,6 @@ fn hashes(row: &[u8]) -> Vec<Digest> {
     let (whole, _) = row.as_chunks::<32>();
     whole.iter().map(|hash| Digest(*hash)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -355,7 +355,7 @@ impl World {
             }
             Event::Changed(change) => self.on_change(index, change),
             Event::Snapshot(base) => self.take_snapshot(index, *base),
-            Event::Resaved(..) => {}
+            Event::Resaved(..) | Event::Settled(_) => {}
             Event::Anchored(member, standing) => self.anchor(index, member, *standing),
             Event::TooFar => self.fall_behind(index),
             Event::MakeKey(call) => self.make_key(index, call),

@@ -1,10 +1,16 @@
 //! Opens a log after anything: a clean end, a kill, a power loss, a failing disk.
 //!
-//! Source: design, 'durability, exactly'. In: a folder. Out: every record in order, then a log to
-//! append to. Holds: everything that was synced is given; nothing is given that was not appended
-//! here; a torn tail (only in the last file, below no durable mark) is wiped before anything is
-//! appended; damage is an error with file and offset. Elsewhere: frames and verdicts (`frame`),
-//! looking without touching (`verify`).
+//! Source: design, 'durability, exactly'. In: a folder, the first file to read. Out: every record
+//! from there in order, then a log to append to. Holds: everything that was synced there is given;
+//! nothing is given that was not appended here; a torn tail (only in the last file, below no
+//! durable mark) is wiped before anything is appended; damage is an error with file and offset.
+//! Elsewhere: frames and verdicts (`frame`), looking without touching (`verify`).
+//!
+//! Of files below the first one only the headers are read, so an opening costs what is above, not
+//! what was ever written. That none is missing, foreign or cut short is known from the headers;
+//! records in them were durable before the next file had its name, are checked one by one whenever
+//! they are read (`reader`), and all together by `verify`. Who opens so must need no record below:
+//! it would be neither missed nor found damaged here.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,9 +49,20 @@ impl Log<Directory> {
         options: Options,
         visit: impl FnMut(Record<'_>),
     ) -> Result<(Self, Recovered), LogError> {
+        Self::open_from(0, (dir, store), options, visit)
+    }
+
+    /// As [`Log::open`], but gives the records of files from number `file` on alone, or of the last
+    /// one where none is as high. Of lower files no record is read.
+    pub fn open_from(
+        file: u64,
+        (dir, store): (&Path, StoreId),
+        options: Options,
+        visit: impl FnMut(Record<'_>),
+    ) -> Result<(Self, Recovered), LogError> {
         let shown = dir.display().to_string();
         let medium = Directory::create(dir).map_err(failed(&shown, "make the folder"))?;
-        Self::open_on(Arc::new(medium), store, options, visit)
+        Self::open_from_on(file, Arc::new(medium), (store, options), visit)
     }
 }
 
@@ -55,6 +72,16 @@ impl<M: Medium> Log<M> {
         medium: Arc<M>,
         store: StoreId,
         options: Options,
+        visit: impl FnMut(Record<'_>),
+    ) -> Result<(Self, Recovered), LogError> {
+        Self::open_from_on(0, medium, (store, options), visit)
+    }
+
+    /// As [`Log::open_from`], on any medium.
+    pub fn open_from_on(
+        file: u64,
+        medium: Arc<M>,
+        (store, options): (StoreId, Options),
         mut visit: impl FnMut(Record<'_>),
     ) -> Result<(Self, Recovered), LogError> {
         let options = options.clamped();
@@ -65,7 +92,7 @@ impl<M: Medium> Log<M> {
             visit(record);
         };
         let files = read_headers(&*medium, &names, Some(store))?;
-        let last = scan_files(&*medium, &files, store, &mut count)?;
+        let last = scan_files(&*medium, &files, file, &mut count)?;
         let pool = Pool::open(Arc::clone(&medium), options, &names)?;
         let (active, torn) = match last {
             Some((header, scan)) => reopen(&*medium, header, scan)?,
@@ -204,14 +231,17 @@ pub(super) fn lost_records(scan: &Scan, known_end: Option<u32>) -> Option<(u32, 
 fn scan_files<M: Medium>(
     medium: &M,
     headers: &[FileHeader],
-    store: StoreId,
+    from: u64,
     visit: &mut dyn FnMut(Record<'_>),
 ) -> Result<Option<(FileHeader, Scan)>, LogError> {
     let mut last = None;
-    for (index, header) in headers.iter().enumerate() {
+    // The last one always: it is written on.
+    let below = headers.partition_point(|header| header.file < from);
+    let below = below.min(headers.len().saturating_sub(1));
+    for (index, header) in headers.iter().enumerate().skip(below) {
         let file = header.file;
         let data = read_whole(medium, header)?;
-        let salt = Salt::new(store, file);
+        let salt = Salt::new(header.store, file);
         let mut give = |offset, kind, payload: &[u8]| {
             visit(Record {
                 position: Position { file, offset },

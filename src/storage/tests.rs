@@ -733,3 +733,75 @@ fn handles_can_be_shared_between_threads() {
     shared::<SimulatedDisk>();
     shared::<Box<dyn Tables>>();
 }
+
+#[test]
+fn an_opening_from_a_later_file_reads_no_record_below_and_every_damage_is_still_named() {
+    let (disk, mut chance) = (SimulatedDisk::new(), ChaCha8Rng::seed_from_u64(11));
+    let (mut log, ..) = open(&disk).expect("opens");
+    let mut written = fill(&mut log, 60, &mut chance);
+    log.sync().expect("syncs");
+    let last = log.end().file;
+    assert!(last > 4, "several files are used");
+    drop(log);
+    for from in [0, 3, last, last + 7] {
+        let (log, records) = open_from(&disk, from).expect("opens");
+        let first = from.min(last);
+        let expected = written
+            .iter()
+            .filter(|(position, _)| position.file >= first);
+        let expected: Records = expected.map(|(at, record)| (*at, record.clone())).collect();
+        assert_eq!(records, expected, "from {from}");
+        assert_eq!((log.first_file(), log.end().file), (1, last));
+        let reader = log.reader();
+        for (position, record) in &written {
+            assert_eq!(reader.read(*position).expect("it is there"), *record);
+        }
+    }
+
+    // Damage in a file that is not read is found where it matters.
+    let (position, _) = { written.iter() }
+        .find(|(position, (_, bytes))| position.file == 2 && !bytes.is_empty())
+        .expect("the second file has records");
+    let position = *position;
+    disk.flip("00000002.log", u64::from(position.offset + 16), 1);
+    let (mut log, _) = open_from(&disk, 3).expect("what it reads is whole");
+    let read = log.read(position);
+    let place = position.offset;
+    let is_named = |error: &LogError| {
+        let LogError::Damaged { file, offset, .. } = error else {
+            return false;
+        };
+        (*file, *offset) == (2, place)
+    };
+    assert!(read.as_ref().is_err_and(is_named), "{read:?}");
+    assert!(
+        problems(&disk)
+            .iter()
+            .any(|problem| problem.file == "00000002.log")
+    );
+    assert!(matches!(
+        open(&disk).err(),
+        Some(LogError::Damaged { file: 2, .. })
+    ));
+    written.extend(fill(&mut log, 30, &mut chance));
+    log.sync().expect("it goes on");
+    drop(log);
+
+    // Headers of all files are read, so that none is missing or cut short.
+    disk.remove("00000001.log").expect("it is there");
+    open_from(&disk, 3).expect("the log begins at a later file");
+    disk.remove("00000003.log").expect("it is there");
+    assert!(matches!(
+        open_from(&disk, 4).err(),
+        Some(LogError::Missing { file: 3 })
+    ));
+}
+
+fn open_from(disk: &SimulatedDisk, file: u64) -> Result<(Log<SimulatedDisk>, Records), LogError> {
+    let mut records = Records::new();
+    let give = |record: Record<'_>| {
+        records.insert(record.position, (record.kind, record.payload.to_vec()));
+    };
+    let (log, _) = Log::open_from_on(file, Arc::new(disk.clone()), (STORE, SMALL), give)?;
+    Ok((log, records))
+}

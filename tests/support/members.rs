@@ -45,7 +45,7 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Makes the folders of `count` members in `dir`, which is absent or empty.
+    /// Makes the folders of `count` members in `dir`, or takes over those that were made there.
     pub(crate) fn make(program: &Path, dir: &Path, count: usize, log_file_mib: u32) -> Self {
         Self::make_with(program, dir, count, log_file_mib, &[])
     }
@@ -62,7 +62,9 @@ impl Members {
         let count = count.to_string();
         made.args(["init", "--members", &count, "--dir"]).arg(dir);
         made.args(more);
-        done(&mut made);
+        if !dir.join("genesis.json").exists() {
+            done(&mut made);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();

@@ -13,17 +13,21 @@ use super::cluster::{
     PATIENCE, client, executed, prepare_as, put_bytes, start, start_in, verified_in,
 };
 use crate::api::{self, Host, Refusal};
-use crate::blocks::{CheckpointRules, Header, Link, Parameters, codec};
+use crate::application::kv::Operation;
+use crate::blocks::proof::Proof;
+use crate::blocks::{CheckpointRules, Header, Link, Parameters, SignedGroup, Transaction, codec};
 use crate::committee::{Height, Taken};
 use crate::consortium::Change;
-use crate::crypto::Digest;
+use crate::crypto::{Digest, Verifier};
 use crate::node::config::CONFIG_FILE;
 use crate::node::init::{member_dir, observer_dir};
+use crate::node::recovery::TABLES;
 use crate::node::shelf::Shelf;
+use crate::node::tiles;
 use crate::node::{
     Config, Handle, Node, Promise, SnapshotsVerdict, VerifyDir, read_genesis, verify_snapshots,
 };
-use crate::storage::write_sealed;
+use crate::storage::{Direction, Range, TableOptions, open_tables, write_sealed};
 
 /// A value of this size fills log files soon.
 const VALUE: usize = 100 << 10;
@@ -445,4 +449,80 @@ async fn the_block_that_a_quorum_named_is_compared_in_a_later_life_too() {
         why.contains(&format!("a quorum of its view named {other}")),
         "{why}"
     );
+}
+
+/// Hashes of leaves in the tables of a member that has ended, by tile.
+fn tiles_in(dir: &Path) -> Vec<u64> {
+    let options = TableOptions {
+        tables: TABLES.map(str::to_owned).to_vec(),
+        cache_bytes: 1 << 20,
+    };
+    let tables = open_tables(&dir.join("data/tables"), "redb", &options).expect("tables");
+    let range = Range::between(&tiles::key(0, 0), &tiles::key(1, 0));
+    let rows = tables.scan(tiles::TILES, &range, Direction::Forward, usize::MAX);
+    let rows = rows.expect("rows").into_iter();
+    let index = |key: Vec<u8>| u64::from_be_bytes(key[1..].try_into().expect("a key"));
+    rows.map(|(key, _)| index(key)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn receipts_below_a_checkpoint_go_and_those_above_are_proved_as_before() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = prepare_as(folder.path(), (1, 0), parameters()).0.pop();
+    let dir = member_dir(folder.path(), 0);
+    let node = start(folder.path(), 0, socket).expect("it starts");
+    let handle = node.handle();
+    let chain = handle.genesis().chain();
+    for first in [1, 257, 513] {
+        let transactions: Vec<Transaction> = (first..first + 256)
+            .map(|sequence| Transaction {
+                sequence,
+                expiry: Height(1_000),
+                operation: Operation::Put {
+                    key: b"many",
+                    value: &[1],
+                }
+                .to_bytes()
+                .expect("within bounds")
+                .into(),
+            })
+            .collect();
+        let group = SignedGroup::sign(&chain, &client(), &transactions);
+        let settled = handle.submit(group, Promise::Durable).await;
+        settled.expect("admitted");
+    }
+    let mut last = 1_000;
+    let lowest = |held: api::Checkpoints| held.retained.first_block;
+    while lowest(Host::checkpoints(&handle).await.expect("a list")) < Height(20) {
+        last += 1;
+        put_bytes(&node, last, &[1], Promise::Durable).await;
+        assert!(last < 2_000, "nothing is pruned");
+    }
+    let proved = async |handle: &Handle| {
+        let found = Host::transaction(handle, client().public(), last, true).await;
+        let proof = found.expect("it is kept").proof.expect("asked for");
+        let Proof::Transaction(proof) = proof else {
+            panic!("a proof of a transaction was asked for");
+        };
+        let verified = proof.verify(handle.genesis(), &Verifier::ed25519());
+        verified.expect("it holds");
+        let gone = Host::transaction(handle, client().public(), 1, true).await;
+        assert!(matches!(gone, Err(Refusal::Pruned { .. })), "{gone:?}");
+    };
+    proved(&handle).await;
+    drop(handle);
+    node.shutdown().expect("a clean end");
+    assert_eq!(tiles_in(&dir), [3], "three tiles of 256 receipts are gone");
+    verified_in(dir.clone());
+
+    let node = start(folder.path(), 0, None).expect("it starts");
+    proved(&node.handle()).await;
+    node.shutdown().expect("a clean end");
+
+    fs::remove_dir_all(dir.join("data/tables")).expect("removed");
+    let node = start(folder.path(), 0, None).expect("it starts from a snapshot");
+    last += 1;
+    put_bytes(&node, last, &[1], Promise::Durable).await;
+    node.shutdown().expect("a clean end");
+    verified_in(dir.clone());
 }

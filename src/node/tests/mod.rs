@@ -3,6 +3,7 @@
 //! Source: design, 'one contract, one law'. In: temporary folders, loopback sockets. Out: verdicts.
 //! Holds: no test sleeps or names a port. Elsewhere: a seeded world (`sim`).
 
+mod alone;
 mod checkpoints;
 mod cluster;
 mod ears;

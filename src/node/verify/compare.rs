@@ -198,7 +198,26 @@ impl Compare {
         if base.0 > Height(0) {
             compare.rebase(base.0, base.1)?;
         }
+        compare.skip_pruned()?;
         Ok(Ok(compare))
+    }
+
+    /// Rows of blocks that were pruned are gone, though the log file that has them may be kept for
+    /// later ones.
+    fn skip_pruned(&mut self) -> Result<(), TableError> {
+        let first = |table| -> Result<Option<u64>, TableError> {
+            let rows = self
+                .tables
+                .scan(table, &Range::all(), Direction::Forward, 1)?;
+            let key = rows.first().and_then(|(key, _)| key[..].try_into().ok());
+            Ok(key.map(u64::from_be_bytes))
+        };
+        let floor = first(BLOCKS)?.map_or(Height(0), |first| Height(first).minus(1));
+        let receipts = first(SEQUENCES)?.unwrap_or(u64::MAX);
+        match floor > Height(0) {
+            true => self.rebase(floor, receipts),
+            false => Ok(()),
+        }
     }
 
     /// The replay goes on from a snapshot: blocks up to `height`, with so many receipts, are not
@@ -391,6 +410,26 @@ impl Compare {
         }
     }
 
+    /// Where the tables and a start from them begin must be kept; the newest snapshot is at
+    /// `newest`.
+    fn beginnings(&self, newest: Height, findings: &mut Findings) {
+        let (base, receipts) = self.standing.as_ref().map_or((Height(0), 0), |s| s.base);
+        if base > newest || (base == Height(0) && receipts != 0) {
+            let what = format!("table {META}: filled from a snapshot at {base} that is not kept");
+            findings.add(FOLDER, Place::Height(self.height), what);
+        }
+        let standing = self.standing.as_ref();
+        if let Some(wrong) = standing.filter(|standing| standing.settled > standing.saved.0) {
+            let settled = wrong.settled;
+            let what = format!("table {META}: log file {settled} is not known to be settled");
+            findings.add(FOLDER, Place::Height(self.height), what);
+        }
+        if let Some(floor) = self.base.filter(|floor| *floor > newest) {
+            let what = format!("table {BLOCKS}: no snapshot is kept for rows up to {floor}");
+            findings.add(FOLDER, Place::Height(floor), what);
+        }
+    }
+
     /// The log ended behind the record at `end`; the newest snapshot that is kept has this height.
     pub(super) fn finish(
         mut self,
@@ -399,11 +438,7 @@ impl Compare {
         findings: &mut Findings,
     ) {
         let tip = replay.good().0;
-        let (base, receipts) = self.standing.as_ref().map_or((Height(0), 0), |s| s.base);
-        if base > newest || (base == Height(0) && receipts != 0) {
-            let what = format!("table {META}: filled from a snapshot at {base} that is not kept");
-            findings.add(FOLDER, Place::Height(self.height), what);
-        }
+        self.beginnings(newest, findings);
         self.tell(tip, findings);
         if self.saved > end {
             let (saved, place) = (self.saved, Place::Height(tip.next()));

@@ -94,7 +94,8 @@ impl Villain for Twin {
             Input::Command(Command::Submit(_)) => self.dice.chance(500),
             Input::Command(Command::Executed(_) | Command::Accuse(_)) | Input::Timer(_) => false,
             Input::Command(Command::Key(_) | Command::Enter(..) | Command::Elsewhere(..)) => false,
-            Input::Command(Command::Taken(_) | Command::Resave(_)) => false,
+            Input::Command(Command::Taken(_)) => false,
+            Input::Command(Command::Resave(_) | Command::Settle(_)) => false,
         };
         if !is_heard {
             return Vec::new();
