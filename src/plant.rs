@@ -92,6 +92,12 @@ plants! {
     AnyAssemble = "any-assemble",
     /// A member goes on signing behind the certificate that ended its view.
     EndIgnored = "end-ignored",
+    /// A newcomer takes a segment though it is not what the manifest names.
+    AnySegment = "any-segment",
+    /// A newcomer believes an anchor though its header is not the one that was signed.
+    AnyAnchor = "any-anchor",
+    /// A newcomer forgets what it asked for when a link falls, and so bans who answers it.
+    LinkForgotten = "link-forgotten",
 }
 
 impl std::str::FromStr for Plant {

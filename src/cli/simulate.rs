@@ -68,6 +68,11 @@ pub(crate) struct SimulateArgs {
     /// then fetches a snapshot.
     #[arg(long, default_value_t = 0, value_name = "N")]
     checkpoint_blocks: u32,
+    /// With --checkpoint-blocks: so many machines, at most 16, come at once where something was
+    /// pruned; 0 for none, else as the seed draws.
+    #[arg(long, value_name = "N", requires = "checkpoint_blocks",
+          value_parser = clap::value_parser!(u32).range(0..=16))]
+    joiners: Option<u32>,
     /// One member is a villain of this kind, whatever the seed would draw.
     #[arg(long, value_name = "NAME")]
     villain: Option<String>,
@@ -106,6 +111,7 @@ pub(crate) fn run(common: &Common, args: &SimulateArgs) -> Result<ExitCode, Fail
         membership: args.membership,
         sample: args.sample,
         checkpoint_blocks: args.checkpoint_blocks,
+        joiners: args.joiners,
         villain,
         plant: plant(args)?,
     };

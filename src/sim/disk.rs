@@ -182,6 +182,7 @@ impl Disk {
         if dice.chance(TABLES_LOST) {
             self.tables = None;
         }
+        self.shelf.crash(how, dice);
         let open = self.records.len() - self.durable;
         match &mut self.stored {
             Some(stored) => stored.crash(&self.records, how, dice),
@@ -201,10 +202,16 @@ impl Disk {
     /// The member ends in good order.
     pub(super) fn close(&mut self) {
         self.fails = false;
+        self.shelf.close();
         self.stored
             .iter_mut()
             .for_each(|stored| stored.close(&self.records));
         self.take(self.records.len());
+    }
+
+    /// Its tables were not whole when power was lost.
+    pub(super) fn lose_tables(&mut self) {
+        self.tables = None;
     }
 
     /// The disk is an older copy of itself: of its records the first `kept` are left.

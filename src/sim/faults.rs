@@ -80,6 +80,8 @@ faults! {
     Villains = "villains",
     /// Who locks or decides alone is cut off while the others replace the leader.
     Ambush = "ambush",
+    /// A newcomer loses power at some step of its bootstrap, and again at another.
+    Doom = "doom",
 }
 
 /// Kinds of faults that may happen; how often is drawn from the seed, never among it.

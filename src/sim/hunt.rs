@@ -38,6 +38,12 @@ const OF_VIEWS: &[Plant] = &[
 const ROTATION_BLOCKS: u32 = 8;
 const ACTS: u32 = 10;
 
+/// Bugs of newcomers: some have to come when the others have pruned.
+const OF_CHECKPOINTS: &[Plant] = &[Plant::AnySegment, Plant::AnyAnchor, Plant::LinkForgotten];
+/// Blocks between checkpoints there, and how many come at once.
+const CHECKPOINT_BLOCKS: u32 = 8;
+const JOINERS: u32 = 8;
+
 /// What came of the hunt for one bug.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prey {
@@ -118,6 +124,11 @@ fn hunt_one(options: &Options, plant: Plant, count: u64) -> Prey {
         };
         if OF_VIEWS.contains(&plant) && sound.rotation_blocks == 0 {
             sound.rotation_blocks = ROTATION_BLOCKS;
+            sound.membership = sound.membership.or(Some(ACTS));
+        }
+        if OF_CHECKPOINTS.contains(&plant) && sound.checkpoint_blocks == 0 {
+            sound.checkpoint_blocks = CHECKPOINT_BLOCKS;
+            sound.joiners = sound.joiners.or(Some(JOINERS));
             sound.membership = sound.membership.or(Some(ACTS));
         }
         let planted = Options {

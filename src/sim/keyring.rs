@@ -29,8 +29,8 @@ pub(super) struct Keyring {
     next: Option<(Call, SecretKey)>,
     /// Those made in this life of the process: nothing was signed with them before it.
     made: BTreeSet<PublicKey>,
-    /// For judges alone: what is erased, which an adversary would have without erasure.
-    #[cfg(test)]
+    /// For judges and villains alone: what is erased, which an adversary would have without
+    /// erasure, and a villain keeps.
     erased: Vec<SecretKey>,
 }
 
@@ -51,7 +51,6 @@ impl Keyring {
     }
 
     /// Every secret that was ever there and is not.
-    #[cfg(test)]
     pub(super) fn erased(&self) -> &[SecretKey] {
         &self.erased
     }
@@ -188,15 +187,8 @@ impl Keyring {
         self.bury(next.map(|(_, secret)| secret));
     }
 
-    #[cfg(test)]
     fn bury(&mut self, secret: Option<SecretKey>) {
         self.erased.extend(secret);
-    }
-
-    #[cfg(not(test))]
-    #[expect(clippy::unused_self, reason = "judges of tests want what is erased")]
-    fn bury(&mut self, secret: Option<SecretKey>) {
-        drop(secret);
     }
 
     /// The disk is lost with every key on it, and `secret` is made for another admission.

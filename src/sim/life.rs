@@ -139,7 +139,7 @@ impl World {
 
     /// The links of a member that starts come up one after the other.
     pub(super) fn connect(&mut self, index: usize) {
-        for other in (0..self.members.len()).filter(|other| *other != index) {
+        for other in (0..self.crowd.present).filter(|other| *other != index) {
             let after = self.dice.delay(2_000);
             self.later(after, Happening::Link(index, other, true));
             self.later(after, Happening::Link(other, index, true));

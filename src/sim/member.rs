@@ -19,7 +19,7 @@ use super::sample::Part;
 use super::villain::Villain;
 use crate::application::Application;
 use crate::bootstrap::Leases;
-use crate::committee::{MemberId, ViewId};
+use crate::committee::{Height, MemberId, ViewId};
 use crate::consortium::{Consortium, Event, Lane, Message, Timer};
 use crate::crypto::SecretKey;
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time, To};
@@ -77,6 +77,8 @@ pub(super) struct Member {
     pub(super) quest: Option<Quest>,
     /// What is kept for newcomers.
     pub(super) leases: Leases,
+    /// Bytes of segments that it gave to newcomers.
+    pub(super) served: u64,
     /// How often it was started; what belongs to an earlier life is dropped.
     pub(super) life: u64,
     /// How often it forgot what it held of others' votes: at each start, and with each view.
@@ -97,6 +99,11 @@ impl Member {
     /// Whether it is up.
     pub(super) fn is_up(&self) -> bool {
         self.running.is_some() || self.quest.is_some()
+    }
+
+    /// The height of the snapshot that it gathers.
+    pub(super) fn gathers(&self) -> Option<Height> {
+        self.quest.as_ref()?.gathers()
     }
 
     /// Whether it runs when the faults have ended.

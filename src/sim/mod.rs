@@ -13,19 +13,24 @@ mod audit;
 mod census;
 mod clients;
 mod clock;
+mod crowd;
 mod dice;
 mod disk;
+mod doom;
 mod faults;
+mod forgery;
 mod handover;
 #[cfg(feature = "plants")]
 mod hunt;
 mod keyring;
+mod liars;
 mod life;
 mod member;
 mod net;
 mod newcomer;
 mod operators;
 mod oracle;
+mod packed;
 mod post;
 mod promises;
 mod quest;
@@ -83,6 +88,9 @@ pub struct Options {
     pub sample: bool,
     /// Blocks after which a checkpoint is due, which prunes; 0 for never.
     pub checkpoint_blocks: u32,
+    /// Machines that come at once where something was pruned, and fetch a snapshot; none as the
+    /// seed draws, often 0. Only with checkpoints.
+    pub joiners: Option<u32>,
     /// One member is a villain of this kind, whatever the seed would draw.
     pub villain: Option<VillainKind>,
     /// Test only: the bug that its machines have; only with the feature `plants`.
@@ -102,6 +110,7 @@ impl Options {
             membership,
             sample,
             checkpoint_blocks,
+            joiners,
             villain,
             plant,
         } = self;
@@ -123,6 +132,9 @@ impl Options {
         }
         if *checkpoint_blocks > 0 {
             replay += &format!(" --checkpoint-blocks {checkpoint_blocks}");
+        }
+        if let Some(joiners) = joiners {
+            replay += &format!(" --joiners {joiners}");
         }
         if let Some(villain) = villain {
             replay += &format!(" --villain {villain}");
@@ -146,6 +158,7 @@ impl Default for Options {
             membership: None,
             sample: false,
             checkpoint_blocks: 0,
+            joiners: None,
             villain: None,
             plant: None,
         }

@@ -168,7 +168,7 @@ impl World {
                 let seats = self.view_at(from).seats().iter();
                 seats.filter_map(|seat| by_id(&seat.member)).collect()
             }
-            To::Members => (0..self.members.len()).collect(),
+            To::Members => (0..self.crowd.present).collect(),
         };
         for receiver in receivers.into_iter().filter(|receiver| *receiver != from) {
             let copies = self.net.send(self.now, (from, receiver), lane, length);

@@ -4,15 +4,16 @@
 //! snapshots on shelves, answers, members that go on from one.
 //! Holds: what a newcomer takes is what the chain has (S5), and of the liars among its servers it
 //! names no correct one (S6); what it keeps is bounded (B1).
-//! Elsewhere: the machine (`bootstrap`), shelves (`shelf`).
+//! Elsewhere: the machine (`bootstrap`), shelves (`shelf`), lies (`liars`), where newcomers lose
+//! power (`doom`), many at once (`crowd`).
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::dice::Dice;
 use super::disk::Disk;
-use super::member::{Fate, Leaving};
+use super::doom::{self, Doom, Regained};
+use super::member::{Fate, Leaving, Member};
 use super::queue::Happening;
 use super::shelf::Snapshot;
 use super::world::World;
@@ -20,9 +21,9 @@ use crate::blocks::body::Checkpoint;
 use crate::blocks::{Body, Header, Step};
 use crate::bootstrap::{
     self, Answer, Ask, Assembled, Bootstrap, Command, Event, Fresh, Options, PEERS_MAX, Record,
-    Timer, shelf,
+    Stage, Timer, shelf,
 };
-use crate::checkpoint::{Holding, Page};
+use crate::checkpoint::{Assembler, Holding, Page};
 use crate::committee::{Certificate, Height, MEMBERS_MAX, MemberId, ViewId};
 use crate::consortium::ledger::Base;
 use crate::consortium::serve::Archive;
@@ -35,15 +36,51 @@ const TAKE_US: u64 = 200_000;
 
 /// A member that fetches a checkpoint.
 pub(super) struct Quest {
-    machine: Bootstrap,
+    pub(super) machine: Bootstrap,
     timers: BTreeMap<Timer, u64>,
     armed: u64,
+    /// Where the outputs stand that are carried out.
+    step: doom::Step,
+    doom: Option<Doom>,
+    regained: Regained,
+    /// The fresh block must be at least as high: the chain was idle when this began.
+    least: Option<Height>,
+}
+
+impl Quest {
+    /// Outputs of another stage follow.
+    fn enter(&mut self, stage: Stage) {
+        let gathering = self.machine.gathering();
+        let has_manifest = gathering.is_none_or(|gathering| gathering.manifest().is_some());
+        self.step = match stage {
+            Stage::Idle | Stage::Walk => doom::Step::Walk,
+            Stage::Anchor => doom::Step::Anchor,
+            Stage::Checkpoint => doom::Step::Checkpoint,
+            Stage::Gather if !has_manifest => doom::Step::Page,
+            Stage::Gather => doom::Step::Segments,
+            Stage::Done | Stage::Stuck => doom::Step::Listing,
+        };
+    }
+
+    /// The height of the snapshot that is gathered.
+    pub(super) fn gathers(&self) -> Option<Height> {
+        Some(self.machine.gathering()?.taken().height)
+    }
 }
 
 /// What a member serves to newcomers.
 struct Stock<'a> {
     disk: &'a Disk,
+    /// What it gathers itself.
+    gathering: Option<&'a Assembler>,
     genesis: Digest,
+}
+
+impl Stock<'_> {
+    fn under_way(&self, manifest: &Digest) -> Option<&Assembler> {
+        self.gathering
+            .filter(|assembler| assembler.taken().manifest == *manifest)
+    }
 }
 
 impl shelf::Shelf for Stock<'_> {
@@ -71,15 +108,26 @@ impl shelf::Shelf for Stock<'_> {
     }
 
     fn holding(&self, manifest: &Digest) -> Holding {
-        self.disk.shelf().holding(manifest)
+        match (
+            self.disk.shelf().holding(manifest),
+            self.under_way(manifest),
+        ) {
+            (Holding::Nothing, Some(assembler)) => assembler.holding(),
+            (whole, _) => whole,
+        }
     }
 
     fn page(&self, manifest: &Digest, page: u32) -> Option<Page> {
-        self.disk.shelf().page(manifest, page)
+        let whole = self.disk.shelf().page(manifest, page);
+        whole.or_else(|| self.under_way(manifest)?.manifest()?.page(page))
     }
 
     fn segment(&self, manifest: &Digest, index: u32) -> Option<Bytes> {
-        self.disk.shelf().segment(manifest, index)
+        let whole = self.disk.shelf().segment(manifest, index);
+        whole.or_else(|| {
+            let leaves = self.under_way(manifest)?.manifest()?.leaves();
+            self.disk.shelf().find(&leaves.get(index as usize)?.digest)
+        })
     }
 }
 
@@ -123,7 +171,21 @@ impl World {
             if !is_leased {
                 member.disk.shelf_mut().prune(body.height);
             }
+            let height = body.height;
+            self.new_checkpoint(height);
+            self.call_crowd();
         }
+    }
+
+    /// A checkpoint is certified somewhere: it may be newer than what newcomers gather.
+    fn new_checkpoint(&mut self, height: Height) {
+        if height <= self.counts.checkpoint {
+            return;
+        }
+        self.counts.checkpoint = height;
+        let gathered = self.members.iter().filter_map(Member::gathers);
+        let overtaken = gathered.filter(|gathered| *gathered < height).count();
+        (0..overtaken).for_each(|_| self.count("checkpoints under way overtaken"));
     }
 
     /// A newcomer asks what a member's disk may have; a villain answers as it likes.
@@ -136,8 +198,15 @@ impl World {
         {
             member.leases.hold(now, who, height);
         }
-        let disk = &member.disk;
-        let answers = shelf::answer(&Stock { disk, genesis }, ask);
+        let stock = Stock {
+            disk: &member.disk,
+            gathering: member
+                .quest
+                .as_ref()
+                .and_then(|quest| quest.machine.gathering()),
+            genesis,
+        };
+        let answers = shelf::answer(&stock, ask);
         self.answer(index, who, answers);
     }
 
@@ -155,23 +224,27 @@ impl World {
                 },
             )))),
             Height(_) => {
-                let genesis = genesis.digest();
-                shelf::anchor(&Stock { disk, genesis }, vote, certificate)
+                let stock = Stock {
+                    disk,
+                    gathering: None,
+                    genesis: genesis.digest(),
+                };
+                shelf::anchor(&stock, vote, certificate)
             }
         };
         self.answer(index, who, answer.into_iter().collect());
     }
 
-    fn answer(&mut self, index: usize, who: MemberId, mut answers: Vec<bootstrap::Message>) {
+    fn answer(&mut self, index: usize, who: MemberId, answers: Vec<bootstrap::Message>) {
         if self.oracle.is_faulty(index) {
-            let mut dice = self.dice.clone();
-            answers = answers
-                .into_iter()
-                .flat_map(|answer| lie(answer, &mut dice))
-                .collect();
-            self.dice = dice;
-            self.count("lies to newcomers");
+            let leaving = self.lie(index, who, answers);
+            return self.leave(index, leaving);
         }
+        let segments = answers.iter().filter_map(|answer| match answer {
+            bootstrap::Message::Answer(Answer::Segment(_, _, bytes)) => Some(bytes.len() as u64),
+            bootstrap::Message::Answer(_) | bootstrap::Message::Ask(_) => None,
+        });
+        self.members[index].served += segments.sum::<u64>();
         let messages = answers.into_iter();
         let leaving = messages
             .map(|message| Leaving::Send(To::One(who), Message::Bootstrap(Box::new(message))));
@@ -206,12 +279,23 @@ impl World {
             local,
             own: member.keys.publics(),
         };
+        if let Err(what) = member.disk.shelf_mut().open() {
+            self.oracle
+                .breaks("storage", format!("newcomer {index}: {what}"));
+            return;
+        }
         let held = member.disk.shelf().to_go_on();
+        let regained = Regained::of(&held);
         let machine = Bootstrap::new(options, held).expect("what was proved holds again");
-        member.quest = Some(Quest {
+        let doom = self.draw_doom();
+        self.members[index].quest = Some(Quest {
             machine,
             timers: BTreeMap::new(),
             armed: 0,
+            step: doom::Step::Walk,
+            doom,
+            regained,
+            least: self.idle_since(index),
         });
         self.quest(index, Input::Command(Command::Start));
         self.connect(index);
@@ -257,7 +341,40 @@ impl World {
             self.oracle.breaks("bound", what);
         }
         for output in out.drain() {
+            let Some(quest) = &mut self.members[index].quest else {
+                return; // Power was lost, or there is nothing more to fetch.
+            };
+            let step = quest.step;
+            if quest.doom.as_mut().is_some_and(|doom| doom.strikes(step)) {
+                return self.meet_doom(index, step);
+            }
+            self.judge_again(index, &output);
             self.carry_quest(index, output);
+        }
+    }
+
+    /// What the disk gave back is neither asked for nor saved again.
+    fn judge_again(&mut self, index: usize, output: &Output<Bootstrap>) {
+        let Some(quest) = &mut self.members[index].quest else {
+            return;
+        };
+        let again = match output {
+            Output::Save(record) => quest.regained.judge_record(record),
+            Output::Send { message, .. } => match message {
+                bootstrap::Message::Ask(ask) => {
+                    quest.regained.judge_ask(ask, quest.machine.gathering())
+                }
+                bootstrap::Message::Answer(_) => None,
+            },
+            Output::Emit(Event::Gone(_)) => {
+                quest.regained.gone();
+                None
+            }
+            Output::Emit(_) | Output::Arm { .. } | Output::Cancel(_) => None,
+        };
+        if let Some(what) = again {
+            let what = format!("newcomer {index} has {what}, and fetches it again");
+            self.oracle.breaks("resumption", what);
         }
     }
 
@@ -268,8 +385,17 @@ impl World {
                 let step = Step::from_bytes(&bytes).expect("what is saved decodes");
                 member.disk.shelf_mut().add_step(step);
             }
-            Output::Save(Record::Target(target)) => member.disk.shelf_mut().aim(target),
-            Output::Save(Record::Page(page)) => member.disk.shelf_mut().add_page(*page),
+            Output::Save(Record::Target(target)) => {
+                let anchor = target.anchor.clone();
+                member.disk.shelf_mut().aim(target);
+                self.judge_fresh(index, &anchor);
+            }
+            Output::Save(Record::Page(page)) => {
+                member.disk.shelf_mut().add_page(*page);
+                if let Some(quest) = &mut member.quest {
+                    quest.enter(Stage::Gather);
+                }
+            }
             Output::Send { to, message } => {
                 let message = Message::Bootstrap(Box::new(message));
                 self.send_plain(index, to, message);
@@ -295,10 +421,15 @@ impl World {
 
     fn on_quest(&mut self, index: usize, event: Event) {
         match event {
-            Event::Members(_) | Event::Stage(_) => {}
+            Event::Members(_) => {}
+            Event::Stage(stage) => {
+                if let Some(quest) = &mut self.members[index].quest {
+                    quest.enter(stage);
+                }
+            }
             Event::Segment(_, leaf, bytes) => {
                 let shelf = self.members[index].disk.shelf_mut();
-                if !leaf.is_of(&bytes) || !shelf.add_segment(leaf.digest, bytes) {
+                if !leaf.is_of(&bytes) || !shelf.add_segment(&leaf.digest, &bytes) {
                     let what = format!("newcomer {index} takes a segment that is none, or twice");
                     self.oracle.breaks("segments", what);
                 }
@@ -334,11 +465,14 @@ impl World {
             let what = format!("newcomer {index} believes in another block at {height}");
             self.oracle.breaks("bootstrap", what);
         }
+        let quest = self.members[index].quest.as_ref();
+        if let Some(least) = quest.and_then(|quest| quest.least) {
+            self.judge_idle_anchor(index, height, least);
+        }
     }
 
     fn assembled(&mut self, index: usize, assembled: Assembled) {
         let Assembled { target, manifest } = assembled;
-        self.judge_fresh(index, &target.anchor);
         let taken = target.taken();
         let checkpoint = &target.checkpoint;
         let is_ours = self.oracle.is_block(taken.height, &taken.header)
@@ -354,52 +488,30 @@ impl World {
             return;
         }
         self.count("snapshots fetched");
+        let quest = self.members[index].quest.as_ref();
+        let doom = quest.and_then(|quest| quest.doom);
         let disk = &mut self.members[index].disk;
+        if let Some(digest) = disk.shelf_mut().sync(&manifest) {
+            let what = format!("newcomer {index} lists a snapshot and may lose {digest}");
+            self.oracle.breaks("durability", what);
+        }
         let records = disk.written();
         disk.shelf_mut().assemble(&target, &manifest, records);
-        self.end_quest(index);
+        match doom.is_some_and(|doom| doom.step == doom::Step::Listing) {
+            true => self.meet_doom(index, doom::Step::Listing),
+            false => self.end_quest(index),
+        }
     }
 
     /// A member goes on from what it has.
     fn end_quest(&mut self, index: usize) {
         let member = &mut self.members[index];
-        member.quest = None;
+        let doom = member.quest.take().and_then(|quest| quest.doom);
         member.disk.shelf_mut().want(None);
+        member.disk.shelf_mut().close();
         if member.fate != Fate::Ruined {
             self.later(1_000, Happening::Start(index));
+            self.follow_doom(index, doom);
         }
     }
-}
-
-/// What a villain makes of an answer.
-fn lie(answer: bootstrap::Message, dice: &mut Dice) -> Vec<bootstrap::Message> {
-    let bootstrap::Message::Answer(answer) = answer else {
-        return vec![answer];
-    };
-    let mut answer = answer;
-    let way = dice.index(6);
-    match (&mut answer, way) {
-        (_, 0) => return Vec::new(),
-        (Answer::Segment(_, _, bytes), 1) => {
-            let mut wrong = bytes.to_vec();
-            wrong[0] ^= 1;
-            *bytes = wrong.into();
-        }
-        (Answer::Segment(_, _, bytes), 2) => drop(bytes.split_off(bytes.len() - 1)),
-        (Answer::Segment(_, index, _), 3) => *index ^= 1,
-        (Answer::Anchor(anchor), 1) => anchor.header.timestamp_us ^= 1,
-        (Answer::Anchor(anchor), 2) => anchor.vote.nonce.0[0] ^= 1,
-        (Answer::Anchor(anchor), 3) => anchor.certificate = None,
-        (Answer::Checkpoint(block), 1) => block.1.manifest.0[0] ^= 1,
-        (Answer::Page(_, page), 1) => page.leaves.reverse(),
-        (Answer::Steps(steps), 1) => steps.reverse(),
-        (_, 4) => {
-            let message = bootstrap::Message::Answer(answer);
-            return vec![message; 3];
-        }
-        (Answer::Steps(_) | Answer::Anchor(_) | Answer::Checkpoint(_), _) => {}
-        (Answer::Holding(..) | Answer::Page(..), _) => {}
-        (Answer::Segment(..) | Answer::Lacks(..), _) => {}
-    }
-    vec![bootstrap::Message::Answer(answer)]
 }

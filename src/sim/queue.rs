@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 use std::rc::Rc;
 
 use super::clients::Submission;
+use super::doom::Step;
 use super::member::Leaving;
 use super::post::Frame;
 use crate::bootstrap;
@@ -59,6 +60,10 @@ pub(super) enum Happening {
     Resume(usize),
     /// A member loses power, and so often again.
     CrashLoop(usize, u64),
+    /// A member that goes on from a snapshot loses power.
+    Doom(usize, u64, Step),
+    /// Members that were not there come at once.
+    Crowd,
 }
 
 impl Happening {
@@ -75,7 +80,7 @@ impl Happening {
             Self::Submit(member, ..) => Some(*member),
             Self::QuestTimer(member, ..) | Self::Taken(member, ..) => Some(*member),
             Self::Start(_) | Self::Client | Self::Census | Self::Trouble(_) | Self::Cut(..) => None,
-            Self::Return(_) => None,
+            Self::Return(_) | Self::Doom(..) | Self::Crowd => None,
             Self::Fast(..) | Self::FastDisk(_) | Self::Resume(_) | Self::CrashLoop(..) => None,
         }
     }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::Options;
 use super::census;
 use super::clock::Clock;
+use super::crowd;
 use super::dice::Dice;
 use super::disk::Disk;
 use super::faults::Fault;
@@ -46,6 +47,8 @@ pub(super) struct Setting {
     pub(super) newcomers: usize,
     /// Members that follow only.
     observers: usize,
+    /// Members that come later: together, or as the last.
+    later: usize,
     founders: usize,
     pub(super) sync_us: u64,
     pub(super) execute_us: u64,
@@ -85,7 +88,7 @@ impl Setting {
             duplicate: strength(Fault::Duplicate, 100),
             reorder: strength(Fault::Reorder, 100) > 0,
         };
-        let newcomers = census::draw(options).1;
+        let (newcomers, crowd) = (census::draw(options).1, crowd::draw(options));
         let mut villains = villain::draw(options);
         villains.extend(villain::draw_newcomers(options, newcomers));
         let drift = i64::try_from(strength(Fault::Drift, DRIFT_MAX)).expect("a small number");
@@ -97,6 +100,7 @@ impl Setting {
             villains,
             newcomers,
             observers: dice.index(2),
+            later: crowd.0 + usize::from(crowd.1),
             founders: options.members,
             sync_us: [100, 1_000, 10_000][dice.index(3)],
             execute_us: [50, 500, 5_000][dice.index(3)],
@@ -220,6 +224,7 @@ impl Setting {
             running: None,
             quest: None,
             leases: Leases::new(),
+            served: 0,
             life: 0,
             forgot: 0,
             clock: clock(),
@@ -229,7 +234,7 @@ impl Setting {
             regency: 0,
             changes: 0,
         };
-        let count = self.founders + self.newcomers + self.observers;
+        let count = self.founders + self.newcomers + self.observers + self.later;
         (0..count).map(member).collect()
     }
 }

@@ -2,15 +2,19 @@
 //!
 //! Source: `node::shelf`, of which it is the twin. In: states to cut, steps, what was fetched. Out:
 //! the same, to serve and to start from.
-//! Holds: what it has counts as durable; a block at or below its base counts as pruned, though the
-//! log has it still. Elsewhere: when (`quest`), the log (`disk`).
+//! Holds: what `node` seals counts as durable once it is written; fetched segments do so behind a
+//! sync; a block at or below its base counts as pruned, though the log has it still.
+//! Elsewhere: when (`quest`), segments and what a power loss leaves of them (`packed`), the log
+//! (`disk`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
 
+use super::dice::Dice;
 use super::disk::Root;
+use super::packed::Packed;
 use crate::application::{Application, Registry};
 use crate::blocks::body::Checkpoint;
 use crate::blocks::{Body, Header, Step};
@@ -21,6 +25,7 @@ use crate::consortium::ledger::Base;
 use crate::consortium::snapshot::{CutError, Reader, Whole};
 use crate::consortium::{Block, Ledger};
 use crate::crypto::Digest;
+use crate::storage::simulated::Crash;
 
 /// Snapshots that are kept beside the base.
 const SNAPSHOTS_MAX: usize = 3;
@@ -62,6 +67,27 @@ impl Snapshot {
             segments,
             block: None,
         }
+    }
+
+    /// Its checkpoint block, once it is one.
+    pub(super) fn block(&self) -> Option<&(Header, Checkpoint)> {
+        self.block.as_ref()
+    }
+
+    /// Its segment of this number, and a page of its manifest.
+    pub(super) fn segment(&self, index: u32) -> Option<&Bytes> {
+        self.segments.get(index as usize)
+    }
+
+    pub(super) fn page(&self, page: u32) -> Option<Page> {
+        self.manifest.page(page)
+    }
+
+    /// Its segment of this digest.
+    fn find(&self, digest: &Digest) -> Option<&Bytes> {
+        let mut leaves = self.manifest.leaves().iter();
+        let place = leaves.position(|leaf| leaf.digest == *digest)?;
+        self.segments.get(place)
     }
 
     /// The ledger and the application that it makes.
@@ -111,7 +137,7 @@ pub(super) struct Shelf {
     target: Option<Box<Target>>,
     pages: Vec<Page>,
     /// Segments that were fetched.
-    segments: BTreeMap<Digest, Bytes>,
+    packed: Packed,
 }
 
 impl Shelf {
@@ -221,13 +247,29 @@ impl Shelf {
     pub(super) fn to_go_on(&self) -> Held {
         let own = self.snapshots.values();
         let own = own.flat_map(|held| held.manifest.leaves().iter().map(|leaf| leaf.digest));
-        let fetched = self.segments.keys().copied();
         Held {
             steps: self.steps.values().cloned().collect(),
             target: self.target.clone(),
             pages: self.pages.clone(),
-            segments: own.chain(fetched).collect::<BTreeSet<_>>(),
+            segments: own.chain(self.packed.digests()).collect(),
         }
+    }
+
+    /// A newcomer begins: it reads the segments of an earlier try.
+    ///
+    /// Errors: what was durable and is not there.
+    pub(super) fn open(&mut self) -> Result<(), String> {
+        self.packed.open()
+    }
+
+    /// Power is lost.
+    pub(super) fn crash(&mut self, how: Crash, dice: &mut Dice) {
+        self.packed.crash(how, dice);
+    }
+
+    /// The process ends in good order.
+    pub(super) fn close(&mut self) {
+        self.packed.close();
     }
 
     pub(super) fn add_step(&mut self, step: Step) {
@@ -244,20 +286,34 @@ impl Shelf {
     }
 
     /// Whether the segment is new.
-    pub(super) fn add_segment(&mut self, digest: Digest, bytes: Bytes) -> bool {
-        self.segments.insert(digest, bytes).is_none()
+    pub(super) fn add_segment(&mut self, digest: &Digest, bytes: &[u8]) -> bool {
+        self.packed.add(digest, bytes)
     }
 
-    /// Everything of the snapshot is here, and the log has `records`: it is the base from now on.
+    /// A segment that was fetched, or that a snapshot has.
+    pub(super) fn find(&self, digest: &Digest) -> Option<Bytes> {
+        let mut held = self.snapshots.values();
+        let own = held.find_map(|held| held.find(digest).cloned());
+        own.or_else(|| self.packed.read(digest))
+    }
+
+    /// Everything of the snapshot is here and is made durable: which segment would not survive a
+    /// power loss all the same.
+    pub(super) fn sync(&mut self, manifest: &Manifest) -> Option<Digest> {
+        self.packed.sync();
+        let own = |digest: &Digest| {
+            let mut held = self.snapshots.values();
+            held.any(|held| held.find(digest).is_some())
+        };
+        let leaves = manifest.leaves().iter().map(|leaf| leaf.digest);
+        self.packed.at_risk(leaves.filter(|digest| !own(digest)))
+    }
+
+    /// Everything of the snapshot is durable, and the log has `records`: it is the base from now
+    /// on.
     pub(super) fn assemble(&mut self, target: &Target, manifest: &Manifest, records: usize) {
-        let mut pool: BTreeMap<Digest, Bytes> = std::mem::take(&mut self.segments);
-        for held in self.snapshots.values() {
-            for (leaf, segment) in held.manifest.leaves().iter().zip(&held.segments) {
-                pool.insert(leaf.digest, segment.clone());
-            }
-        }
         let segments = manifest.leaves().iter().map(|leaf| {
-            let segment = pool.get(&leaf.digest).cloned();
+            let segment = self.find(&leaf.digest);
             segment.expect("every segment was told of or held")
         });
         let snapshot = Snapshot {
@@ -266,12 +322,19 @@ impl Shelf {
             segments: segments.collect(),
             block: Some((target.checkpoint.clone(), target.body.clone())),
         };
+        self.packed = Packed::default();
         self.base = snapshot.taken.height;
         self.snapshots.clear();
         self.origins.push((records, snapshot.clone()));
         self.put(snapshot);
-        (self.target, self.wanted) = (None, None);
+        self.target = None;
         self.pages.clear();
+    }
+
+    /// A certified snapshot beside the one with this manifest: the oldest.
+    pub(super) fn other(&self, manifest: &Digest) -> Option<&Snapshot> {
+        let mut held = self.snapshots.values();
+        held.find(|held| held.block.is_some() && held.taken.manifest != *manifest)
     }
 
     fn of(&self, manifest: &Digest) -> Option<&Snapshot> {

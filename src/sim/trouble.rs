@@ -104,7 +104,7 @@ impl World {
     }
 
     fn strike(&mut self, fault: Fault, dice: &mut Dice) {
-        let count = self.members.len();
+        let count = self.crowd.present;
         let (one, lasts) = (self.victim(dice), duration(dice));
         let other = (one + 1 + dice.index(count.max(2) - 1)) % count;
         match fault {
@@ -155,13 +155,13 @@ impl World {
                     .jump(if dice.chance(500) { by } else { -by });
             }
             Fault::Loss | Fault::Duplicate | Fault::Reorder | Fault::Torn | Fault::Drift => {}
-            Fault::Villains => {}
+            Fault::Villains | Fault::Doom => {}
         }
     }
 
     /// Whom it strikes: the leader more often than others.
     fn victim(&self, dice: &mut Dice) -> usize {
-        let anybody = dice.index(self.members.len());
+        let anybody = dice.index(self.crowd.present);
         let leads = dice.chance(300);
         self.leader().filter(|_| leads).unwrap_or(anybody)
     }
@@ -281,7 +281,10 @@ impl World {
         if member.running.take().is_none() && !was_questing {
             return false;
         }
-        for other in (0..self.members.len()).filter(|other| *other != index) {
+        if !was_questing && self.members.iter().any(|one| one.gathers().is_some()) {
+            self.count("servers down while newcomers gather");
+        }
+        for other in (0..self.crowd.present).filter(|other| *other != index) {
             self.later(1_000, Happening::Link(other, index, false));
         }
         true
@@ -291,6 +294,7 @@ impl World {
     /// back. In a part of the worlds that is everybody; in the others the rest is dead or cut off.
     pub(super) fn calm(&mut self) {
         self.is_calm = true;
+        self.come();
         self.net.calm();
         self.end_ambushes();
         let mut dice = Dice::new(self.ground.options.seed, 7);
@@ -298,7 +302,7 @@ impl World {
         let is_everybody = is_quiet || dice.chance(500);
         let is_cut_off = dice.chance(500);
         self.choose_healthy(is_everybody, &mut dice);
-        for index in 0..self.members.len() {
+        for index in 0..self.crowd.present {
             let member = &mut self.members[index];
             member.changes = 0;
             if matches!(member.fate, Fate::Healthy | Fate::Back) {
@@ -315,7 +319,8 @@ impl World {
     /// Mends every link, but for those between the healthy and the rest where it is cut off.
     fn mend(&mut self, is_cut_off: bool) {
         let count = self.members.len();
-        let healthy: Vec<bool> = self.members.iter().map(Member::comes_back).collect();
+        let mut healthy: Vec<bool> = self.members.iter().map(Member::comes_back).collect();
+        healthy[self.crowd.present..].fill(true); // Who comes last meets the healthy.
         for (from, to) in (0..count).flat_map(|from| (from + 1..count).map(move |to| (from, to))) {
             if is_cut_off && healthy[from] != healthy[to] {
                 self.cut_link(from, to, true);
@@ -337,7 +342,7 @@ impl World {
             true => seats - self.ground.options.bearable(),
             false => quorum(seats),
         };
-        for turn in 0..self.members.len() {
+        for turn in 0..self.crowd.present {
             let index = if turn < seats {
                 (first + turn) % seats
             } else {
@@ -361,10 +366,10 @@ impl World {
     /// Where members come and go everybody is healthy but those whose absence every committee
     /// bears.
     fn choose_bearable(&mut self, is_everybody: bool, dice: &mut Dice) {
-        let first = dice.index(self.members.len());
+        let first = dice.index(self.crowd.present);
         let mut dead = 0;
-        for turn in 0..self.members.len() {
-            let index = (first + turn) % self.members.len();
+        for turn in 0..self.crowd.present {
+            let index = (first + turn) % self.crowd.present;
             let spares = !is_everybody && dice.chance(500);
             if spares && self.bears(dead | bit(index), None) {
                 dead |= bit(index);

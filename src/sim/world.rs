@@ -11,8 +11,11 @@ use super::ambush::Ambushes;
 use super::audit::Audit;
 use super::census::Census;
 use super::clients::{Clients, Submission};
+use super::crowd::Crowd;
 use super::dice::Dice;
+use super::doom::Dooms;
 use super::faults::Fault;
+use super::liars::Liars;
 use super::member::{Fate, Member, Running};
 use super::net::Net;
 use super::oracle::{Oracle, faulty_max};
@@ -22,7 +25,7 @@ use super::setting::Setting;
 use super::trouble::Trouble;
 use super::{Options, Report, Violation};
 use crate::blocks::Genesis;
-use crate::committee::{MemberId, View, ViewId};
+use crate::committee::{Height, MemberId, View, ViewId};
 use crate::consortium::{Command, Ears};
 use crate::crypto::{Digest, Verifier};
 use crate::fsm::PaceOptions;
@@ -70,6 +73,9 @@ pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) troubles: Vec<(Fault, Trouble)>,
     pub(super) ambushes: Ambushes,
+    pub(super) dooms: Dooms,
+    pub(super) liars: Liars,
+    pub(super) crowd: Crowd,
     /// Whether members come and go.
     pub(super) has_census: bool,
     pub(super) census: Census,
@@ -90,6 +96,8 @@ pub(super) struct Counts {
     pub(super) regencies: u64,
     /// The newest view that was entered.
     pub(super) views: u64,
+    /// The highest checkpoint that a member holds certified.
+    pub(super) checkpoint: Height,
     pub(super) faults: BTreeMap<&'static str, u64>,
 }
 
@@ -120,6 +128,9 @@ impl World {
             dice: dice(4),
             troubles: Trouble::draw(options.seed, options.strength),
             ambushes: Ambushes::new(dice(8)),
+            dooms: Dooms::new(dice(17)),
+            liars: Liars::new(dice(18)),
+            crowd: Crowd::new(options, members.len()),
             has_census: setting.newcomers > 0,
             census: Census::new(options, &genesis, by_id.clone()),
             next_act: 0,
@@ -153,12 +164,14 @@ impl World {
         self.settle();
         self.probe();
         self.settle();
+        self.judge_idle();
+        self.settle();
         self.judge_the_end();
     }
 
     /// Members start one after the other; clients and trouble follow.
     pub(super) fn begin(&mut self) {
-        for member in 0..self.members.len() {
+        for member in 0..self.crowd.present {
             let at = self.dice.below(50_000);
             self.later(at, Happening::Start(member));
         }
@@ -170,7 +183,7 @@ impl World {
     }
 
     /// Whether no rule was broken.
-    fn goes_on(&self) -> bool {
+    pub(super) fn goes_on(&self) -> bool {
         self.oracle.broken.is_empty()
     }
 
@@ -300,13 +313,14 @@ impl World {
             }
             Happening::Trouble(index) => self.trouble(index),
             Happening::Cut(from, to, is_cut) if !self.is_calm => self.cut_link(from, to, is_cut),
-            Happening::Cut(..) => {}
             Happening::Return(member) => self.return_outcast(member),
             Happening::Fast(from, to) => self.net.slow(from, to, 1),
             Happening::FastDisk(member) => self.members[member].slow_disk = 1,
             Happening::Resume(member) if !self.is_calm => self.resume(member),
-            Happening::Resume(_) => {}
+            Happening::Cut(..) | Happening::Resume(_) => {}
             Happening::CrashLoop(member, left) => self.crash_again(member, left),
+            Happening::Doom(member, life, step) => self.late_doom(member, life, step),
+            Happening::Crowd => self.come(),
         }
         true
     }
@@ -363,7 +377,7 @@ impl World {
         if let Some(ordered) = self.oracle.open_promise() {
             return Some(format!("{ordered} was told ordered and is not applied"));
         }
-        let all = self.members.iter().enumerate();
+        let all = self.members.iter().take(self.crowd.present).enumerate();
         for (index, member) in all.filter(|(_, member)| member.fate == Fate::Healthy) {
             let Some(running) = &member.running else {
                 return Some(format!("member {index} is down"));

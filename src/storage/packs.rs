@@ -112,6 +112,7 @@ impl<M: Medium> Packs<M> {
         for digest in unfinished(&state) {
             state.segments.remove(&digest);
         }
+        settle(&medium, &state)?;
         let state = Mutex::new(state);
         Ok(Self { medium, state })
     }
@@ -337,6 +338,18 @@ fn unfinished<F: MediumFile>(state: &State<F>) -> BTreeSet<Digest> {
         place.pack == *number && read(&*pack.file, place, digest).is_err()
     });
     damaged.map(|(digest, _)| *digest).collect()
+}
+
+/// Makes durable what an earlier process wrote and did not sync: here every `sync` is of a pack of
+/// our own, and says that all segments are durable.
+fn settle<M: Medium>(medium: &M, state: &State<M::File>) -> Result<(), PackError> {
+    let Some((number, pack)) = state.packs.last_key_value() else {
+        return Ok(());
+    };
+    let synced = pack.file.sync();
+    synced.map_err(failed(&pack_name(*number), "sync"))?;
+    let synced = medium.sync_names();
+    synced.map_err(failed("folder", "sync"))
 }
 
 /// Whether `name` is that of a pack.

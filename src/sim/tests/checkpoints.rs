@@ -1,6 +1,9 @@
 //! Worlds with checkpoints: they prune, and who is too far behind fetches a snapshot.
 
 use super::*;
+use crate::bootstrap::Ask;
+use crate::committee::{Nonce, ViewId};
+use crate::sim::doom::Regained;
 
 fn checkpoints(seed: u64, faults: &str, every: u32) -> Options {
     Options {
@@ -43,4 +46,142 @@ fn wiped_members_fetch_a_snapshot_beside_liars() {
         fetched += report.faults.get("snapshots fetched").unwrap_or(&0);
     }
     assert!(fetched > 0, "somebody fetched one");
+}
+
+/// A world to which sixteen newcomers come at once.
+fn crowded(seed: u64, faults: &str) -> Options {
+    Options {
+        joiners: Some(16),
+        ..checkpoints(seed, faults, 8)
+    }
+}
+
+/// Everybody of the crowd that came.
+fn crowd(world: &World) -> std::ops::Range<usize> {
+    world.crowd.present.saturating_sub(16)..world.crowd.present
+}
+
+#[test]
+fn sixteen_newcomers_at_once_go_on_from_a_snapshot_and_burden_every_server_alike() {
+    let mut world = World::new(&crowded(7, "none"));
+    let before = world.crowd.present;
+    world.begin();
+    let mut most = 0;
+    let is_whole = |world: &World, index: usize| {
+        let member = &world.members[index];
+        member.running.is_some() && member.disk.shelf().base() > Height(0)
+    };
+    for _ in 0..2_000 {
+        world.run_for(100_000);
+        let questing = world.members.iter().filter(|one| one.quest.is_some());
+        most = most.max(questing.count());
+        let has_come = world.crowd.present == before + 16;
+        if has_come && crowd(&world).all(|index| is_whole(&world, index)) {
+            break;
+        }
+    }
+    assert_settles(&mut world);
+    let all: Vec<bool> = crowd(&world).map(|index| is_whole(&world, index)).collect();
+    assert_eq!(all, [true; 16]);
+    let served: Vec<u64> = world.members.iter().map(|one| one.served).collect();
+    let text = format!("{most} at once, {served:?}");
+    assert_eq!(most, 16, "{text}");
+    let founders = &served[..4];
+    let mean = founders.iter().sum::<u64>() as f64 / 4.0;
+    let highest = founders.iter().max().copied().unwrap_or_default() as f64;
+    assert!(highest <= 1.3 * mean, "{text}");
+    let shared: u64 = crowd(&world).map(|index| world.members[index].served).sum();
+    assert!(shared > 0, "newcomers serve each other: {text}");
+}
+
+#[test]
+fn newcomers_that_lose_power_at_every_step_resume() {
+    let mut lost = std::collections::BTreeMap::new();
+    for seed in 0..4 {
+        let report = assert_clean(&crowded(seed, "doom,torn"));
+        for (name, times) in report.faults {
+            if name.starts_with("power lost at") {
+                *lost.entry(name).or_insert(0) += times;
+            }
+        }
+    }
+    assert_eq!(lost.len(), 8, "{lost:?}");
+}
+
+#[test]
+fn a_newcomer_that_asks_for_what_its_disk_gave_back_is_found() {
+    let mut world = World::new(&crowded(7, "none"));
+    world.begin();
+    let has_some = |world: &World, index: usize| {
+        let member = &world.members[index];
+        let held = member.disk.shelf().to_go_on();
+        member.gathers().is_some() && held.segments.len() > 1
+    };
+    let newcomer = (0..20_000).find_map(|_| {
+        world.run_for(10_000);
+        crowd(&world).find(|index| has_some(&world, *index))
+    });
+    let member = &world.members[newcomer.expect("somebody gathers")];
+    let gathering = member
+        .quest
+        .as_ref()
+        .and_then(|one| one.machine.gathering());
+    let held = member.disk.shelf().to_go_on();
+    let mut regained = Regained::of(&held);
+    let manifest = gathering
+        .map(|one| one.taken().manifest)
+        .expect("it gathers");
+    let whole = gathering
+        .and_then(|one| one.manifest())
+        .expect("it has segments");
+    let (mut has, mut lacks) = (0, 0);
+    for (index, leaf) in (0..).zip(whole.leaves()) {
+        let ask = Ask::Segments(manifest, vec![index]);
+        let is_again = regained.judge_ask(&ask, gathering).is_some();
+        assert_eq!(is_again, held.segments.contains(&leaf.digest));
+        *[&mut lacks, &mut has][usize::from(is_again)] += 1;
+    }
+    assert!(has > 1 && lacks > 0, "{has} and {lacks}");
+    let anchor = Ask::Anchor(ViewId(0), Nonce([0; 32]));
+    for ask in [anchor, Ask::Page(manifest, 0)] {
+        assert!(regained.judge_ask(&ask, gathering).is_some(), "{ask:?}");
+    }
+    regained.gone();
+    assert!(
+        regained
+            .judge_ask(&Ask::Page(manifest, 0), gathering)
+            .is_none()
+    );
+}
+
+#[test]
+fn an_idle_chain_without_a_quorum_offers_no_fresh_block_and_that_is_found() {
+    let mut world = World::new(&Options {
+        membership: Some(0),
+        ..checkpoints(4, "none", 8)
+    });
+    world.begin();
+    world.run_for(60_000_000);
+    assert_settles(&mut world);
+    let mut dice = Dice::new(4, 0);
+    assert!(world.lose_power(0, &mut dice) && world.lose_power(1, &mut dice));
+    world.judge_idle();
+    let broken: Vec<_> = { world.oracle.broken.iter() }
+        .map(|one| one.oracle)
+        .collect();
+    assert_eq!(broken, ["anchor"]);
+}
+
+#[cfg(feature = "plants")]
+#[test]
+fn planted_bugs_of_newcomers_break_a_rule_within_a_few_worlds() {
+    let plants = [Plant::AnySegment, Plant::AnyAnchor];
+    let options = Options {
+        seed: 0,
+        steps: 15_000,
+        ..Options::default()
+    };
+    let hunt = hunt(&options, &plants, 8, 2, &|_| {});
+    let missed: Vec<_> = hunt.plants.iter().filter(|prey| !prey.found).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
 }

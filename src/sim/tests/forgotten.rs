@@ -3,17 +3,16 @@
 //! Source: SmartChain, forgotten keys. In: worlds whose views rotated. Out: what newcomers and
 //! replicas say to the best forgery.
 //! Holds: with the secrets that were erased the same forgery would pass, so that this can fail.
-//! Elsewhere: what a running process has in memory and files (`tests/views.rs`).
+//! Elsewhere: forging (`forgery`), what a running process has in memory and files
+//! (`tests/views.rs`).
 
 use super::*;
-use crate::blocks::body::{Listed, NextSeat, Reconfiguration};
 use crate::blocks::{Body, Step, ViewChain};
-use crate::committee::{
-    Ballot, Certificate, KeyProof, Kind, MemberId, Regency, View, ViewId, Voter,
-};
+use crate::committee::View;
 use crate::consortium::serve::Archive;
 use crate::consortium::{Block, Extent, Message};
-use crate::crypto::{Digest, SecretKey, Signature};
+use crate::crypto::SecretKey;
+use crate::sim::forgery::{Pads, certify, usurpers};
 
 /// The member that never erased anything: one of the f.
 const HOARDER: usize = 0;
@@ -81,96 +80,6 @@ fn steps(world: &World) -> Vec<Step> {
     steps
 }
 
-/// The adversary's own committee in place of the one that follows `view`.
-fn usurpers(world: &World, view: &View) -> Reconfiguration {
-    let chain = *view.chain();
-    let assemble = (view.opening().height.next(), Digest([9; 32]));
-    let setting = &world.ground.setting;
-    let key = |kind: u64, n: usize| setting.admission_key(100 + n, kind);
-    let next = view.id().next();
-    let proof = |n: usize, view: ViewId, assemble: &Digest, kind: u64| {
-        KeyProof::make(&chain, view, assemble, &key(1, n), &key(kind, n))
-    };
-    let listed = (0..4).map(|n| Listed {
-        identity: key(1, n).public(),
-        name: format!("usurper-{n}"),
-        address: String::new(),
-        weight: 1,
-        admitted: proof(n, ViewId(0), &Digest::ZERO, 2),
-    });
-    let seats = (0..4).map(|n| NextSeat {
-        member: MemberId::of(&key(1, n).public()),
-        fresh: Some(proof(n, next, &assemble.1, 3)),
-    });
-    Reconfiguration {
-        next,
-        assemble,
-        members: listed.collect(),
-        seats: seats.collect(),
-        threshold: None,
-    }
-}
-
-/// The certificate over `header` that these secrets make; signatures of seats whose secret is gone
-/// are taken from the true one, or repeated, as `pads` says.
-fn certify(
-    view: &View,
-    header: &crate::blocks::Header,
-    secrets: &[SecretKey],
-    pads: &Pads<'_>,
-) -> Certificate {
-    let (height, digest) = (header.height, header.digest());
-    let mut signed: BTreeMap<_, Signature> = BTreeMap::new();
-    for secret in secrets {
-        if let Some(mut voter) = Voter::new(view, secret.clone()) {
-            let (_, vote) = voter
-                .persist(height, digest)
-                .expect("it has promised nothing");
-            signed.insert(vote.seat, vote.signature);
-        }
-    }
-    let one = signed.values().next().copied();
-    for (seat, signature) in pads.iter(view, one) {
-        signed.entry(seat).or_insert(signature);
-    }
-    Certificate {
-        ballot: Ballot {
-            kind: Kind::Persist,
-            view: view.id(),
-            regency: Regency(0),
-            height,
-            digest,
-        },
-        signers: signed.keys().copied().collect(),
-        signatures: signed.into_values().collect(),
-    }
-}
-
-/// What fills the seats whose secret is gone.
-enum Pads<'a> {
-    Nothing,
-    Stored(&'a Certificate),
-    Repeated,
-}
-
-impl Pads<'_> {
-    fn iter(
-        &self,
-        view: &View,
-        one: Option<Signature>,
-    ) -> Vec<(crate::committee::Seat, Signature)> {
-        let seats = view
-            .seats()
-            .iter()
-            .filter_map(|seat| view.seat_of(&seat.member));
-        match self {
-            Pads::Nothing => Vec::new(),
-            Pads::Stored(held) => held.signers.iter().zip(held.signatures.clone()).collect(),
-            Pads::Repeated => seats.zip(std::iter::repeat(one).flatten()).collect(),
-        }
-    }
-}
-
 /// Forks the chain in place of each true step with `secrets`; gives for each view that ended how
 /// many of its seats signed, and whether a newcomer and a replica in that view took it.
 fn forge(world: &World, secrets: &[SecretKey]) -> Vec<(usize, bool, bool)> {
@@ -180,7 +89,7 @@ fn forge(world: &World, secrets: &[SecretKey]) -> Vec<(usize, bool, bool)> {
     let mut outcomes = Vec::new();
     for step in steps(world) {
         let view = walked.newest().view.clone();
-        let body = usurpers(world, &view);
+        let body = usurpers(&world.ground.setting, &view);
         let mut header = step.header.clone();
         header.body = body.root();
         let count = certify(&view, &header, secrets, &Pads::Nothing)

@@ -64,6 +64,27 @@ fn what_was_synced_is_there_after_any_power_loss() {
 }
 
 #[test]
+fn what_one_process_left_unsynced_is_durable_behind_the_sync_of_the_next() {
+    let disk = SimulatedDisk::default();
+    let packs = Packs::open_on(disk.clone()).expect("an empty disk opens");
+    let (first, bytes) = segment(1, 100);
+    packs.append(&first, &bytes).expect("it is written");
+    drop(packs); // The process ends: the system has it, and the disk perhaps not.
+    let packs = Packs::open_on(disk.clone()).expect("it opens");
+    assert!(packs.has(&first));
+    let (second, other) = segment(2, 100);
+    packs.append(&second, &other).expect("it is written");
+    packs.sync().expect("the disk works");
+    drop(packs);
+    disk.crash(Crash::Lose, &mut ChaCha12Rng::seed_from_u64(1));
+    let packs = Packs::open_on(disk).expect("it opens");
+    for (digest, bytes) in [(first, bytes), (second, other)] {
+        let read = packs.read(&digest).expect("it is whole");
+        assert_eq!(read.as_deref(), Some(&bytes[..]));
+    }
+}
+
+#[test]
 fn what_nobody_refers_to_makes_room() {
     let dir = tempfile::tempdir().expect("a folder");
     let packs = Packs::open(dir.path()).expect("an empty folder opens");
