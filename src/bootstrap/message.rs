@@ -100,6 +100,15 @@ impl Message {
 }
 
 impl Ask {
+    /// How many things it asks for: each may be answered by itself.
+    pub fn things(&self) -> usize {
+        match self {
+            Ask::Segments(_, segments) => segments.len(),
+            Ask::Steps(..) | Ask::Anchor(..) | Ask::Checkpoint(_) => 1,
+            Ask::Holding(_) | Ask::Page(..) => 1,
+        }
+    }
+
     fn is_bounded(&self) -> bool {
         match self {
             Ask::Steps(..) | Ask::Anchor(..) | Ask::Checkpoint(_) | Ask::Holding(_) => true,

@@ -20,17 +20,19 @@ pub const LEASE: Span = Span::from_ms(60_000);
 /// How long one newcomer may hold one snapshot in all.
 pub const LEASE_TOTAL_MAX: Span = Span::from_ms(6 * 3_600_000);
 
-/// What an ask costs whose answer is shorter: whoever asks much pulls little.
+/// What each thing that is asked for costs where the answer is shorter: whoever asks for much that
+/// is not here makes work all the same.
 pub const ASK_BYTES: usize = 4 << 10;
 
 /// The size of shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaOptions {
-    /// Bytes per second for one newcomer, about.
+    /// Bytes per second for one newcomer, at most and about.
     pub bytes_per_second: u64,
-    /// Bytes per second for all of them together, about.
+    /// Bytes per second for all of them together, about; those who ask now have equal parts of it.
     pub total_bytes_per_second: u64,
-    /// Bytes that one, or all together, may get at once after a pause.
+    /// Bytes that one may get at once after a pause, where that is not more than a quarter of what
+    /// all get in a second.
     pub burst_bytes: u64,
 }
 
@@ -44,60 +46,27 @@ impl Default for QuotaOptions {
     }
 }
 
-/// What somebody may still get; below zero after an answer that was larger.
+/// What one newcomer may still get; below zero after an answer that was larger.
 #[derive(Clone, Copy, Debug)]
 struct Share {
     bytes: i64,
     at: Time,
 }
 
-impl Share {
-    /// It grows at `rate` bytes per second, up to `full`.
-    fn refill(&mut self, now: Time, rate: u64, full: i64) {
-        let grown = u128::from((now - self.at).0) * u128::from(rate) / 1_000_000;
-        if grown > 0 {
-            let grown = i64::try_from(grown).unwrap_or(i64::MAX);
-            self.bytes = self.bytes.saturating_add(grown).min(full);
-            self.at = now;
-        }
-    }
-
-    /// Until there is something in it, at `rate` bytes per second.
-    fn wait(&self, rate: u64) -> Result<(), Span> {
-        if self.bytes > 0 {
-            return Ok(());
-        }
-        let owed = self.bytes.unsigned_abs() + 1;
-        let wait = u128::from(owed) * 1_000_000 / u128::from(rate.max(1));
-        Err(Span(u64::try_from(wait).unwrap_or(u64::MAX).max(1)))
-    }
-
-    fn spend(&mut self, bytes: usize) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-}
-
 /// What newcomers may get.
 #[derive(Debug)]
 pub struct Quota {
     options: QuotaOptions,
+    /// Of those who asked not long ago.
     shares: BTreeMap<MemberId, Share>,
-    /// What all of them may get.
-    total: Share,
 }
 
 impl Quota {
     /// Nobody has asked yet.
     pub fn new(options: QuotaOptions) -> Self {
-        let total = Share {
-            bytes: full(&options),
-            at: Time::default(),
-        };
         Self {
             options,
             shares: BTreeMap::new(),
-            total,
         }
     }
 
@@ -109,20 +78,24 @@ impl Quota {
             return Err(Span::from_ms(1_000));
         }
         let fresh = Share {
-            bytes: full(&self.options),
+            bytes: self.full(),
             at: now,
         };
-        let share = *self.shares.entry(who).or_insert(fresh);
-        share.wait(self.options.bytes_per_second)?;
-        self.total.wait(self.options.total_bytes_per_second)
+        let share = self.shares.entry(who).or_insert(fresh);
+        if share.bytes > 0 {
+            return Ok(());
+        }
+        let owed = share.bytes.unsigned_abs() + 1;
+        let wait = u128::from(owed) * 1_000_000 / u128::from(self.rate());
+        Err(Span(u64::try_from(wait).unwrap_or(u64::MAX).max(1)))
     }
 
-    /// So many bytes were sent to `who` for one ask.
-    pub fn spend(&mut self, who: &MemberId, bytes: usize) {
-        let bytes = bytes.max(ASK_BYTES);
+    /// So many bytes were sent to `who`, who asked for so many things.
+    pub fn spend(&mut self, who: &MemberId, things: usize, bytes: usize) {
         if let Some(share) = self.shares.get_mut(who) {
-            share.spend(bytes);
-            self.total.spend(bytes);
+            let price = bytes.max(things.max(1).saturating_mul(ASK_BYTES));
+            let price = i64::try_from(price).unwrap_or(i64::MAX);
+            share.bytes = share.bytes.saturating_sub(price);
         }
     }
 
@@ -131,19 +104,30 @@ impl Quota {
         self.shares.len()
     }
 
+    /// Bytes per second by which each share grows: nobody's haste makes another wait.
+    fn rate(&self) -> u64 {
+        let part = self.options.total_bytes_per_second / self.shares.len().max(1) as u64;
+        part.min(self.options.bytes_per_second).max(1)
+    }
+
+    fn full(&self) -> i64 {
+        let most = self.options.total_bytes_per_second / 4;
+        i64::try_from(self.options.burst_bytes.min(most).max(1)).unwrap_or(i64::MAX)
+    }
+
     /// Shares grow; one that is whole again is forgotten.
     fn refill(&mut self, now: Time) {
-        let (options, full) = (self.options, full(&self.options));
-        self.total.refill(now, options.total_bytes_per_second, full);
+        let (rate, full) = (self.rate(), self.full());
         self.shares.retain(|_, share| {
-            share.refill(now, options.bytes_per_second, full);
+            let grown = u128::from((now - share.at).0) * u128::from(rate) / 1_000_000;
+            if grown > 0 {
+                let grown = i64::try_from(grown).unwrap_or(i64::MAX);
+                share.bytes = share.bytes.saturating_add(grown).min(full);
+                share.at = now;
+            }
             share.bytes < full
         });
     }
-}
-
-fn full(options: &QuotaOptions) -> i64 {
-    i64::try_from(options.burst_bytes).unwrap_or(i64::MAX)
 }
 
 /// A snapshot that is kept for one newcomer.

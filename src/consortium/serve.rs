@@ -16,6 +16,9 @@ use crate::crypto::Digest;
 /// Bytes of the blocks in one extent, at most; a longer stretch is not served.
 pub const EXTENT_BYTES_MAX: usize = 3 << 20;
 
+/// Bytes of batches in one answer after which no further one is added.
+pub const BATCHES_BYTES_MAX: usize = 4 << 20;
+
 /// What a member keeps on its disk.
 pub trait Archive {
     /// The applied block at `height`.
@@ -51,7 +54,14 @@ pub fn answer(archive: &dyn Archive, wanted: &Wanted) -> Vec<Message> {
         Wanted::Batches(digests) => {
             let asked = digests.iter().take(DIGESTS_MAX);
             let held = asked.filter_map(|digest| archive.batch(digest));
-            held.map(Message::Batch).collect()
+            let mut bytes = 0;
+            // What is beyond is asked for again.
+            let fit = held.take_while(|batch| {
+                let is_room = bytes < BATCHES_BYTES_MAX;
+                bytes += batch.len();
+                is_room
+            });
+            fit.map(Message::Batch).collect()
         }
         // Answered from the shelf of whoever keeps one.
         Wanted::Bootstrap(_) => Vec::new(),

@@ -386,7 +386,7 @@ impl Quest<'_> {
         let answers = answers::answer(&partial, ask).into_iter();
         let sent = answers.map(|message| self.send(To::One(who), message));
         let bytes = sent.sum();
-        self.quota.spend(&who, bytes);
+        self.quota.spend(&who, ask.things(), bytes);
     }
 
     /// Gives how many bytes that are.

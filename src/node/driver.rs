@@ -47,8 +47,6 @@ pub(crate) const NEWS_MAX: usize = 4096;
 const NEWS_HELD_MAX: usize = 256;
 /// Calls and views that may wait for the key files; each waits for an answer before the next.
 pub(crate) const KEY_WORK_MAX: usize = 64;
-/// Requests of members that may wait for the disk; what comes beyond is dropped and asked again.
-pub(crate) const SERVINGS_MAX: usize = 64;
 
 /// What our own threads tell the replica's.
 pub(crate) enum Internal {

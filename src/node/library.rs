@@ -1,17 +1,17 @@
 //! Answers newcomers and members that lag from what the disk has.
 //!
 //! Source: `ARCHITECTURE.md`; `bootstrap::shelf`. In: asks of members. Out: messages, leases.
-//! Holds: nobody pulls more than its share, nor all together more than the settings allow; whoever
-//! lags in the chain waits for no newcomer; what a newcomer is fetching stays for a while.
+//! Holds: nobody pulls more than its share, nor newcomers together more than the settings allow;
+//! whoever lags in the chain waits for no newcomer; what a newcomer is fetching stays for a while.
 //! Elsewhere: what is answered (`consortium::serve`, `bootstrap::shelf`), pruning (`curator`).
 
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
 use super::clock::Clock;
 use super::config::Resources;
+use super::desk::Line;
 use super::index::Index;
 use super::outlets::send;
 use super::shelf::Held;
@@ -59,9 +59,18 @@ impl Serving {
             Self::Wanted(Wanted::Bootstrap(_)) | Self::Anchor(_) => Desk::Newcomers,
         }
     }
+
+    /// How many things have to be looked up.
+    fn things(&self) -> usize {
+        match self {
+            Self::Wanted(Wanted::Batches(digests)) => digests.len(),
+            Self::Wanted(Wanted::Bootstrap(ask)) => ask.things(),
+            Self::Wanted(Wanted::Blocks(_) | Wanted::End(..)) | Self::Anchor(_) => 1,
+        }
+    }
 }
 
-/// What `resources` allow everybody to pull together.
+/// What `resources` allow newcomers to pull together.
 pub(crate) fn quota(resources: &Resources) -> QuotaOptions {
     QuotaOptions {
         total_bytes_per_second: u64::from(resources.serve_mib_per_second) << 20,
@@ -93,20 +102,21 @@ pub(crate) struct Library {
 
 impl Library {
     /// Answers until nobody asks any more.
-    pub(crate) fn run(self, servings: &Receiver<(MemberId, Serving)>) {
+    pub(crate) fn run(self, line: &Line) {
         let mut quota = Quota::new(self.quota);
-        while let Ok((member, serving)) = servings.recv() {
+        while let Some((member, serving)) = line.next() {
             let now = self.clock.now();
             if quota.admit(now, member).is_err() {
                 continue; // It asks again.
             }
+            let things = serving.things();
             let messages = match serving {
                 Serving::Wanted(Wanted::Bootstrap(ask)) => self.teach(now, member, &ask),
                 Serving::Wanted(wanted) => serve::answer(&*self.index, &wanted),
                 Serving::Anchor(standing) => self.vouch(*standing),
             };
             let frames = messages.iter().map(|message| self.send(member, message));
-            quota.spend(&member, frames.sum());
+            quota.spend(&member, things, frames.sum());
         }
     }
 

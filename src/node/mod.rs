@@ -13,6 +13,7 @@ mod carried;
 mod clock;
 pub mod config;
 mod curator;
+mod desk;
 mod driver;
 mod ears;
 mod errand;

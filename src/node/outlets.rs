@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::bell::Ringing;
 use super::bootstrap;
 use super::curator::Curation;
+use super::desk::Counter;
 use super::driver::{Internal, KeyWork, News, Ports, offer};
 use super::ears::{Checks, Gate};
 use super::errand::Errand;
@@ -44,9 +45,8 @@ pub(crate) struct Outlets {
     pub(crate) log: GroupCommit,
     pub(crate) internal: Ringing<Internal>,
     pub(crate) work: SyncSender<Work>,
-    pub(crate) servings: SyncSender<(MemberId, Serving)>,
-    /// Servings of newcomers.
-    pub(crate) lessons: SyncSender<(MemberId, Serving)>,
+    pub(crate) members: Counter,
+    pub(crate) newcomers: Counter,
     pub(crate) news: SyncSender<Vec<News>>,
     pub(crate) keys: SyncSender<KeyWork>,
     pub(crate) peers: Peers,
@@ -83,11 +83,11 @@ impl Ports for Outlets {
     }
 
     fn serve(&mut self, member: MemberId, serving: Serving) {
-        let queue = match serving.desk() {
-            Desk::Members => &self.servings,
-            Desk::Newcomers => &self.lessons,
+        let counter = match serving.desk() {
+            Desk::Members => &self.members,
+            Desk::Newcomers => &self.newcomers,
         };
-        offer(queue, (member, serving));
+        counter.offer(member, serving);
     }
 
     fn keys(&mut self, work: KeyWork) {

@@ -14,12 +14,13 @@ use super::bell::Ringing;
 use super::clock::Clock;
 use super::config::Resources;
 use super::curator::{CURATOR_MAX, Curation, Curator, Retention};
-use super::driver::{Driver, Internal, KEY_WORK_MAX, NEWS_MAX, SERVINGS_MAX, Sources, WORK_MAX};
+use super::desk::{self, Counter};
+use super::driver::{Driver, Internal, KEY_WORK_MAX, NEWS_MAX, Sources, WORK_MAX};
 use super::error::NodeError;
 use super::executor::{self, Latest};
 use super::herald::Waiters;
 use super::index::Index;
-use super::library::{self, Desk, Lent, Library, Serving};
+use super::library::{self, Desk, Lent, Library};
 use super::newcomer::Newcomer;
 use super::outlets::{self, Herald, Outlets, Smith};
 use super::peers::Peers;
@@ -27,7 +28,7 @@ use super::scribe::{Note, Scribe};
 use super::watch::Watch;
 use crate::application::Application;
 use crate::blocks::Genesis;
-use crate::committee::MemberId;
+use crate::bootstrap::QuotaOptions;
 use crate::net::Net;
 use crate::storage::GroupCommit;
 
@@ -106,8 +107,8 @@ impl<'a> Spawner<'a> {
     ) -> Result<Outlets, NodeError> {
         let lent = Lent::default();
         let curator = self.curator(&helpers, &lent)?;
-        let servings = self.desk(Desk::Members, &helpers, &lent)?;
-        let lessons = self.desk(Desk::Newcomers, &helpers, &lent)?;
+        let members = self.desk(Desk::Members, &helpers, &lent)?;
+        let newcomers = self.desk(Desk::Newcomers, &helpers, &lent)?;
         let Helpers {
             net,
             index,
@@ -155,8 +156,8 @@ impl<'a> Spawner<'a> {
             log,
             internal,
             work,
-            servings,
-            lessons,
+            members,
+            newcomers,
             news,
             keys,
             peers,
@@ -187,13 +188,8 @@ impl<'a> Spawner<'a> {
     }
 
     /// Starts a thread that answers from the disk.
-    fn desk(
-        &mut self,
-        desk: Desk,
-        helpers: &Helpers,
-        lent: &Lent,
-    ) -> Result<SyncSender<(MemberId, Serving)>, NodeError> {
-        let (servings, served) = sync_channel(SERVINGS_MAX);
+    fn desk(&mut self, desk: Desk, helpers: &Helpers, lent: &Lent) -> Result<Counter, NodeError> {
+        let (counter, line) = desk::desk();
         let library = Library {
             index: Arc::clone(&helpers.index),
             net: Arc::clone(&helpers.net),
@@ -201,13 +197,16 @@ impl<'a> Spawner<'a> {
             genesis: helpers.genesis.clone(),
             lent: lent.clone(),
             clock: helpers.clock,
-            quota: library::quota(&helpers.resources),
+            quota: match desk {
+                Desk::Members => QuotaOptions::default(),
+                Desk::Newcomers => library::quota(&helpers.resources),
+            },
         };
         match desk {
-            Desk::Members => self.thread("librarian", move || library.run(&served)),
-            Desk::Newcomers => self.thread_below("teacher", move || library.run(&served)),
+            Desk::Members => self.thread("librarian", move || library.run(&line)),
+            Desk::Newcomers => self.thread_below("teacher", move || library.run(&line)),
         }?;
-        Ok(servings)
+        Ok(counter)
     }
 
     pub(crate) fn driver(

@@ -144,8 +144,28 @@ impl<M: Medium> LogReader<M> {
         Ok((header.kind, payload))
     }
 
+    /// The file at `position`. It is opened outside of the lock, which the writer takes too.
     fn file(&self, position: Position) -> Result<Arc<M::File>, LogError> {
+        if let Some(file) = self.open_file(position)? {
+            return Ok(file);
+        }
+        let name = log_name(position.file);
+        let opened = self.shared.medium.open(&name);
         let mut state = self.state();
+        if position.file < state.first {
+            return Err(LogError::Pruned { position }); // meanwhile
+        }
+        let file = Arc::new(opened.map_err(failed(&name, "open"))?);
+        if state.open.len() >= OPEN_FILES_MAX {
+            state.open.pop_first();
+        }
+        state.open.insert(position.file, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// The file at `position` where it is open.
+    fn open_file(&self, position: Position) -> Result<Option<Arc<M::File>>, LogError> {
+        let state = self.state();
         if position.file < state.first {
             return Err(LogError::Pruned { position });
         }
@@ -156,21 +176,7 @@ impl<M: Medium> LogReader<M> {
         if position >= end || position.offset < FILE_HEADER_BYTES {
             return Err(LogError::NotWritten { position });
         }
-        if let Some(file) = state.open.get(&position.file) {
-            return Ok(Arc::clone(file));
-        }
-        let name = log_name(position.file);
-        let file = Arc::new(
-            self.shared
-                .medium
-                .open(&name)
-                .map_err(failed(&name, "open"))?,
-        );
-        if state.open.len() >= OPEN_FILES_MAX {
-            state.open.pop_first();
-        }
-        state.open.insert(position.file, Arc::clone(&file));
-        Ok(file)
+        Ok(state.open.get(&position.file).map(Arc::clone))
     }
 
     pub(super) fn written(&self, end: u32) {

@@ -35,7 +35,7 @@ fn a_short_ask_pulls_no_more_than_its_share() {
     for ms in 0..60_000 {
         if quota.admit(at(ms), who).is_ok() {
             sent += 20_000;
-            quota.spend(&who, 20_000);
+            quota.spend(&who, 1, 20_000);
         }
     }
     assert!((550_000..=670_000).contains(&sent), "{sent}");
@@ -60,12 +60,38 @@ fn many_newcomers_together_get_no_more_than_the_total() {
             let who = member(n as u64);
             if quota.admit(at(turn), who).is_ok() {
                 *sent += 20_000;
-                quota.spend(&who, 20_000);
+                quota.spend(&who, 1, 20_000);
             }
         }
     }
     let all: u64 = sent.iter().sum();
-    assert!((5_900_000..=6_100_000).contains(&all), "{sent:?}");
+    assert!((5_900_000..=6_400_000).contains(&all), "{sent:?}");
+}
+
+#[test]
+fn whoever_asks_without_end_makes_nobody_else_wait() {
+    for total_mib in [1, 16, 64, 256] {
+        let mut quota = Quota::new(QuotaOptions {
+            total_bytes_per_second: total_mib << 20,
+            ..QuotaOptions::default()
+        });
+        for ms in 0..60_000 {
+            for greedy in 1..=4 {
+                if quota.admit(at(ms), member(greedy)).is_ok() {
+                    quota.spend(&member(greedy), 256, 4 << 20);
+                }
+            }
+            if ms % 200 == 0 {
+                let modest = member(9);
+                assert_eq!(
+                    quota.admit(at(ms), modest),
+                    Ok(()),
+                    "{total_mib} MiB, {ms} ms"
+                );
+                quota.spend(&modest, 1, 30_000);
+            }
+        }
+    }
 }
 
 #[test]
@@ -79,7 +105,7 @@ fn an_ask_for_nothing_much_is_paid_for() {
     for ms in 0..10_000 {
         if quota.admit(at(ms), who).is_ok() {
             asks += 1;
-            quota.spend(&who, 1);
+            quota.spend(&who, 1, 1);
         }
     }
     let burst = QuotaOptions::default().burst_bytes / ASK_BYTES as u64;
@@ -91,7 +117,7 @@ fn shares_are_counted_for_so_many_and_forgotten_when_they_are_whole() {
     let mut quota = Quota::new(QuotaOptions::default());
     for n in 0..10_000 {
         if quota.admit(at(1), member(n)).is_ok() {
-            quota.spend(&member(n), 1 << 20);
+            quota.spend(&member(n), 1, 1 << 20);
         }
         assert!(quota.count() <= QUOTA_PEERS_MAX);
     }
