@@ -96,8 +96,6 @@ plants! {
     AnySegment = "any-segment",
     /// A newcomer believes an anchor though its header is not the one that was signed.
     AnyAnchor = "any-anchor",
-    /// A newcomer forgets what it asked for when a link falls, and so bans who answers it.
-    LinkForgotten = "link-forgotten",
 }
 
 impl std::str::FromStr for Plant {

@@ -22,7 +22,6 @@ use crate::checkpoint::{Page, Tally};
 use crate::committee::{Height, MEMBERS_MAX, MemberId, ViewId};
 use crate::crypto::Digest;
 use crate::machine::{Input, Machine, Outbox, Span, Time, To};
-use crate::plant::{self, Plant};
 
 /// Members that are asked, at most; further links are not used.
 pub const PEERS_MAX: usize = 256;
@@ -257,9 +256,7 @@ impl Bootstrap {
         }
         // What was asked before the link fell is asked again, and may come twice.
         let peer = self.peers.remove(&who).or_else(|| self.away.remove(&who));
-        let mut peer = peer
-            .filter(|_| !plant::is(Plant::LinkForgotten))
-            .unwrap_or_default();
+        let mut peer = peer.unwrap_or_default();
         peer.steps = None;
         self.peers.insert(who, peer);
         match &mut self.state {

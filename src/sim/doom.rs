@@ -1,9 +1,9 @@
-//! Newcomers that lose power at every step, and what they must not ask for again.
+//! Newcomers that go down at every step, and what they must not ask for again.
 //!
 //! Source: design, 'checkpoints and bootstrap', step 5: it resumes after a crash. In: chance, what
-//! a newcomer's disk gave back, what it asks and saves then. Out: at which step power is lost;
-//! what was fetched although it was durable.
-//! Holds: rolls dice of its own; power is lost between any two outputs of the machine.
+//! a newcomer's disk gave back, what it asks and saves then. Out: at which step it loses power or
+//! ends; what was fetched although the disk had it.
+//! Holds: rolls dice of its own; it goes down between any two outputs of the machine.
 //! Elsewhere: how a crash tears what was not synced (`packed`), who carries a newcomer (`quest`).
 
 use std::collections::BTreeSet;
@@ -19,6 +19,9 @@ use crate::crypto::Digest;
 
 /// Of a thousand lives of newcomers so many end at a drawn step, by the world.
 const DOOMED: [u64; 4] = [0, 300, 600, 900];
+/// Of a thousand of these so many end in good order: what was not synced is there, and may be lost
+/// with the power later.
+const ORDERLY: u64 = 300;
 /// How long a newcomer is down, in microseconds, at most.
 const DOWN_US_MAX: u64 = 3_000_000;
 /// How long behind its start a member is taken to replay, in microseconds, at most.
@@ -60,17 +63,17 @@ impl Step {
         Self::Replay,
     ];
 
-    /// What is counted when power is lost here.
+    /// What is counted when a newcomer goes down here.
     fn name(self) -> &'static str {
         match self {
-            Self::Walk => "power lost at the walk",
-            Self::Anchor => "power lost at the anchor",
-            Self::Checkpoint => "power lost at the checkpoint",
-            Self::Page => "power lost at pages",
-            Self::Segments => "power lost at segments",
-            Self::Listing => "power lost at listing",
-            Self::Restore => "power lost at restoring",
-            Self::Replay => "power lost at replay",
+            Self::Walk => "newcomers down at the walk",
+            Self::Anchor => "newcomers down at the anchor",
+            Self::Checkpoint => "newcomers down at the checkpoint",
+            Self::Page => "newcomers down at pages",
+            Self::Segments => "newcomers down at segments",
+            Self::Listing => "newcomers down at listing",
+            Self::Restore => "newcomers down at restoring",
+            Self::Replay => "newcomers down at replay",
         }
     }
 }
@@ -128,13 +131,16 @@ impl World {
         is_on.then(|| self.dooms.draw()).flatten()
     }
 
-    /// A newcomer loses power at `step`, and starts again later.
+    /// A newcomer loses power at `step`, or ends in good order, and starts again later.
     pub(super) fn meet_doom(&mut self, index: usize, step: Step) {
         self.count(Fault::Doom.name());
         self.count(step.name());
         let mut dice = self.dooms.dice.clone();
         let after = dice.within(10_000, DOWN_US_MAX);
-        self.crash(index, after, &mut dice);
+        match dice.chance(ORDERLY) {
+            true => self.restart(index, after),
+            false => self.crash(index, after, &mut dice),
+        }
         self.dooms.dice = dice;
     }
 

@@ -80,7 +80,7 @@ faults! {
     Villains = "villains",
     /// Who locks or decides alone is cut off while the others replace the leader.
     Ambush = "ambush",
-    /// A newcomer loses power at some step of its bootstrap, and again at another.
+    /// A newcomer loses power, or ends, at some step of its bootstrap, and again at another.
     Doom = "doom",
 }
 
