@@ -62,6 +62,13 @@ pub(super) struct CatchUp {
     turns: usize,
     /// Whether the driver was told that we are too far behind.
     is_too_far: bool,
+    /// Peers that know a checkpoint much shorter than the blocks that we lack, since we had caught
+    /// up last. Bounded by `peers`.
+    shorter: BTreeSet<MemberId>,
+    /// Whether the driver was told of it.
+    is_shorter: bool,
+    /// How often others were asked whether they know it too.
+    probes: usize,
 }
 
 impl CatchUp {
@@ -89,6 +96,9 @@ impl CatchUp {
             pruned: BTreeSet::new(),
             turns: 0,
             is_too_far: false,
+            shorter: BTreeSet::new(),
+            is_shorter: false,
+            probes: 0,
         }
     }
 
@@ -97,6 +107,27 @@ impl CatchUp {
         self.pruned.clear();
         self.turns = 0;
         self.is_too_far = false;
+    }
+
+    /// Nothing is lacking.
+    fn arrived(&mut self) {
+        self.shorter.clear();
+        self.is_shorter = false;
+        self.probes = 0;
+    }
+
+    /// Whom to ask whether it knows a shorter way too, where somebody does: one at a time, twice
+    /// each.
+    fn probe(&mut self) -> Option<MemberId> {
+        if self.is_shorter || self.shorter.is_empty() || self.probes >= 2 * self.peers.len() {
+            return None;
+        }
+        let turn = (self.probes..).take(self.peers.len());
+        let mut others = turn.map(|place| self.peers[place % self.peers.len()]);
+        let other =
+            others.find(|peer| self.connected.contains(peer) && !self.shorter.contains(peer));
+        self.probes += 1;
+        other
     }
 
     /// Whether nobody who is asked has what we lack: more than may be faulty have pruned it, and
@@ -339,6 +370,10 @@ impl Consortium {
             out.send(To::One(peer), Message::Fetch(missing));
             self.arm_fetch(out);
         }
+        if let Some(peer) = self.catchup.probe() {
+            let next = self.chain.ledger.height().next();
+            out.send(To::One(peer), Message::Request(next));
+        }
         self.asked_again(out);
         if self.is_observer() && !self.catchup.is_armed {
             self.poll(out);
@@ -385,6 +420,9 @@ impl Consortium {
         let applied = self.chain.ledger.height();
         let is_behind = self.seals.ahead().is_some_and(|ahead| ahead > applied);
         self.catchup.asked = None;
+        if !is_behind {
+            self.catchup.arrived();
+        }
         if is_behind {
             self.request(out);
         }
@@ -421,6 +459,21 @@ impl Consortium {
             } // Else the timer asks again: somebody may have it all the same.
         }
         self.tell_stranded(out);
+    }
+
+    /// A peer gives blocks, and knows a shorter way. The blocks may be here already, and their
+    /// batches not.
+    pub(super) fn on_shorter(&mut self, from: MemberId, height: Height, out: &mut Out) {
+        let is_asked = self.catchup.peers.contains(&from);
+        if !is_asked || height <= self.chain.ledger.height() {
+            return; // Late: we are past it.
+        }
+        self.catchup.shorter.insert(from);
+        let faulty = self.view.sizes().f;
+        if !self.catchup.is_shorter && self.catchup.shorter.len() > faulty {
+            self.catchup.is_shorter = true;
+            out.emit(Event::Shorter);
+        }
     }
 
     fn tell_stranded(&mut self, out: &mut Out) {

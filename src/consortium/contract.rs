@@ -281,6 +281,9 @@ pub enum Event {
     /// What we lack nobody who was asked has any more: go on from a checkpoint. Said once, and
     /// again only after blocks have come.
     TooFar,
+    /// More members than may be faulty say that a checkpoint is much shorter than the blocks that
+    /// we lack: go on from one, where nothing speaks against it. Said once until we have caught up.
+    Shorter,
 }
 
 /// Our signed word on where we stand.

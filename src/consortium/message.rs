@@ -80,9 +80,11 @@ pub enum Message {
     Snapshot(CheckpointVote),
     /// From a newcomer, or to one.
     Bootstrap(Box<bootstrap::Message>),
-    /// The answer to a request for blocks that are pruned, or much longer than a checkpoint above
-    /// them: the lowest height from which blocks are given.
+    /// The answer to a request for blocks that are pruned: the lowest height that is kept.
     Pruned(Height),
+    /// Goes with blocks that were asked for: a checkpoint is much shorter than those up to this
+    /// height.
+    Shorter(Height),
 }
 
 /// What a seat has of a beacon.
@@ -121,7 +123,7 @@ impl Message {
             Message::Fetch(_) | Message::Request(_) => Lane::Votes,
             Message::Certificate(_) | Message::Overlay(_) | Message::Engine(_) => Lane::Votes,
             Message::Key(_) | Message::Beacon(..) | Message::Vacant(_) => Lane::Votes,
-            Message::Snapshot(_) | Message::Pruned(_) => Lane::Votes,
+            Message::Snapshot(_) | Message::Pruned(_) | Message::Shorter(_) => Lane::Votes,
         }
     }
 
@@ -166,6 +168,8 @@ pub enum Heard {
     Bootstrap(Box<bootstrap::Message>),
     /// See [`Message::Pruned`].
     Pruned(Height),
+    /// See [`Message::Shorter`].
+    Shorter(Height),
 }
 
 impl Heard {
@@ -180,7 +184,7 @@ impl Heard {
             Heard::Vacant(view) => Some(*view),
             Heard::Snapshot(vote) => Some(vote.view),
             Heard::Overlay(_) | Heard::Engine(_) | Heard::Key(_) | Heard::Beacon(..) => None,
-            Heard::Bootstrap(_) | Heard::Pruned(_) => None,
+            Heard::Bootstrap(_) | Heard::Pruned(_) | Heard::Shorter(_) => None,
         }
     }
 }
@@ -408,6 +412,7 @@ impl Ears {
             }
             Message::Bootstrap(_) => Err(HearError::Malformed { what: "bootstrap" }),
             Message::Pruned(first) => Ok(plain(Heard::Pruned(first))),
+            Message::Shorter(height) => Ok(plain(Heard::Shorter(height))),
         }
     }
 

@@ -277,6 +277,7 @@ impl Consortium {
             Heard::Snapshot(vote) => self.on_snapshot(vote),
             Heard::Bootstrap(message) => self.on_newcomer(now, from, *message, out),
             Heard::Pruned(first) => self.on_pruned(from, first, out),
+            Heard::Shorter(height) => self.on_shorter(from, height, out),
         }
     }
 

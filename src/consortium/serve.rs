@@ -30,23 +30,29 @@ pub trait Archive {
     /// The encoded batch.
     fn batch(&self, digest: &Digest) -> Option<Bytes>;
 
-    /// The lowest height from which blocks are given to whoever lacks those from `from` on. It is
-    /// above `from` where they were pruned, or where a checkpoint is the shorter way.
-    fn first(&self, from: Height) -> Height {
-        from
+    /// The lowest height that was not pruned.
+    fn first(&self) -> Height {
+        Height(1)
+    }
+
+    /// The height of a certified snapshot that is much shorter than the blocks from `from` up to
+    /// it.
+    fn shorter(&self, _from: Height) -> Option<Height> {
+        None
     }
 }
 
 /// The messages that answer `wanted`; empty where the archive cannot help.
 pub fn answer(archive: &dyn Archive, wanted: &Wanted) -> Vec<Message> {
     match wanted {
-        Wanted::Blocks(from) => match archive.first(*from) {
-            first if first > *from => vec![Message::Pruned(first)],
-            _ => extent(archive, *from)
-                .map(Message::Extent)
-                .into_iter()
-                .collect(),
-        },
+        Wanted::Blocks(from) if *from < archive.first() => {
+            vec![Message::Pruned(archive.first())]
+        }
+        Wanted::Blocks(from) => {
+            let shorter = archive.shorter(*from).map(Message::Shorter);
+            let extent = extent(archive, *from).map(Message::Extent);
+            shorter.into_iter().chain(extent).collect()
+        }
         Wanted::End(view, newest) => end(archive, *view, *newest)
             .map(Message::Certificate)
             .into_iter()

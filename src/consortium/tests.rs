@@ -295,7 +295,7 @@ impl Bench {
             Event::Submitted(..) | Event::Ordered(..) => return,
             Event::Certified(_) | Event::Snapshot(_) => return,
             Event::Resaved(..) | Event::Settled(_) => return,
-            Event::Anchored(..) | Event::TooFar => return,
+            Event::Anchored(..) | Event::TooFar | Event::Shorter => return,
         };
         let outcomes = block
             .operations

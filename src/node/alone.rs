@@ -214,7 +214,7 @@ impl Alone {
                 self.keeper.settle(file);
                 None
             }
-            Event::Resaved(..) | Event::Anchored(..) | Event::TooFar => None,
+            Event::Resaved(..) | Event::Anchored(..) | Event::TooFar | Event::Shorter => None,
         })
     }
 

@@ -260,9 +260,15 @@ impl Curator {
         let lent = self.lent.floor(self.clock.now());
         let is_lent = |held: &Held| lent.is_some_and(|floor| held.taken.height >= floor);
         let certified = held.iter().rev().filter(|held| held.proof.is_some());
+        // A newcomer takes the one that the newest certified header names, which is the one before
+        // while the checkpoint's own block is the last.
+        let named = self.watch.newest_certified();
+        let named = named.map(|newest| newest.header.checkpoint.height);
+        let is_named = |held: &Held| held.proof.as_ref().map(Proof::height) >= named;
         let certified = certified.enumerate();
-        let certified =
-            certified.filter(|(place, held)| *place < self.retention.checkpoints || is_lent(held));
+        let certified = certified.filter(|(place, held)| {
+            *place < self.retention.checkpoints || is_lent(held) || is_named(held)
+        });
         let certified: Vec<&Arc<Held>> = certified.map(|(_, held)| held).collect();
         let oldest = certified.last().map(|held| held.taken);
         let newest = certified

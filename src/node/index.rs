@@ -430,19 +430,19 @@ impl Archive for Index {
         told(self.batch_of(digest))
     }
 
-    fn first(&self, from: Height) -> Height {
+    fn first(&self) -> Height {
         let base = self
             .shelf
             .newest()
             .map_or(Height(0), |held| held.taken.height);
         let first = told(self.first_block().map(|first| first.or(Some(base.next()))));
-        let first = first.unwrap_or(Height(1));
-        let newest = self.shelf.certified().first().map(|held| held.taken);
-        let newest = newest.filter(|taken| (first..=taken.height).contains(&from));
-        match newest.filter(|taken| told(self.is_long(from, taken)) == Some(true)) {
-            Some(taken) => taken.height.next(),
-            None => first,
-        }
+        first.unwrap_or(Height(1))
+    }
+
+    fn shorter(&self, from: Height) -> Option<Height> {
+        let taken = self.shelf.certified().first()?.taken;
+        let is_long = from <= taken.height && told(self.is_long(from, &taken)) == Some(true);
+        is_long.then_some(taken.height)
     }
 }
 

@@ -220,6 +220,8 @@ pub(crate) struct Herald {
     pub(crate) data: PathBuf,
     /// The fresh block that the chain must come to, after a bootstrap.
     pub(crate) anchor: Option<Link>,
+    /// Whether the settings ask for blocks below the checkpoints.
+    pub(crate) keeps_blocks: bool,
 }
 
 impl Herald {
@@ -245,12 +247,10 @@ impl Herald {
         self.waiters.end();
     }
 
-    /// Blocks that we lack are pruned everywhere: this life of the process ends, and the next one
-    /// fetches a checkpoint.
+    /// This life of the process ends, and the next one fetches a checkpoint.
     fn go_back(&self) {
         let local = self.watch.newest_certified();
         let local = local.map_or(Height(0), |held| held.header.height);
-        tracing::warn!(%local, "nobody has the blocks that follow: a checkpoint is fetched");
         match bootstrap::want(&self.data, local) {
             Ok(()) => self.watch.restart(),
             Err(error) => self.watch.fail(error),
@@ -324,7 +324,16 @@ impl Herald {
             // The driver hands these to other threads.
             Event::Execute(_) | Event::Serve(..) | Event::Snapshot(_) => {}
             Event::Anchored(..) => {}
-            Event::TooFar => self.go_back(),
+            Event::TooFar => {
+                tracing::warn!("nobody has the blocks that follow: a checkpoint is fetched");
+                self.go_back();
+            }
+            // Who keeps its history lacks nothing, and who comes from a checkpoint goes on from it.
+            Event::Shorter if self.keeps_blocks || self.anchor.is_some() => {}
+            Event::Shorter => {
+                tracing::info!("a checkpoint is shorter than the blocks that follow");
+                self.go_back();
+            }
             Event::Resaved(before, held) => {
                 notes.push(Note::Resaved(before, held));
                 offer(&self.curator, Curation::Resaved);

@@ -54,6 +54,15 @@ pub(crate) struct Proof {
     pub(crate) certificate: Certificate,
 }
 
+impl Proof {
+    /// The height of the checkpoint block.
+    pub(crate) fn height(&self) -> Height {
+        self.headers
+            .first()
+            .map_or(Height(0), |header| header.height)
+    }
+}
+
 /// A snapshot that is here, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Held {

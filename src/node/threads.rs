@@ -122,7 +122,7 @@ impl<'a> Spawner<'a> {
             genesis,
             clock: _,
             data,
-            resources: _,
+            resources,
         } = helpers;
         let (work, working) = sync_channel(WORK_MAX);
         let (news, heralded) = sync_channel(NEWS_MAX);
@@ -149,6 +149,7 @@ impl<'a> Spawner<'a> {
             is_woken,
             checkpoints: BTreeSet::new(),
             data,
+            keeps_blocks: Retention::of(&resources).blocks != Some(0),
         };
         self.thread("herald", move || herald.run(&heralded))?;
         Ok(Outlets {

@@ -410,7 +410,7 @@ impl Archive for Disk {
         Some(certificate.clone())
     }
 
-    fn first(&self, _: Height) -> Height {
+    fn first(&self) -> Height {
         self.shelf.base().next()
     }
 

@@ -148,6 +148,7 @@ impl World {
             | Message::Snapshot(_)
             | Message::Bootstrap(_)
             | Message::Pruned(_)
+            | Message::Shorter(_)
             | Message::Vacant(_) => return,
         };
         let member = &self.members[index];

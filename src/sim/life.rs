@@ -358,6 +358,7 @@ impl World {
             Event::Resaved(..) | Event::Settled(_) => {}
             Event::Anchored(member, standing) => self.anchor(index, member, *standing),
             Event::TooFar => self.fall_behind(index),
+            Event::Shorter => {} // members here say it of nobody
             Event::MakeKey(call) => self.make_key(index, call),
             Event::View(view) => {
                 let ended = &mut self.members[index].ended;

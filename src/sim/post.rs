@@ -244,7 +244,7 @@ fn length(message: &Message) -> usize {
         Message::Vacant(_) => 0,
         Message::Snapshot(_) => VOTE_BYTES,
         Message::Bootstrap(message) => codec::encode(message).len(),
-        Message::Pruned(_) => 0,
+        Message::Pruned(_) | Message::Shorter(_) => 0,
     };
     VOTE_BYTES + bytes
 }
@@ -279,6 +279,7 @@ fn summary(message: &Message) -> [u64; 2] {
         Message::Snapshot(vote) => [19, vote.taken.height.0],
         Message::Bootstrap(_) => [20, length],
         Message::Pruned(first) => [21, first.0],
+        Message::Shorter(height) => [22, height.0],
     }
 }
 

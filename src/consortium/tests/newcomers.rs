@@ -21,7 +21,7 @@ fn anchored(outputs: &[Output<Consortium>]) -> Vec<Event> {
         let Output::Emit(event) = output else {
             return None;
         };
-        let is_ours = matches!(event, Event::Anchored(..) | Event::TooFar);
+        let is_ours = matches!(event, Event::Anchored(..) | Event::TooFar | Event::Shorter);
         is_ours.then(|| event.clone())
     });
     events.collect()
@@ -171,6 +171,26 @@ fn one_that_lies_about_pruning_strands_nobody_and_silent_ones_hold_nobody() {
 }
 
 #[test]
+fn a_shorter_way_that_more_than_the_faulty_know_is_told_once() {
+    let (_, mut behind) = lagging();
+    let mut told = Vec::new();
+    for from in [2, 2, 2, 0, 3, 0] {
+        told.push(
+            anchored(&hear(
+                &mut behind,
+                Time(0),
+                from,
+                Heard::Shorter(Height(40)),
+            ))
+            .len(),
+        );
+    }
+    assert_eq!(told, [0, 0, 0, 1, 0, 0]);
+    let late = hear(&mut behind, Time(0), 3, Heard::Shorter(Height(0)));
+    assert!(anchored(&late).is_empty(), "we are past it");
+}
+
+#[test]
 fn blocks_below_the_first_that_is_kept_are_said_to_be_pruned() {
     struct Short;
     impl serve::Archive for Short {
@@ -183,11 +203,15 @@ fn blocks_below_the_first_that_is_kept_are_said_to_be_pruned() {
         fn batch(&self, _: &Digest) -> Option<Bytes> {
             None
         }
-        fn first(&self, _: Height) -> Height {
+        fn first(&self) -> Height {
             Height(41)
+        }
+        fn shorter(&self, from: Height) -> Option<Height> {
+            (from < Height(43)).then_some(Height(50))
         }
     }
     let at = |height| serve::answer(&Short, &Wanted::Blocks(Height(height)));
     assert_eq!(at(40), [Message::Pruned(Height(41))]);
-    assert_eq!(at(41), []);
+    assert_eq!(at(41), [Message::Shorter(Height(50))]);
+    assert_eq!(at(43), []);
 }

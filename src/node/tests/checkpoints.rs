@@ -335,48 +335,70 @@ async fn newcomers_and_who_was_away_for_long_start_from_a_checkpoint() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn who_was_away_for_long_takes_the_checkpoint_where_blocks_are_the_longer_way() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (sockets, _) = prepare_as(folder.path(), (4, 0), parameters());
-    let dirs: Vec<_> = (0..4)
-        .map(|number| member_dir(folder.path(), number))
-        .collect();
-    for dir in &dirs {
-        let mut config = Config::load(dir).expect("settings");
+/// Three members that keep all blocks, of which there are many more bytes than in the state, and a
+/// fourth that was away meanwhile; and the last sequence.
+async fn far_behind(folder: &Path, keeps: usize) -> (Vec<Node>, u64) {
+    let (sockets, _) = prepare_as(folder, (4, 0), parameters());
+    for number in 0..keeps {
+        let dir = member_dir(folder, number);
+        let mut config = Config::load(&dir).expect("settings");
         config.resources.prune = false;
         fs::write(dir.join(CONFIG_FILE), config.to_toml()).expect("written");
     }
     let started = sockets.into_iter().enumerate();
     let mut nodes: Vec<Node> = started
-        .map(|(number, socket)| start(folder.path(), number, Some(socket)).expect("it starts"))
+        .map(|(number, socket)| start(folder, number, Some(socket)).expect("it starts"))
         .collect();
     let away = nodes.pop().expect("four run");
     put_bytes(&nodes[0], 1, b"early", Promise::Durable).await;
     away.shutdown().expect("a clean end");
-    let is_long = |dir: &std::path::PathBuf| log_files(dir).len() > 4;
+    let is_long = |number| log_files(&member_dir(folder, number)).len() > 4;
     let mut last = 1;
-    while !dirs[..3].iter().all(is_long) {
+    while !(0..3).all(is_long) {
         last += 1;
         let node = &nodes[usize::try_from(last).expect("small") % nodes.len()];
         put_bytes(node, last, &vec![last as u8; VALUE], Promise::Durable).await;
     }
+    (nodes, last)
+}
 
-    let back = start_behind(&dirs[3], None).await;
+async fn ends_well(folder: &Path, nodes: Vec<Node>) {
+    for node in nodes {
+        node.shutdown().expect("a clean end");
+    }
+    for number in 0..4 {
+        verified_in(member_dir(folder, number));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_was_away_for_long_takes_the_checkpoint_where_blocks_are_the_longer_way() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut nodes, last) = far_behind(folder.path(), 3).await;
+    let back = start_behind(&member_dir(folder.path(), 3), None).await;
     follows(&back, last).await;
-    for dir in &dirs[..3] {
-        assert_eq!(log_files(dir)[0], 1, "nothing was pruned");
+    for number in 0..3 {
+        let dir = member_dir(folder.path(), number);
+        assert_eq!(log_files(&dir)[0], 1, "nothing was pruned");
         let shelf = Shelf::read_only(&dir.join("data")).expect("readable");
         let held = shelf.expect("there are snapshots").certified();
         assert!((1..=2).contains(&held.len()), "keep_checkpoints is 2");
     }
     nodes.push(back);
-    for node in nodes {
-        node.shutdown().expect("a clean end");
-    }
-    for dir in dirs {
-        verified_in(dir);
-    }
+    ends_well(folder.path(), nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_keeps_all_blocks_takes_them_though_a_checkpoint_is_shorter() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut nodes, last) = far_behind(folder.path(), 4).await;
+    let back = start(folder.path(), 3, None).expect("it starts");
+    follows(&back, last).await;
+    assert!(!back.restarts());
+    let first = back.handle().block(Height(1)).expect("a disk that reads");
+    assert!(first.is_some(), "it keeps all of them");
+    nodes.push(back);
+    ends_well(folder.path(), nodes).await;
 }
 
 /// Starts a member of a ledger of its own that awaits `link`, and says why it does not.

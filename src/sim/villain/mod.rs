@@ -310,6 +310,7 @@ fn as_message(heard: &Heard) -> Message {
         Heard::Snapshot(vote) => Message::Snapshot(vote.into_inner()),
         Heard::Bootstrap(message) => Message::Bootstrap(message),
         Heard::Pruned(first) => Message::Pruned(first),
+        Heard::Shorter(height) => Message::Shorter(height),
     }
 }
 
