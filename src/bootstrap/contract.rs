@@ -160,8 +160,8 @@ pub enum Command {
 /// What must be durable: what is behind it is not asked for again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
-    /// A step that holds; it follows those before. Where the disk has another one for its view, that
-    /// one and those behind it are of a chain that does not lead to the pin.
+    /// A step that holds; it follows those before. Where the disk has another one for its view,
+    /// that one and those behind it are of a chain that does not lead to the pin.
     Step(Bytes),
     /// What is fetched from now on; it replaces an earlier one.
     Target(Box<Target>),

@@ -386,7 +386,7 @@ impl Quest<'_> {
         Ok(())
     }
 
-    /// Keeps a step. Where the disk has another one for its view, that one does not lead to the pin.
+    /// Keeps a step. Where the disk has another one for its view, that one leads to no pin.
     fn add_step(&self, step: &Step) -> Result<(), NodeError> {
         let view = step.body.next;
         let held = self.shelf.steps().into_iter();
