@@ -236,6 +236,7 @@ fn front(foyer: Arc<dyn Foyer>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .fallback(refuse)
+        .method_not_allowed_fallback(refuse)
         .with_state(foyer)
 }
 

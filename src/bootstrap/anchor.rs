@@ -40,6 +40,8 @@ pub(super) struct Seek {
 impl Bootstrap {
     /// Asks the newest view, under a nonce that nobody knows.
     pub(super) fn begin_seek(&mut self, now: Time, out: &mut Out) {
+        let is_below = self.is_below_pin();
+        assert!(!is_below, "no view before the pinned one is asked");
         let patience = PATIENCE.0 << self.tries.min(DOUBLINGS_MAX);
         let seek = Seek {
             view: self.chain.newest().view.id(),

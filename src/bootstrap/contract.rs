@@ -69,7 +69,7 @@ pub struct Options {
     pub me: MemberId,
     /// The genesis document: the root of trust.
     pub genesis: Genesis,
-    /// A later one: a walk passes it, or fails there.
+    /// A later one: nothing below it counts before it is known what leads there.
     pub pin: Option<Pin>,
     /// The signature scheme.
     pub verifier: Verifier,
@@ -160,7 +160,8 @@ pub enum Command {
 /// What must be durable: what is behind it is not asked for again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
-    /// A step that holds; it follows those before.
+    /// A step that holds; it follows those before. Where the disk has another one for its view,
+    /// that one and those behind it are of a chain that does not lead to the pin.
     Step(Bytes),
     /// What is fetched from now on; it replaces an earlier one.
     Target(Box<Target>),

@@ -169,8 +169,8 @@ impl Bootstrap {
             State::Gather(gather) if gather.target.body.manifest == *manifest => {
                 Some(&mut gather.assembler)
             }
-            State::Gather(_) | State::Idle | State::Walk(_) | State::Anchor(_) => None,
-            State::Checkpoint(_) | State::Done | State::Stuck => None,
+            State::Gather(_) | State::Idle | State::Guide(_) | State::Walk(_) => None,
+            State::Anchor(_) | State::Checkpoint(_) | State::Done | State::Stuck => None,
         }
     }
 

@@ -15,6 +15,7 @@ use super::contract::{
 };
 use super::find::Find;
 use super::gather::Gather;
+use super::guide::Guide;
 use super::message::{Answer, Ask, Message};
 use super::walk::Walk;
 use crate::blocks::{STEPS_MAX, ViewChain};
@@ -23,7 +24,7 @@ use crate::committee::{Height, MEMBERS_MAX, MemberId, ViewId};
 use crate::crypto::Digest;
 use crate::machine::{Input, Machine, Outbox, Span, Time, To};
 
-/// Members that are asked, at most; further links are not used.
+/// Members that are asked, at most; further ones wait for a place, [`MEMBERS_MAX`] of them.
 pub const PEERS_MAX: usize = 256;
 /// Answers of one member that nobody asked for, beyond as many as it gave to what was asked, until
 /// it is banned: a link may carry one twice.
@@ -48,6 +49,8 @@ pub(super) struct Peer {
 /// What is under way.
 pub(super) enum State {
     Idle,
+    /// The walk, before a pin is come to.
+    Guide(Box<Guide>),
     Walk(Walk),
     Anchor(Seek),
     Checkpoint(Box<Find>),
@@ -62,13 +65,21 @@ pub(super) type Out = Outbox<Bootstrap>;
 /// A newcomer.
 pub struct Bootstrap {
     pub(super) options: Options,
+    /// The views that are proved; under a pin that lies above what the disk has, none after view 0
+    /// before it is known that they lead there.
     pub(super) chain: ViewChain,
+    /// The views up to the pinned one, where they had to be looked for.
+    pub(super) trail: Option<ViewChain>,
+    /// What the disk has below the pin, until that is known to lead there.
+    pub(super) aside: Option<ViewChain>,
     pub(super) contacts: Vec<Contact>,
     pub(super) peers: BTreeMap<MemberId, Peer>,
     /// Members whose link fell: what they were asked for may come on the next one.
     away: BTreeMap<MemberId, Peer>,
     /// The checkpoint blocks that were looked for last.
     pub(super) sought: VecDeque<Digest>,
+    /// Members that can be reached while all places are taken.
+    waiting: BTreeSet<MemberId>,
     banned: BTreeSet<MemberId>,
     pub(super) rng: ChaCha12Rng,
     pub(super) state: State,
@@ -88,7 +99,8 @@ impl Bootstrap {
     ///
     /// Errors: [`HeldError`] where the steps on the disk do not hold.
     pub fn new(options: Options, held: Held) -> Result<Self, HeldError> {
-        let mut chain = ViewChain::of(&options.genesis)?;
+        let root = ViewChain::of(&options.genesis)?;
+        let mut chain = root.clone();
         for stretch in held.steps.chunks(STEPS_MAX) {
             chain.walk(stretch, &options.verifier)?;
         }
@@ -99,25 +111,39 @@ impl Bootstrap {
         if let Some(view) = pinned {
             return Err(HeldError::OtherRoot { view });
         }
-        let last = held.steps.last();
-        let contacts = last.map_or_else(
-            || Contact::founders(&options.genesis),
-            |step| Contact::listed(&step.body),
-        );
+        let mut contacts = match held.steps.last() {
+            Some(step) => Contact::listed(&step.body),
+            None => Vec::new(),
+        };
+        let newest = chain.newest().view.id();
+        let is_above = options.pin.is_some_and(|pin| pin.view > newest);
+        if held.steps.is_empty() || is_above {
+            contacts.extend(Contact::founders(&options.genesis));
+        }
+        let (chain, aside) = match is_above {
+            true => (root, Some(chain)),
+            false => (chain, None),
+        };
+        // Keys of a view before the pinned one may have signed it when they were in wrong hands.
+        let is_led = |target: &Target| options.pin.is_none_or(|pin| target.anchor.view >= pin.view);
+        let target = held.target.filter(|target| is_led(target));
         Ok(Self {
             rng: ChaCha12Rng::from_seed(options.seed),
             options,
             chain,
+            trail: None,
+            aside: aside.filter(|_| !held.steps.is_empty()),
             contacts,
             peers: BTreeMap::new(),
             away: BTreeMap::new(),
             sought: VecDeque::new(),
+            waiting: BTreeSet::new(),
             banned: BTreeSet::new(),
             state: State::Idle,
             round: 0,
             tries: 0,
             held: held.segments,
-            resumed: held.target.map(|target| (target, held.pages)),
+            resumed: target.map(|target| (target, held.pages)),
             tally: Tally::default(),
         })
     }
@@ -126,7 +152,7 @@ impl Bootstrap {
     pub fn stage(&self) -> Stage {
         match &self.state {
             State::Idle => Stage::Idle,
-            State::Walk(_) => Stage::Walk,
+            State::Guide(_) | State::Walk(_) => Stage::Walk,
             State::Anchor(_) => Stage::Anchor,
             State::Checkpoint(_) => Stage::Checkpoint,
             State::Gather(_) => Stage::Gather,
@@ -144,7 +170,8 @@ impl Bootstrap {
     pub fn tally(&self) -> Tally {
         match &self.state {
             State::Gather(gather) => gather.assembler.tally(),
-            State::Idle | State::Walk(_) | State::Anchor(_) | State::Checkpoint(_) => self.tally,
+            State::Idle | State::Guide(_) | State::Walk(_) => self.tally,
+            State::Anchor(_) | State::Checkpoint(_) => self.tally,
             State::Done | State::Stuck => self.tally,
         }
     }
@@ -153,7 +180,8 @@ impl Bootstrap {
     pub fn gathering(&self) -> Option<&crate::checkpoint::Assembler> {
         match &self.state {
             State::Gather(gather) => Some(&gather.assembler),
-            State::Idle | State::Walk(_) | State::Anchor(_) | State::Checkpoint(_) => None,
+            State::Idle | State::Guide(_) | State::Walk(_) => None,
+            State::Anchor(_) | State::Checkpoint(_) => None,
             State::Done | State::Stuck => None,
         }
     }
@@ -171,7 +199,7 @@ impl Bootstrap {
 
     /// How many things are kept that members make grow: for those who watch bounds.
     pub fn kept(&self) -> usize {
-        self.peers.len() + self.away.len() + self.banned.len()
+        self.peers.len() + self.waiting.len() + self.away.len() + self.banned.len()
     }
 
     /// Asks `who`, which may then give so many answers.
@@ -198,7 +226,7 @@ impl Bootstrap {
     /// Looks again in a moment.
     fn arm(&self, out: &mut Out) {
         let timer = match &self.state {
-            State::Walk(_) => Timer::Walk(self.round),
+            State::Guide(_) | State::Walk(_) => Timer::Walk(self.round),
             State::Anchor(_) => Timer::Anchor(self.round),
             State::Checkpoint(_) => Timer::Checkpoint(self.round),
             State::Gather(_) => Timer::Gather(self.round),
@@ -227,8 +255,30 @@ impl Bootstrap {
         }
     }
 
-    /// A member cannot be reached, or is not to be.
+    /// A member cannot be reached, or is not to be: another one takes its place.
     fn lose(&mut self, now: Time, who: MemberId, out: &mut Out) {
+        self.waiting.remove(&who);
+        self.leave(now, who, out);
+        self.fill_places(now, out);
+    }
+
+    /// Those who wait take places: seats of the newest view first, that of others if need be.
+    pub(super) fn fill_places(&mut self, now: Time, out: &mut Out) {
+        let view = &self.chain.newest().view;
+        let seats = view.seats().iter().map(|seat| seat.member);
+        let seats: Vec<MemberId> = seats.filter(|who| self.waiting.contains(who)).collect();
+        for who in seats {
+            self.on_connected(now, who, out);
+        }
+        while self.peers.len() < PEERS_MAX
+            && let Some(who) = self.waiting.first().copied()
+        {
+            self.on_connected(now, who, out);
+        }
+    }
+
+    /// The place of a member is free.
+    fn leave(&mut self, now: Time, who: MemberId, out: &mut Out) {
         if let Some(peer) = self.peers.remove(&who) {
             self.away.insert(who, peer);
             if self.away.len() > PEERS_MAX {
@@ -236,6 +286,10 @@ impl Bootstrap {
             }
         }
         match &mut self.state {
+            State::Guide(guide) => {
+                guide.lose(&who);
+                self.guide_on(now, out);
+            }
             State::Walk(walk) => {
                 walk.lose(&who);
                 self.walk_on(now, out);
@@ -250,8 +304,12 @@ impl Bootstrap {
     }
 
     fn on_connected(&mut self, now: Time, who: MemberId, out: &mut Out) {
-        let is_welcome = who != self.options.me && !self.banned.contains(&who);
-        if !is_welcome || !self.has_place(now, who, out) {
+        self.waiting.remove(&who);
+        if who == self.options.me || self.banned.contains(&who) {
+            return;
+        }
+        if !self.has_place(now, who, out) {
+            self.wait(who);
             return;
         }
         // What was asked before the link fell is asked again, and may come twice.
@@ -260,6 +318,7 @@ impl Bootstrap {
         peer.steps = None;
         self.peers.insert(who, peer);
         match &mut self.state {
+            State::Guide(_) => return self.guide_on(now, out),
             State::Walk(_) => return self.walk_on(now, out),
             State::Anchor(_) => self.seek_from(now, who, out),
             State::Checkpoint(_) => self.find_on(now, out),
@@ -284,9 +343,17 @@ impl Bootstrap {
         let other = others.find(|other| view.seat_of(other).is_none());
         let gives_way = other.copied().filter(|_| view.seat_of(&who).is_some());
         if let Some(other) = gives_way {
-            self.lose(now, other, out);
+            self.leave(now, other, out);
+            self.wait(other);
         }
         gives_way.is_some()
+    }
+
+    /// A member waits for a place; once so many do, one more has to come again.
+    fn wait(&mut self, who: MemberId) {
+        if self.waiting.len() < MEMBERS_MAX {
+            self.waiting.insert(who);
+        }
     }
 
     fn command(&mut self, now: Time, command: Command, out: &mut Out) {
@@ -369,6 +436,7 @@ impl Bootstrap {
             return; // It guarded an earlier stage.
         }
         match &self.state {
+            State::Guide(_) => self.guide_on(now, out),
             State::Walk(_) => self.walk_on(now, out),
             State::Anchor(_) => self.seek_on(now, out),
             State::Checkpoint(_) => self.find_on(now, out),

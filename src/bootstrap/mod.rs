@@ -19,7 +19,9 @@
 //!
 //! # The steps
 //!
-//! 1. *Root*: the genesis document, or a later [`Pin`], which a walk passes or fails at.
+//! 1. *Root*: the genesis document, or a later [`Pin`]. Until a member has shown the way to the
+//!    pinned view nothing below it counts: no step is saved, none on the disk is used, and no
+//!    target. Then the walk begins along the views that lead there, and no others.
 //! 2. *Walk*: one member after another is asked for the steps behind the newest proved view; at the
 //!    end all are, and whoever has another step there sends it: two that both hold are a fork, and
 //!    the end ([`Event::Forked`]), as nothing but people can tell which is true. So keys of an old
@@ -42,6 +44,7 @@ mod anchor;
 mod contract;
 mod find;
 mod gather;
+mod guide;
 mod machine;
 mod message;
 mod quota;

@@ -6,5 +6,6 @@ mod golden;
 mod honest;
 mod ledger;
 mod liars;
+mod pins;
 mod units;
 mod world;

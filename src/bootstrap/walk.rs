@@ -75,6 +75,11 @@ enum Found {
 
 impl Bootstrap {
     pub(super) fn begin_walk(&mut self, now: Time, out: &mut Out) {
+        let pin = self.options.pin.filter(|_| self.is_below_pin());
+        if let Some(pin) = pin.filter(|_| self.trail.is_none()) {
+            self.begin_guide(now, pin, out);
+            return;
+        }
         self.enter(State::Walk(Walk::new()), out);
         self.walk_on(now, out);
     }
@@ -91,9 +96,13 @@ impl Bootstrap {
         }
         if walk.is_cross {
             let peers = self.peers.keys();
+            let until = walk.until;
             let is_agreed = peers.clone().all(|who| walk.agreed.contains(who));
-            if is_agreed || now >= walk.until {
-                self.begin_seek(now, out);
+            match self.is_below_pin() {
+                // Whoever knows the views up to the pin is away.
+                true if now >= until => self.begin_walk(now, out),
+                false if is_agreed || now >= until => self.begin_seek(now, out),
+                true | false => {}
             }
             return;
         }
@@ -165,6 +174,10 @@ impl Bootstrap {
 
     /// Steps arrive; they are looked at in every stage, for a walk may have to go on.
     pub(super) fn on_steps(&mut self, now: Time, from: MemberId, steps: &[Bytes], out: &mut Out) {
+        if matches!(self.state, State::Guide(_)) {
+            self.on_way(now, from, steps, out);
+            return;
+        }
         let asked = self.peers.get_mut(&from).and_then(|peer| peer.steps.take());
         let Some((asked, _)) = asked else {
             // Asked for by the question for an anchor, or late.
@@ -183,7 +196,7 @@ impl Bootstrap {
     ) {
         match self.judge(asked, steps, out) {
             Found::Nothing => self.agree(now, from, out),
-            Found::Walked => self.walked(now, out),
+            Found::Walked => self.walked(now, from, out),
             Found::Earlier(view) => self.ask_steps(now, from, view, out),
             Found::Lie(misdeed) => self.ban(now, from, misdeed, out),
             Found::Fork(step) => {
@@ -217,11 +230,14 @@ impl Bootstrap {
         };
         let newest = self.chain.newest().view.id();
         let makes = first.header.view.next();
+        if makes > newest.next() && self.is_below_pin() {
+            return Found::Nothing; // It was asked as a guide, and answers late.
+        }
         if makes > newest {
             return self.follow(&steps[common..], out);
         }
-        // Ours passes the pin, so it is the true one up to there.
-        let pinned = self.options.pin.filter(|pin| pin.view <= newest);
+        // Ours leads past the pin, so it is the true one up to there.
+        let pinned = self.options.pin;
         if pinned.is_some_and(|pin| makes <= pin.view) {
             return Found::Lie(Misdeed::OtherRoot { view: makes });
         }
@@ -237,13 +253,13 @@ impl Bootstrap {
 
     /// Walks on along steps that nobody gave before.
     fn follow(&mut self, steps: &[Step], out: &mut Out) -> Found {
-        let pin = self.options.pin;
-        let pinned = pin.and_then(|pin| {
-            let step = steps.iter().find(|step| step.body.next == pin.view);
-            step.filter(|step| step.header.digest() != pin.digest)
-        });
-        if let Some(step) = pinned {
-            let view = step.body.next;
+        let strays = |step: &&Step| {
+            let trail = self.trail.as_ref();
+            let on_it = trail.and_then(|trail| trail.opened(step.header.view.next()));
+            on_it.is_some_and(|link| link.digest != step.header.digest())
+        };
+        if let Some(step) = steps.iter().find(strays) {
+            let view = step.header.view.next();
             return Found::Lie(Misdeed::OtherRoot { view });
         }
         if let Err(wrong) = self.chain.walk(steps, &self.options.verifier) {
@@ -274,18 +290,20 @@ impl Bootstrap {
     }
 
     /// The chain is longer now: there may be more, and what was asked of the view before is void.
-    /// Whoever gave this is not asked again at once: it may give a step at a time, and slowly.
-    fn walked(&mut self, now: Time, out: &mut Out) {
-        match &mut self.state {
-            State::Walk(walk) => {
-                *walk = Walk::new();
-                self.walk_on(now, out);
-            }
-            State::Anchor(_) => {
-                self.begin_walk(now, out);
-            }
-            State::Checkpoint(_) | State::Gather(_) => {} // What is fetched is fresh enough.
-            State::Idle | State::Done | State::Stuck => {}
+    /// Whoever gave this is not asked again before the others, where there are any: it may give a
+    /// step at a time, and slowly.
+    fn walked(&mut self, now: Time, from: MemberId, out: &mut Out) {
+        self.fill_places(now, out);
+        let mut next = Walk::new();
+        if self.peers.keys().any(|other| *other != from) {
+            next.tried.insert(from);
         }
+        match &mut self.state {
+            State::Walk(walk) => *walk = next,
+            State::Anchor(_) => self.enter(State::Walk(next), out),
+            State::Checkpoint(_) | State::Gather(_) => return, // What is fetched is fresh enough.
+            State::Idle | State::Guide(_) | State::Done | State::Stuck => return,
+        }
+        self.walk_on(now, out);
     }
 }

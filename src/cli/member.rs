@@ -171,7 +171,7 @@ pub(crate) struct RejoinArgs {
 #[derive(Debug, Args)]
 pub(crate) struct Root {
     /// A view that people hold for true and the digest of the block that opened it, `VIEW:DIGEST`:
-    /// a start that fetches a checkpoint follows no other chain. Kept as `pin` in member.toml.
+    /// no start follows another chain. Kept as `pin` in member.toml.
     #[arg(long, value_name = "VIEW:DIGEST")]
     pub(crate) pin: Option<Pin>,
 }

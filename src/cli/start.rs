@@ -34,7 +34,7 @@ use crate::storage::Store;
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     /// A view that people hold for true and the digest of the block that opened it, `VIEW:DIGEST`:
-    /// a start that fetches a checkpoint follows no other chain. Goes before `pin` in member.toml.
+    /// no start follows another chain. Goes before `pin` in member.toml.
     #[arg(long, value_name = "VIEW:DIGEST")]
     pub(crate) pin: Option<Pin>,
     /// Ends when standard input does: a parent that dies takes its members along.
@@ -98,11 +98,22 @@ fn load(common: &Common, dir: &Path) -> Result<Options, Failure> {
 }
 
 /// What follows on the end of a member.
+#[derive(Debug, PartialEq, Eq)]
 enum Next {
     /// Nothing.
     Stop,
     /// It was too far behind: it starts again, and fetches a checkpoint first.
     Again,
+}
+
+impl Next {
+    /// Whoever was told to end does, though its member would begin again.
+    fn after(is_told: bool, restarts: bool) -> Self {
+        match restarts && !is_told {
+            true => Self::Again,
+            false => Self::Stop,
+        }
+    }
 }
 
 /// The member in this process.
@@ -135,20 +146,22 @@ impl Life<'_> {
             }
             node
         })?;
-        let Some(node) = node else {
+        let Some((node, is_told)) = node else {
             return Ok(Next::Stop);
         };
-        let next = match node.restarts() {
-            true => Next::Again,
-            false => Next::Stop,
-        };
+        let next = Next::after(is_told, node.restarts());
         // The node's own threads and runtimes end outside of ours.
         node.shutdown()?;
         Ok(next)
     }
 
-    /// Starts the member, and waits for its end; nothing where that comes first.
-    async fn run(&mut self, launch: &Launch, options: Options) -> Result<Option<Node>, NodeError> {
+    /// Starts the member, and waits for its end; nothing where that comes first. Says whether this
+    /// process was told to end.
+    async fn run(
+        &mut self,
+        launch: &Launch,
+        options: Options,
+    ) -> Result<Option<(Node, bool)>, NodeError> {
         let is_over = ends(&mut self.signals, self.parent.clone());
         let started = tokio::select! {
             started = launch.start(options, is_over) => started?,
@@ -158,11 +171,13 @@ impl Life<'_> {
             tracing::info!("ended before it took part: the next start goes on from there");
             return Ok(None);
         };
-        tokio::select! {
-            () = node.wait() => {}
-            () = ends(&mut self.signals, self.parent.clone()) => {}
-        }
-        Ok(Some(node))
+        let is_told = tokio::select! {
+            // The member hears signals too; one that is not taken here ends the next life.
+            biased;
+            () = ends(&mut self.signals, self.parent.clone()) => true,
+            () = node.wait() => false,
+        };
+        Ok(Some((node, is_told)))
     }
 }
 
@@ -308,5 +323,22 @@ async fn ends(signals: &mut Signals, parent: Option<Shared<oneshot::Receiver<()>
     tokio::select! {
         () = signals.any() => {}
         () = orphaned => tracing::info!("the parent process is gone: this member ends"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_ends_a_member_that_would_begin_again() {
+        for (is_told, restarts, next) in [
+            (true, true, Next::Stop),
+            (true, false, Next::Stop),
+            (false, true, Next::Again),
+            (false, false, Next::Stop),
+        ] {
+            assert_eq!(Next::after(is_told, restarts), next);
+        }
     }
 }

@@ -145,6 +145,7 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
         net: &net,
         shelf: &shelf,
         folder,
+        local,
         me,
         neighbours: setup.neighbours,
         genesis: setup.genesis,
@@ -173,16 +174,26 @@ fn machine(options: Options, shelf: &Shelf, folder: &Path) -> Result<Bootstrap, 
             Err(RootError::OwnLog { view }.into())
         }
         Err(HeldError::OtherRoot { view }) => {
-            tracing::warn!(
-                %view,
-                "the view chain on the disk has another block than the pinned one: it is forgotten"
-            );
-            forget_target(folder)?;
-            shelf.forget_steps()?;
+            forget_from(ViewId(0), view, shelf, folder)?;
             Bootstrap::new(options, held(shelf, folder)?).map_err(unusable)
         }
         Err(error @ (HeldError::Genesis(_) | HeldError::Steps(_))) => Err(unusable(error)),
     }
+}
+
+/// Gives up steps of an earlier try from the one on that made `first`, and its target.
+fn forget_from(
+    first: ViewId,
+    pinned: ViewId,
+    shelf: &Shelf,
+    folder: &Path,
+) -> Result<(), NodeError> {
+    tracing::warn!(
+        view = %pinned,
+        "the view chain on the disk has another block than the pinned one: it is forgotten"
+    );
+    forget_target(folder)?;
+    Ok(shelf.forget_steps(first)?)
 }
 
 /// What the disk has of an earlier try.
@@ -267,6 +278,8 @@ struct Quest<'a> {
     net: &'a Net,
     shelf: &'a Shelf,
     folder: PathBuf,
+    /// The height of the own ledger.
+    local: Height,
     me: MemberId,
     neighbours: &'a Neighbours,
     genesis: &'a Genesis,
@@ -358,7 +371,7 @@ impl Quest<'_> {
             Record::Step(bytes) => {
                 // It was checked, so it decodes.
                 if let Ok(step) = Step::from_bytes(&bytes) {
-                    self.shelf.add_step(&step)?;
+                    self.add_step(&step)?;
                 }
             }
             Record::Target(target) => {
@@ -371,6 +384,24 @@ impl Quest<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Keeps a step. Where the disk has another one for its view, that one leads to no pin.
+    fn add_step(&self, step: &Step) -> Result<(), NodeError> {
+        let view = step.body.next;
+        let held = self.shelf.steps().into_iter();
+        let held = held.filter(|(_, made)| *made == view).map(|(at, _)| at);
+        for height in held {
+            let held = self.shelf.step(height)?;
+            if held.is_none_or(|held| held.header == step.header) {
+                continue;
+            }
+            if self.local > Height(0) {
+                return Err(RootError::OwnLog { view }.into());
+            }
+            forget_from(view, view, self.shelf, &self.folder)?;
+        }
+        Ok(self.shelf.add_step(step)?)
     }
 
     /// Gives another newcomer what is here already, within its share.

@@ -445,16 +445,20 @@ impl Shelf {
             .map_err(|error| wrong(&path, &error.to_string()))
     }
 
-    /// Gives up every step: the chain that they make is not ours.
+    /// Gives up the step that made `first`, and every later one: the chain that they make is not
+    /// ours.
     ///
     /// Errors: [`ShelfError::Io`].
-    pub(crate) fn forget_steps(&self) -> Result<(), ShelfError> {
+    pub(crate) fn forget_steps(&self, first: ViewId) -> Result<(), ShelfError> {
+        let is_earlier = |name: &String| parse_step(name).is_some_and(|(view, _)| view < first);
+        let mut names = names(&self.views)?;
+        names.retain(|name| !is_earlier(name));
         // From the last one on: what a kill leaves is a chain as well.
-        for name in names(&self.views)?.into_iter().rev() {
+        for name in names.into_iter().rev() {
             let path = self.views.join(name);
             fs::remove_file(&path).map_err(|source| ShelfError::Io { path, source })?;
         }
-        self.write().steps.clear();
+        self.write().steps.retain(|_, view| *view < first);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::config::{CONFIG_FILE, Config, ConfigError};
 use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
-use super::error::{GenesisFile, NodeError, UNFIT, Unusable};
+use super::error::{GenesisFile, NodeError, RootError, UNFIT, Unusable};
 use super::executor::Latest;
 use super::handle::{Counts, Handle, Parts, Who};
 use super::herald::Waiters;
@@ -36,10 +36,12 @@ use super::scribe::{NOTES_MAX, Scribe};
 use super::seat_keys::SeatKeys;
 use super::selftest::{self, Verdict};
 use super::threads::{Helpers, Spawner, no_thread};
+use super::views::{self, Opened};
 use super::watch::{Certified, Tip, Watch};
 use crate::application::{Plugin, Registry};
 use crate::blocks::Genesis;
-use crate::committee::{Certificate, MemberId, View};
+use crate::bootstrap::Pin;
+use crate::committee::{Certificate, Height, MemberId, View};
 use crate::consortium::serve::Archive;
 use crate::consortium::{Command, Consortium, Options as ReplicaOptions, Restored};
 use crate::crypto::{SecretKey, Verifier, threshold};
@@ -216,6 +218,7 @@ impl Node {
         files.carried = None; // The tables have it from here on.
         files.keys.resume(&recovered.restored.view)?;
         fits_build(&recovered)?;
+        fits_pin(options.config.pin, &recovered)?;
         progress.go_on()?;
         Machinery::new(&options.config)?.run(files, recovered, options)
     }
@@ -274,6 +277,29 @@ fn fits_build(recovered: &Recovered) -> Result<(), NodeError> {
         return Err(NodeError::Failed { reason });
     }
     Ok(())
+}
+
+/// Refuses a log that follows another chain than the pinned one; one that ends below the pin is
+/// watched, see [`Watch::enter`].
+fn fits_pin(pin: Option<Pin>, recovered: &Recovered) -> Result<(), NodeError> {
+    let Some(pin) = pin else {
+        return Ok(());
+    };
+    let view = &recovered.restored.view;
+    let newest = Opened {
+        view: view.id(),
+        at: view.opening().height,
+    };
+    match views::opened(&recovered.index, newest, pin.view) {
+        Ok(Some(opened)) if opened != pin.digest => {
+            Err(RootError::OwnLog { view: pin.view }.into())
+        }
+        Ok(Some(_) | None) => Ok(()),
+        Err(error) => {
+            let reason = format!("the view chain cannot be read: {error}");
+            Err(NodeError::Failed { reason })
+        }
+    }
 }
 
 /// The channels between the threads.
@@ -422,7 +448,12 @@ impl Machinery {
 fn catch_up(files: &Files, options: &mut Options, progress: &Progress) -> Result<(), NodeError> {
     let data = files.store.dir();
     if bootstrap::wanted(data)?.is_none() {
-        return Ok(());
+        let is_new = !files.has_voted && is_bare(&files.store.log_dir());
+        if options.config.pin.is_none() || !is_new {
+            return Ok(());
+        }
+        // Blocks one after the other would be believed up to the pin: the view chain leads there.
+        bootstrap::want(data, Height(0))?;
     }
     let listen = match &options.p2p {
         Some(socket) => {
@@ -447,6 +478,11 @@ fn catch_up(files: &Files, options: &mut Options, progress: &Progress) -> Result
         progress,
         seed: keys::entropy().map_err(no_entropy)?,
     })
+}
+
+/// Whether nothing is in `folder`, or it is not there.
+fn is_bare(folder: &Path) -> bool {
+    !fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Refuses timeouts that this machine cannot keep on its best day, and warns of tight ones.
@@ -507,6 +543,7 @@ fn wake(
         certified,
         replica.overview(),
     ));
+    watch.pin(options.config.pin);
     watch.restore(faults);
     Ok((replica, watch))
 }

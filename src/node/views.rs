@@ -14,6 +14,7 @@ use crate::blocks::body::Reconfiguration;
 use crate::blocks::{Body, Header, Step};
 use crate::committee::{Height, MemberId, ViewId};
 use crate::consortium::Block;
+use crate::crypto::Digest;
 
 /// Where the blocks are that made views 1, 2 and so on, as far as anybody asked.
 #[derive(Debug, Default)]
@@ -69,6 +70,24 @@ pub(crate) fn steps(
         steps.push(step);
     }
     Ok(steps)
+}
+
+/// The digest of the block that opened `view`, as far as `newest`; none beyond, or for view 0.
+pub(crate) fn opened(
+    index: &Index,
+    newest: Opened,
+    view: ViewId,
+) -> Result<Option<Digest>, LookError> {
+    if view > newest.view {
+        return Ok(None);
+    }
+    let place = view.0.checked_sub(1).map(usize::try_from);
+    let Some(Ok(place)) = place else {
+        return Ok(None);
+    };
+    let at = heights(index, newest)?.get(place).copied();
+    let opening = at.map(|at| reconfiguration(index, at)).transpose()?;
+    Ok(opening.map(|(header, _)| header.digest()))
 }
 
 /// Who sits in a view after view 0, by seat.

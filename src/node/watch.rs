@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::error::RootError;
 use super::vitals::Pulse;
 use crate::api::Condition;
 use crate::blocks::Header;
+use crate::bootstrap::Pin;
 use crate::committee::{Certificate, Height, MemberId, Taken, View};
 use crate::consortium::{Change, Fault, Overview};
 use crate::crypto::Digest;
@@ -57,6 +59,8 @@ struct State {
     failure: Option<String>,
     /// Whether the process goes on anew after its end.
     restarts: bool,
+    /// The view that people hold for true.
+    pin: Option<Pin>,
     pulse: Pulse,
     /// Sealed headers that wait for their certificate.
     uncertified: BTreeMap<Height, Header>,
@@ -115,6 +119,7 @@ impl Watch {
                 lapsed: None,
                 failure: None,
                 restarts: false,
+                pin: None,
                 pulse: Pulse::default(),
                 uncertified: BTreeMap::new(),
             }),
@@ -142,9 +147,19 @@ impl Watch {
         state.pulse.judge(&state.overview, &state.view)
     }
 
-    /// A view begins.
+    /// The view that people hold for true.
+    pub(crate) fn pin(&self, pin: Option<Pin>) {
+        self.state().pin = pin;
+    }
+
+    /// A view begins. Where another block opened it than the pinned one, this member ends.
     pub(crate) fn enter(&self, view: View) {
         let mut state = self.state();
+        let pin = state.pin.filter(|pin| pin.view == view.id());
+        if pin.is_some_and(|pin| pin.digest != view.opening().digest) {
+            drop(state);
+            return self.fail(RootError::OwnLog { view: view.id() });
+        }
         state.view = Arc::new(view);
         state.count_convicted();
     }

@@ -90,6 +90,10 @@ async fn what_starts_says_how_far_it_is_and_refuses_the_rest() {
         "bootstrapping",
     )
     .await;
+    for path in ["/v1/status", "/livez", "/metrics"] {
+        let posted = client.post(format!("{base}{path}")).body("x").send().await;
+        problem(posted.expect("an answer"), 503, "bootstrapping").await;
+    }
     problem(
         get(&client, format!("{base}/v1/status?x=1")).await,
         400,

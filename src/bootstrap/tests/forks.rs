@@ -8,7 +8,7 @@ use crate::committee::ViewId;
 use crate::machine::Input;
 
 /// A true chain of `views`, and one that q old keys of view `at` made after it had ended.
-fn fork(at: u64, views: u64, more: u64) -> (Ledger, Ledger) {
+pub(super) fn fork(at: u64, views: u64, more: u64) -> (Ledger, Ledger) {
     let base = Ledger::new(at);
     let mut truth = base.clone();
     (at..views).for_each(|_| truth.rotate());
@@ -21,7 +21,7 @@ fn fork(at: u64, views: u64, more: u64) -> (Ledger, Ledger) {
     (truth, lie)
 }
 
-fn takes_the_fork(world: &World, new: usize, lie: &Ledger) -> bool {
+pub(super) fn takes_the_fork(world: &World, new: usize, lie: &Ledger) -> bool {
     let digest = lie.snapshots[0].block.0.digest();
     world.newcomers[new].events.iter().any(|event| {
         matches!(event, Event::Assembled(assembled)

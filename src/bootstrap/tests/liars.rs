@@ -474,3 +474,42 @@ fn one_that_gives_a_step_at_a_time_and_slowly_does_not_hold_the_walk() {
     });
     assert!(is_over);
 }
+
+#[test]
+fn whoever_gave_a_step_is_asked_again_after_the_others() {
+    let ledger = Ledger::with_snapshot(6, 8, 512);
+    for seed in 0..8 {
+        let mut world = World::new(seed, &ledger, 4);
+        for server in 0..4 {
+            world.twist(server, |saying| {
+                let first = |message: Message| match message {
+                    Message::Answer(Answer::Steps(steps)) => {
+                        Message::Answer(Answer::Steps(steps.into_iter().take(1).collect()))
+                    }
+                    other @ (Message::Ask(_) | Message::Answer(_)) => other,
+                };
+                let answers = std::mem::take(&mut saying.answers).into_iter();
+                answers.map(first).collect()
+            });
+        }
+        let new = world.join();
+        let mut givers = Vec::new();
+        loop {
+            let before = world.newcomers[new].disk.steps.len();
+            let grown = |world: &World| {
+                let newcomer = &world.newcomers[new];
+                newcomer.disk.steps.len() > before || newcomer.machine.stage() != Stage::Walk
+            };
+            assert!(world.run(20, grown), "seed {seed}");
+            if world.newcomers[new].disk.steps.len() == before {
+                break;
+            }
+            givers.push(world.newcomers[new].heard);
+        }
+        assert_eq!(givers.len(), 6, "seed {seed}");
+        assert!(
+            givers.windows(2).all(|pair| pair[0] != pair[1]),
+            "seed {seed}"
+        );
+    }
+}

@@ -543,3 +543,59 @@ fn messages_that_break_a_bound_cost_their_sender_its_place() {
     }
     assert_eq!(named.len(), 1);
 }
+
+/// A machine in walk over `genesis` whose places are all taken by members without a seat.
+fn crowded(ledger: &Ledger, genesis: crate::blocks::Genesis) -> Bootstrap {
+    let options = Options {
+        me: member(9),
+        genesis,
+        pin: None,
+        verifier: Verifier::ed25519(),
+        seed: [7; 32],
+        local: Height(0),
+        own: BTreeSet::new(),
+    };
+    let mut machine = Bootstrap::new(options, Held::default()).expect("it begins");
+    let crowd = (100..100 + PEERS_MAX as u64).map(member);
+    let late = [ledger.member(3), member(77)];
+    for command in crowd.chain(late).map(Command::Connected) {
+        machine.handle(at(1), Input::Command(command), &mut Outbox::new());
+    }
+    machine
+}
+
+#[test]
+fn who_waits_for_a_place_gets_one_when_it_is_free_or_a_view_begins_that_seats_it() {
+    let ledger = Ledger::new(1);
+    let mut genesis = ledger.genesis.clone();
+    genesis.founders[3].identity = crate::crypto::SecretKey::from_seed([8; 32]).public();
+    let mut machine = crowded(&ledger, genesis);
+    let (seat, other) = (ledger.member(3), member(77));
+    let has = |machine: &Bootstrap, who| machine.peers.contains_key(&who);
+    assert_eq!(
+        (machine.peers.len(), machine.kept()),
+        (PEERS_MAX, PEERS_MAX + 2)
+    );
+    assert!(!has(&machine, seat) && !has(&machine, other));
+    // The next view seats it.
+    machine.chain = crate::blocks::ViewChain::of(&ledger.genesis).expect("a view");
+    machine.fill_places(at(2), &mut Outbox::new());
+    assert!(has(&machine, seat) && !has(&machine, other));
+    assert_eq!(machine.peers.len(), PEERS_MAX);
+    // Places that are lost go to whoever waits.
+    for n in 0..PEERS_MAX as u64 {
+        let lost = Command::Disconnected(member(100 + n));
+        machine.handle(at(3), Input::Command(lost), &mut Outbox::new());
+    }
+    assert!(has(&machine, seat) && has(&machine, other));
+    assert_eq!(machine.peers.len(), 2);
+    // Who leaves while it waits is forgotten.
+    let mut machine = crowded(&ledger, ledger.genesis.clone());
+    let before = machine.kept();
+    machine.handle(
+        at(4),
+        Input::Command(Command::Disconnected(other)),
+        &mut Outbox::new(),
+    );
+    assert_eq!(machine.kept(), before - 1);
+}

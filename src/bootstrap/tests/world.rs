@@ -51,6 +51,25 @@ pub(super) struct Disk {
     pub(super) segments: BTreeMap<Digest, Bytes>,
 }
 
+impl Disk {
+    /// A step that an earlier try left for this view gives way, with those behind it.
+    fn keep(&mut self, step: Step) {
+        let is_same_view = |held: &Step| held.body.next == step.body.next;
+        let index = self.steps.iter().position(is_same_view);
+        match index {
+            Some(index) if self.steps[index] == step => return,
+            Some(index) => self.steps.truncate(index),
+            None => {}
+        }
+        assert_eq!(
+            step.body.next.0,
+            self.steps.len() as u64 + 1,
+            "steps are saved in order"
+        );
+        self.steps.push(step);
+    }
+}
+
 /// A member that bootstraps.
 pub(super) struct Newcomer {
     pub(super) id: MemberId,
@@ -61,6 +80,8 @@ pub(super) struct Newcomer {
     pub(super) asked: Vec<Ask>,
     /// How many inputs it had.
     pub(super) inputs: u64,
+    /// Whom it heard last.
+    pub(super) heard: Option<MemberId>,
     busy: Time,
     pub(super) sent: u64,
     pub(super) done_at: Option<Time>,
@@ -186,6 +207,7 @@ impl World {
             events: Vec::new(),
             asked: Vec::new(),
             inputs: 0,
+            heard: None,
             busy: Time(0),
             sent: 0,
             done_at: None,
@@ -298,6 +320,9 @@ impl World {
         let mut out = Outbox::new();
         let newcomer = &mut self.newcomers[index];
         newcomer.inputs += 1;
+        if let Input::Message { from, .. } = &input {
+            newcomer.heard = Some(*from);
+        }
         newcomer.machine.handle(now, input, &mut out);
         for output in out.drain() {
             self.carry_out(index, id, output);
@@ -309,7 +334,7 @@ impl World {
         match output {
             Output::Save(Record::Step(bytes)) => {
                 let step = Step::from_bytes(&bytes).expect("what is saved decodes");
-                newcomer.disk.steps.push(step);
+                newcomer.disk.keep(step);
             }
             Output::Save(Record::Target(target)) => {
                 newcomer.disk.target = Some(target);

@@ -5,12 +5,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::cluster::{PATIENCE, executed, prepare_as, put, start};
+use crate::api::BootstrapStage;
 use crate::blocks::{Parameters, ViewRules};
+use crate::bootstrap::Pin;
 use crate::committee::ViewId;
+use crate::crypto::Digest;
+use crate::node::error::RootError;
 use crate::node::init::member_dir;
-use crate::node::{Node, Promise, keys};
+use crate::node::progress::Progress;
+use crate::node::{Node, NodeError, Options, Promise, keys};
 
 fn rotating() -> Parameters {
     Parameters {
@@ -104,5 +110,90 @@ async fn committees_rotate_under_load_and_their_old_secrets_are_in_no_file() {
         for (dir, seed) in dirs.iter().zip(old) {
             assert_eq!(files_with_secret(dir, seed), [""; 0]);
         }
+    }
+}
+
+/// The member of `number` starts under `pin`; told of by `progress`.
+async fn start_under(
+    folder: &Path,
+    number: usize,
+    pin: Pin,
+    progress: &Arc<Progress>,
+) -> Result<Node, NodeError> {
+    let mut options = Options::load(&member_dir(folder, number)).expect("settings");
+    options.config.pin = Some(pin);
+    let progress = Arc::clone(progress);
+    let starting = tokio::task::spawn_blocking(move || Node::start_under(options, &progress));
+    let started = tokio::time::timeout(PATIENCE, starting);
+    started.await.expect("in time").expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pin_binds_a_member_without_a_log_one_with_a_log_and_one_that_runs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (sockets, _) = prepare_as(folder.path(), (4, 0), rotating());
+    let nodes: Vec<Node> = (0..3)
+        .zip(sockets)
+        .map(|(number, socket)| start(folder.path(), number, Some(socket)).expect("it starts"))
+        .collect();
+    let mut sequence = 0;
+    put_until(&nodes, ViewId(2), &mut sequence).await;
+    let tip = nodes[0].handle().tip().header;
+    let digest = tip.reconfiguration.digest;
+    let view = tip.view;
+    let right = Pin { view, digest };
+    let other = |view| Pin {
+        view,
+        digest: Digest::ZERO,
+    };
+
+    // Without a log it comes by the view chain, or not at all.
+    let progress = Arc::new(Progress::default());
+    let starting = start_under(folder.path(), 3, other(view), &progress);
+    let puts = async {
+        while progress.look().stage != BootstrapStage::Walk {
+            sequence += 1;
+            put(&nodes[0], sequence, 1, Promise::Durable).await;
+        }
+        progress.end();
+    };
+    let (refused, ()) = tokio::join!(starting, puts);
+    assert!(matches!(refused.err(), Some(NodeError::Ended)));
+    let views = member_dir(folder.path(), 3).join("data/views");
+    let held = || fs::read_dir(&views).map_or(0, Iterator::count);
+    assert_eq!(held(), 0);
+    let begin = |pin| {
+        let progress = Arc::new(Progress::default());
+        let folder = folder.path().to_owned();
+        async move { start_under(&folder, 3, pin, &progress).await }
+    };
+    let node = begin(right).await.expect("it starts");
+    assert!(held() as u64 >= view.0, "it has come by the view chain");
+    while ViewId(node.handle().overview().view) < view {
+        sequence += 1;
+        put(&nodes[0], sequence, 1, Promise::Durable).await;
+    }
+    node.shutdown().expect("a clean end");
+
+    // With one, it is looked at before anything is said.
+    let refused = begin(other(view)).await.err();
+    let refused = refused.expect("its log follows another chain").to_string();
+    assert_eq!(refused, RootError::OwnLog { view }.to_string());
+
+    // The pinned view may begin while it runs.
+    let later = ViewId(nodes[0].handle().overview().view + 2);
+    let node = begin(other(later)).await.expect("it starts");
+    let ended = tokio::time::timeout(PATIENCE, async {
+        put_until(&nodes, later, &mut sequence).await;
+        node.wait().await;
+    });
+    ended.await.expect("it ends");
+    let failed = node.shutdown().expect_err("the pin names another block");
+    assert_eq!(
+        failed.to_string(),
+        RootError::OwnLog { view: later }.to_string()
+    );
+    for node in nodes {
+        node.shutdown().expect("a clean end");
     }
 }
