@@ -69,6 +69,7 @@ impl Restoring {
             Record::Certificate(certificate) => self.certify(certificate),
             Record::Engine(_, bytes) if self.journal.contains(bytes) => {} // Saved again.
             Record::Engine(_, bytes) => self.journal.push(bytes.clone()),
+            Record::Fault(fault) if self.faults.contains(fault) => {} // Saved again.
             Record::Fault(fault) => self.faults.push(fault.clone()),
             Record::Payload(..) | Record::Decision(_) => {} // Settled.
             Record::Block(_) | Record::Batch(_) => {}
@@ -224,4 +225,25 @@ pub(super) fn named_by(payloads: &[(Height, fsm::Payload)]) -> BTreeMap<Height, 
         }
     }
     named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::committee::MemberId;
+    use crate::consortium::FaultKind;
+
+    #[test]
+    fn a_fault_that_was_saved_again_counts_once() {
+        let fault = |who: u8| Fault {
+            who: MemberId(Digest([who; 32])),
+            kind: FaultKind::Equivocation,
+            evidence: None,
+        };
+        let mut restoring = Restoring::default();
+        for who in [1, 2, 1, 1, 2] {
+            restoring.take(&Record::Fault(fault(who)));
+        }
+        assert_eq!(restoring.faults, [fault(1), fault(2)]);
+    }
 }

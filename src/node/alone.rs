@@ -212,6 +212,8 @@ impl Alone {
             Event::Ordered(..) | Event::Serve(..) | Event::Changed(_) | Event::Snapshot(_) => None,
             Event::Settled(file) => {
                 self.keeper.settle(file);
+                // What was saved again may fill files by itself, and asks for nothing.
+                self.asked = self.asked.max(self.log.end().file);
                 None
             }
             Event::Resaved(..) | Event::Anchored(..) | Event::TooFar | Event::Shorter => None,

@@ -14,7 +14,7 @@ use super::index::{
     BATCHES, BLOCKS, CERTIFICATES, Index, Kept, META, RESULTS, SEQUENCES, STATE, place, row,
 };
 use super::scribe::Pruning;
-use super::tiles::Tiles;
+use super::tiles::{TILES, Tiles};
 use crate::application;
 use crate::blocks::receipts::ReceiptTree;
 use crate::blocks::{Body, Header, Link};
@@ -59,6 +59,9 @@ pub(crate) struct Standing {
     /// A start reads the log from this file on: whatever it needs of lower ones and the tables do
     /// not hold is saved again there.
     pub(crate) settled: u64,
+    /// Rows of blocks up to this height, with so many receipts, were given up or never here. It is
+    /// said before they go, so a kill in between leaves more of them than it says and never fewer.
+    pub(crate) pruned: (Height, u64),
 }
 
 impl Standing {
@@ -94,6 +97,8 @@ pub(crate) struct Files {
     pub(crate) base: (Height, u64),
     /// See [`Standing::settled`].
     pub(crate) settled: u64,
+    /// See [`Standing::pruned`].
+    pub(crate) pruned: (Height, u64),
 }
 
 /// The writer of the tables.
@@ -107,6 +112,7 @@ pub(crate) struct Keeper {
     needed: BTreeMap<u64, Height>,
     base: (Height, u64),
     settled: u64,
+    pruned: (Height, u64),
     records: Vec<(Name, Position)>,
     blocks: VecDeque<Waiting>,
     changes: VecDeque<(Height, Vec<application::Change>)>,
@@ -129,6 +135,7 @@ impl Keeper {
             needed,
             base,
             settled,
+            pruned,
         } = files;
         let tiles = Tiles::new(Arc::clone(index.tables()));
         Self {
@@ -140,6 +147,7 @@ impl Keeper {
             needed,
             base,
             settled,
+            pruned,
             records: Vec::new(),
             blocks: VecDeque::new(),
             changes: VecDeque::new(),
@@ -172,6 +180,11 @@ impl Keeper {
     /// See [`Standing::settled`].
     pub(crate) fn settled(&self) -> u64 {
         self.settled
+    }
+
+    /// The log file of the newest record that was noted.
+    pub(crate) fn newest_file(&self) -> u64 {
+        self.saved.file
     }
 
     /// Notes an applied block, whose record is durable.
@@ -282,6 +295,7 @@ impl Keeper {
             needed: self.needed.iter().map(|(file, at)| (*file, *at)).collect(),
             base: self.base,
             settled: self.settled,
+            pruned: self.pruned,
         })
     }
 
@@ -344,35 +358,40 @@ impl Keeper {
         let used = self.needed.iter().filter(|(_, height)| **height > floor);
         let open = self.open.values().map(|position| position.file);
         let files = used.map(|(file, _)| *file).chain(open);
-        let first = files.fold(before, u64::min);
+        // What a start reads stays: of lower files all that counts is saved again.
+        let first = files.fold(before.min(self.settled), u64::min);
         self.needed.retain(|file, _| *file >= first);
-        self.thin(pruning)?;
+        self.pruned = self.pruned.max((floor, pruning.receipts));
         let mut batch = Batch::new();
         for (name, position) in self.records.drain(..) {
             put_record(&mut batch, name, position);
         }
-        self.forget(pruning, first, &mut batch)?;
         batch.put(META, STANDING, self.standing(self.saved));
         self.index.tables().commit(batch)?;
-        let height = self.parts.tip.height;
-        self.index.committed(self.saved, height);
+        self.index.committed(self.saved, self.parts.tip.height);
+        self.thin(pruning)?;
+        let mut rest = Batch::new();
+        self.forget(pruning, first, &mut rest)?;
+        self.index.tables().commit(rest)?;
         Ok(Some(first))
     }
 
     /// Gives up most rows in pieces, the lowest first, so that no commit grows with the history. A
-    /// start between two of them misses none: the checkpoint above is durable.
+    /// start between two of them misses none: the checkpoint above is durable. Events go before
+    /// their blocks: what is refused as pruned is told by the lowest event.
     fn thin(&self, pruning: &Pruning) -> Result<(), TableError> {
         let tables = self.index.tables();
         let above = pruning.floor.next().0;
         let remembered = pruning.floor.minus(self.span).0;
         let mut pieces = 0_u64;
-        for (table, end) in [
-            (BLOCKS, above),
-            (CERTIFICATES, above),
-            (SEQUENCES, pruning.receipts),
-            (RESULTS, remembered),
+        let below = |end: u64| Range::between(&[], &end.to_be_bytes());
+        for (table, range) in [
+            (SEQUENCES, below(pruning.receipts)),
+            (BLOCKS, below(above)),
+            (CERTIFICATES, below(above)),
+            (RESULTS, below(remembered)),
+            (TILES, Tiles::forgotten(pruning.receipts)),
         ] {
-            let range = Range::between(&[], &end.to_be_bytes());
             loop {
                 let rows = tables.scan(table, &range, Direction::Forward, THINNED_AT_ONCE)?;
                 if rows.len() < THINNED_AT_ONCE {
@@ -402,11 +421,16 @@ impl Keeper {
             pruning.receipts <= self.parts.frontier.size(),
             "what goes was written before"
         );
-        Tiles::forget(pruning.receipts, batch);
+        batch.delete_range(TILES, Tiles::forgotten(pruning.receipts));
         // Snapshots that are still to be cut, all of them above the floor, need what they remember.
         let remembered = pruning.floor.minus(self.span);
         let results = remembered.0.to_be_bytes();
         batch.delete_range(RESULTS, Range::between(&[], &results));
+        self.forget_batches(first)
+    }
+
+    /// The rows of batches in log files below `first`, in pieces.
+    fn forget_batches(&self, first: u64) -> Result<(), TableError> {
         let tables = self.index.tables();
         let mut from = Vec::new();
         loop {
@@ -416,7 +440,11 @@ impl Keeper {
             from = [last, &[0][..]].concat();
             let gone = { rows.into_iter() }
                 .filter(|(_, row)| place(row).is_none_or(|position| position.file < first));
+            let mut batch = Batch::new();
             gone.for_each(|(digest, _)| batch.delete(BATCHES, digest));
+            if !batch.is_empty() {
+                tables.commit(batch)?;
+            }
         }
         Ok(())
     }

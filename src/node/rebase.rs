@@ -79,6 +79,7 @@ pub(super) fn rebase(
         saved: Position { file: 0, offset: 0 },
         files: Files {
             base: base_of(&content),
+            pruned: base_of(&content),
             ..Files::default()
         },
     })
@@ -176,6 +177,7 @@ fn fill(
         needed: Vec::new(),
         base: base_of(content),
         settled: 0,
+        pruned: base_of(content),
     };
     batch.put(index::META, STANDING, codec::encode(&standing));
     tables.commit(batch)?;

@@ -6,6 +6,7 @@
 //! names the height; tables that do not fit are rebuilt.
 //! Elsewhere: reading the log after a crash (`storage`), what is applied (`consortium::ledger`).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -22,7 +23,7 @@ use super::index::{self, Index, kept};
 use super::keeper::{Files, Keeper, STANDING, Standing};
 use super::progress::Progress;
 use super::rebase::{RebaseError, rebase};
-use super::scan::Scan;
+use super::scan::{Scan, reaches_back};
 use super::shelf::Shelf;
 use super::tiles;
 use crate::api::BootstrapStage;
@@ -31,7 +32,7 @@ use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
 use crate::committee::{Height, View};
 use crate::consortium::ledger::Name as ClientName;
 use crate::consortium::records::Name;
-use crate::consortium::restoring::{self, Beside};
+use crate::consortium::restoring::{self, Beside, Restoring};
 use crate::consortium::{Block, Decided, Executed, Ledger, Restored};
 use crate::crypto::{Digest, SecretKey, Verified};
 use crate::membership::register::{ROW_KEYS, Register, RowsError};
@@ -122,6 +123,9 @@ pub(crate) fn recover(
         |record| scan.visit(record),
     )?;
     scan.check(opening, found.end)?;
+    if !start.is_fresh {
+        reaches_back(&start.files, found.first_file)?;
+    }
     if let Some(held) = newest.as_ref().filter(|held| held.taken.height > scan.top) {
         // What the log has ends below: the blocks between were never here.
         let open = std::mem::take(&mut start.files.open);
@@ -130,6 +134,8 @@ pub(crate) fn recover(
         start.files.open = open;
         scan.feed(&shelf, scan.top, held.taken.height)?;
     }
+    // Whatever counts below the first file was read, or saved again: from now on none may be lost.
+    start.files.settled = start.files.settled.max(found.first_file);
     let base = start.ledger.height();
     let bottom = newest.map_or(base, |held| held.taken.height.max(base));
     let index = Index::new(tables, (log.reader(), opening.log_file_bytes), shelf);
@@ -149,22 +155,11 @@ pub(crate) fn recover(
         base: bottom,
     };
     replay.run(scan.top.max(base))?;
-    let batches = replay.batches()?;
-    let recent = replay.recent(scan.restoring.certified())?;
-    let block = |height| index.block_at(height).ok().flatten();
-    let restored = scan.restoring.finish(Beside {
-        ledger: replay.ledger,
-        recent,
-        batches,
-        founders: opening.view,
-        block: &block,
-        secret,
-    });
-    let restored = restored.map_err(|height| ReplayError::Block { height })?;
+    let (restored, application, keeper) = replay.restored(scan.restoring, secret)?;
     Ok(Recovered {
         restored,
-        application: replay.application,
-        keeper: replay.keeper,
+        application,
+        keeper,
         index,
         log,
         is_new: found.is_new,
@@ -337,6 +332,7 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
             needed: standing.needed.into_iter().collect(),
             base: standing.base,
             settled: standing.settled,
+            pruned: standing.pruned,
         },
         is_fresh: false,
     }))
@@ -524,6 +520,39 @@ impl Replay<'_> {
             reason: error.to_string(),
         })?;
         Ok(batch)
+    }
+
+    /// All that the replica resumes with, and what stands beside it.
+    ///
+    /// Errors: a block on which the view rests is missing, or cannot be read.
+    fn restored(
+        mut self,
+        restoring: Restoring,
+        secret: &dyn Fn(&View) -> Option<SecretKey>,
+    ) -> Result<(Restored, Box<dyn Application>, Keeper), ReplayError> {
+        let batches = self.batches()?;
+        let recent = self.recent(restoring.certified())?;
+        let unreadable = RefCell::new(None);
+        let block = |height| {
+            let read = self.index.block_at(height);
+            read.unwrap_or_else(|error| {
+                unreadable.replace(Some(error));
+                None
+            })
+        };
+        let restored = restoring.finish(Beside {
+            ledger: self.ledger,
+            recent,
+            batches,
+            founders: self.opening.view,
+            block: &block,
+            secret,
+        });
+        let restored = restored.map_err(|height| {
+            let error = unreadable.take().map(ReplayError::from);
+            error.unwrap_or(ReplayError::Block { height })
+        })?;
+        Ok((restored, self.application, self.keeper))
     }
 
     /// Logged batches that no applied block names.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{NodeError, ReplayError, Unusable};
 use super::index::Index;
+use super::keeper::Files;
 use super::recovery::{Opening, Start};
 use super::shelf::Shelf;
 use crate::blocks::BatchRef;
@@ -21,7 +22,7 @@ use crate::consortium::Record;
 use crate::consortium::records::{self, Name};
 use crate::consortium::restoring::Restoring;
 use crate::crypto::Digest;
-use crate::storage::{Position, Record as LogRecord};
+use crate::storage::{LogError, Position, Record as LogRecord};
 
 /// Everything that the log holds and the tables do not.
 pub(super) struct Scan {
@@ -142,6 +143,48 @@ impl Scan {
                 expected: self.chain,
             }
             .into()),
+        }
+    }
+}
+
+/// Whether the log files that a start reads are there, `first` being the lowest that is: pruning
+/// takes those below alone.
+///
+/// Errors: the lowest that is missing. What it promised is not known any more.
+pub(super) fn reaches_back(files: &Files, first: u64) -> Result<(), LogError> {
+    // Tables that were filled from a snapshot and not committed since name no file.
+    let is_unnamed = files.settled == 0 && files.base.0 > Height(0);
+    let file = files.settled.max(1);
+    match first > file && !is_unnamed {
+        true => Err(LogError::Missing { file }),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_log_file_that_is_missing_is_named_but_for_those_that_were_pruned() {
+        for (settled, base, first, missing) in [
+            (5, 0, 1, None),
+            (5, 0, 5, None),
+            (5, 0, 6, Some(5)),
+            (5, 9, 6, Some(5)),
+            (0, 0, 1, None),
+            (0, 0, 2, Some(1)),
+            (0, 9, 7, None),
+        ] {
+            let files = Files {
+                settled,
+                base: (Height(base), 0),
+                ..Files::default()
+            };
+            let found = reaches_back(&files, first).err();
+            let said = missing.map(|file| LogError::Missing { file }.to_string());
+            let found = found.map(|error| error.to_string());
+            assert_eq!(found, said, "{settled} {base} {first}");
         }
     }
 }

@@ -74,6 +74,8 @@ pub(crate) struct Scribe {
     resaved: Option<(u64, Vec<Digest>)>,
     /// The log file for which the replica was asked last to save again what still counts.
     asked: u64,
+    /// Whether it was asked and has not said that it is done.
+    is_asking: bool,
 }
 
 impl Scribe {
@@ -85,6 +87,7 @@ impl Scribe {
             internal,
             pruning: None,
             resaved: None,
+            is_asking: false,
         }
     }
 
@@ -132,7 +135,12 @@ impl Scribe {
                 self.keeper.saved(name, position);
                 self.ask(position.file);
             }
-            Note::Settled(before) => self.keeper.settle(before),
+            Note::Settled(before) => {
+                self.keeper.settle(before);
+                // What was saved again may fill files by itself, and asks for nothing.
+                self.asked = self.asked.max(self.keeper.newest_file());
+                self.is_asking = false;
+            }
             Note::Applied(applied, kept) => self.keeper.applied(&applied, kept),
             Note::Changes(height, changes) => self.keeper.changed(height, changes),
             Note::Prune {
@@ -157,8 +165,8 @@ impl Scribe {
     /// The log went on in `file`: what a start needs of those below is saved again, so that it
     /// reads the newest ones alone, however long the log is.
     fn ask(&mut self, file: u64) {
-        if file > self.asked.max(1) {
-            self.asked = file;
+        if file > self.asked.max(1) && !self.is_asking {
+            (self.asked, self.is_asking) = (file, true);
             let settle = Internal::Command(Command::Settle(file));
             self.internal.send(settle).ok(); // at the end nobody listens
         }

@@ -59,11 +59,10 @@ impl Tiles {
         Ok(())
     }
 
-    /// Gives up hashes of the first `size` leaves: the tiles that hold no other. The level above
+    /// The rows that go with the first `size` leaves: the tiles that hold no other. The level above
     /// keeps the root of each of them, and whatever a proof of a later leaf needs.
-    pub(crate) fn forget(size: u64, batch: &mut Batch) {
-        let range = Range::between(&key(0, 0), &key(0, size / TILE_HASHES));
-        batch.delete_range(TILES, range);
+    pub(crate) fn forgotten(size: u64) -> Range {
+        Range::between(&key(0, 0), &key(0, size / TILE_HASHES))
     }
 
     fn stored(&self, level: u8, index: u64) -> Result<Vec<Digest>, TableError> {

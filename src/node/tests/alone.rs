@@ -11,21 +11,25 @@ use crate::api::{Host, Page};
 use crate::application::kv::Operation;
 use crate::blocks::{Parameters, ViewRules, codec};
 use crate::committee::{Height, ViewId};
-use crate::node::index::META;
+use crate::node::index::{self, BLOCKS as PLACES, META};
 use crate::node::init::member_dir;
 use crate::node::keeper::{STANDING, Standing};
 use crate::node::recovery::TABLES;
 use crate::node::{Options, Promise, order_alone};
-use crate::storage::{TableOptions, open_tables};
+use crate::storage::{Batch, TableOptions, Tables, open_tables};
 
 /// Blocks that fill more than three log files.
 const BLOCKS: u64 = 300;
 
 /// A member of a ledger of its own, with a history in views of 64 blocks.
 fn history(folder: &Path) -> std::path::PathBuf {
+    history_in_views(folder, 64)
+}
+
+fn history_in_views(folder: &Path, rotation_blocks: u32) -> std::path::PathBuf {
     let parameters = Parameters {
         views: ViewRules {
-            rotation_blocks: 64,
+            rotation_blocks,
             ..ViewRules::default()
         },
         ..Parameters::default()
@@ -45,13 +49,17 @@ fn history(folder: &Path) -> std::path::PathBuf {
     dir
 }
 
-/// Where the tables in `dir` stand.
-fn standing(dir: &Path) -> Standing {
+fn tables(dir: &Path) -> Box<dyn Tables> {
     let options = TableOptions {
         tables: TABLES.map(str::to_owned).to_vec(),
         cache_bytes: 1 << 20,
     };
-    let tables = open_tables(&dir.join("data/tables"), "redb", &options).expect("tables");
+    open_tables(&dir.join("data/tables"), "redb", &options).expect("tables")
+}
+
+/// Where the tables in `dir` stand.
+fn standing(dir: &Path) -> Standing {
+    let tables = tables(dir);
     let row = tables
         .get(META, STANDING)
         .expect("readable")
@@ -129,6 +137,51 @@ fn a_log_that_lost_its_newest_files_is_refused_though_the_tables_name_a_later_on
     let refused = start(folder.path(), 0, None).err().expect("votes are lost");
     assert!(
         refused.to_string().contains("wiped") || refused.to_string().contains("lost"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_log_that_lost_its_oldest_files_is_refused_where_a_start_needs_one_of_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dir = history(folder.path());
+    let mut before = standing(&dir);
+    // As if what counts were not saved again in the newest file yet.
+    before.settled = before.saved.0 - 1;
+    let mut batch = Batch::new();
+    batch.put(META, STANDING, codec::encode(&before));
+    let tables = tables(&dir);
+    tables.commit(batch).expect("committed");
+    tables.flush().expect("flushed");
+    drop(tables);
+    for number in 1..=before.settled {
+        fs::remove_file(dir.join(format!("data/log/{number:08}.log"))).expect("a log file");
+    }
+    let refused = start(folder.path(), 0, None).err().expect("votes are lost");
+    let said = format!("{:08}.log is missing", before.settled);
+    assert!(refused.to_string().contains(&said), "{refused}");
+}
+
+#[test]
+fn a_damaged_block_that_opened_the_view_is_named_with_file_and_offset() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dir = history_in_views(folder.path(), 200);
+    let before = standing(&dir);
+    let height = before.parts.reconfiguration.height;
+    let row = tables(&dir).get(PLACES, &height.0.to_be_bytes());
+    let row = row.expect("readable").expect("nothing was pruned");
+    let place = index::place(&row).expect("a position");
+    assert!(place.file < before.settled, "an older file: {place:?}");
+    let path = dir.join(format!("data/log/{:08}.log", place.file));
+    let mut bytes = fs::read(&path).expect("a log file");
+    bytes[place.offset as usize + 40] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    let refused = start(folder.path(), 0, None)
+        .err()
+        .expect("its view is unknown");
+    let (refused, file) = (refused.to_string(), format!("{:08}.log", place.file));
+    assert!(
+        refused.contains(&file) && refused.contains("offset"),
         "{refused}"
     );
 }

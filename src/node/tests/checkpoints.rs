@@ -15,7 +15,9 @@ use super::cluster::{
 use crate::api::{self, Host, Refusal};
 use crate::application::kv::Operation;
 use crate::blocks::proof::Proof;
-use crate::blocks::{CheckpointRules, Header, Link, Parameters, SignedGroup, Transaction, codec};
+use crate::blocks::{
+    CheckpointRules, Header, Link, Parameters, SignedGroup, Transaction, ViewRules, codec,
+};
 use crate::committee::{Height, Taken};
 use crate::consortium::Change;
 use crate::crypto::{Digest, Verifier};
@@ -547,4 +549,49 @@ async fn receipts_below_a_checkpoint_go_and_those_above_are_proved_as_before() {
     put_bytes(&node, last, &[1], Promise::Durable).await;
     node.shutdown().expect("a clean end");
     verified_in(dir.clone());
+}
+
+/// The lowest height of a row of `table` in the tables of a member that has ended.
+fn lowest_row(dir: &Path, table: &str) -> u64 {
+    let options = TableOptions {
+        tables: TABLES.map(str::to_owned).to_vec(),
+        cache_bytes: 1 << 20,
+    };
+    let tables = open_tables(&dir.join("data/tables"), "redb", &options).expect("tables");
+    let rows = tables.scan(table, &Range::all(), Direction::Forward, 1);
+    let (key, _) = rows.expect("readable").pop().expect("a row");
+    u64::from_be_bytes(key[..].try_into().expect("a height"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_certificate_that_opened_the_view_outlives_its_block_and_is_no_damage() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let parameters = Parameters {
+        views: ViewRules {
+            rotation_blocks: 100,
+            assemble_blocks: 6,
+            ..ViewRules::default()
+        },
+        checkpoints: CheckpointRules {
+            every_blocks: 30,
+            ..parameters().checkpoints
+        },
+        ..Parameters::default()
+    };
+    prepare_as(folder.path(), (1, 0), parameters);
+    let dir = member_dir(folder.path(), 0);
+    let mut node = start(folder.path(), 0, None).expect("it starts");
+    let mut outlives = false;
+    for sequence in 1..=186 {
+        let value = vec![sequence as u8; VALUE];
+        put_bytes(&node, sequence, &value, Promise::Durable).await;
+        if sequence > 150 && sequence % 6 == 0 {
+            node.shutdown().expect("a clean end");
+            outlives |= lowest_row(&dir, "certificates") < lowest_row(&dir, "blocks");
+            verified_in(dir.clone());
+            node = start(folder.path(), 0, None).expect("it starts");
+        }
+    }
+    node.shutdown().expect("a clean end");
+    assert!(outlives, "the block that opened the view is pruned");
 }

@@ -8,6 +8,7 @@ mod checkpoints;
 mod cluster;
 mod ears;
 mod files;
+mod keeper;
 mod law;
 #[cfg(feature = "threshold")]
 mod samples;

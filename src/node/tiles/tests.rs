@@ -33,7 +33,7 @@ impl Pair {
 
     fn forget(&mut self, size: u64) {
         let mut batch = Batch::new();
-        Tiles::forget(size, &mut batch);
+        batch.delete_range(TILES, Tiles::forgotten(size));
         self.tables.commit(batch).expect("committed");
     }
 

@@ -29,7 +29,7 @@ use crate::node::keeper::{STANDING, Standing, result_rows};
 use crate::node::recovery;
 use crate::node::tiles::{self, TILE_HASHES, TILE_LEVELS, TILES};
 use crate::storage::{
-    Direction, Position, Range, TableError, TableOptions, Tables, open_tables, verify_tables,
+    Position, Range, TableError, TableOptions, Tables, open_tables, verify_tables,
 };
 
 const CACHE_BYTES: u64 = 64 << 20;
@@ -176,7 +176,7 @@ impl Compare {
         let start = Position { file: 0, offset: 0 };
         let tip = standing.as_ref().map(|s| s.parts.tip.height);
         let cursor = |table| Cursor::new(table, Range::all());
-        let base = standing.as_ref().map_or((Height(0), 0), |s| s.base);
+        let (floor, receipts) = standing.as_ref().map_or((Height(0), 0), |s| s.pruned);
         let mut compare = Self {
             saved: standing.as_ref().map_or(start, Standing::saved),
             height: tip.unwrap_or(Height(0)),
@@ -195,52 +195,26 @@ impl Compare {
             base: None,
             register: None,
         };
-        if base.0 > Height(0) {
-            compare.rebase(base.0, base.1)?;
+        if floor > Height(0) {
+            // The log file that has them may be kept for later ones, and a kill may have left rows.
+            // A certificate that opened the view is saved again though its block is gone.
+            let above = floor.next().0.to_be_bytes();
+            compare.blocks.start_at(&above);
+            compare.certificates.start_at(&above);
+            compare.rebase(floor, receipts);
         }
-        compare.skip_pruned()?;
         Ok(Ok(compare))
     }
 
-    /// Rows of blocks that were pruned are gone, though the log file that has them may be kept for
-    /// later ones.
-    fn skip_pruned(&mut self) -> Result<(), TableError> {
-        let first = |table| -> Result<Option<u64>, TableError> {
-            let rows = self
-                .tables
-                .scan(table, &Range::all(), Direction::Forward, 1)?;
-            let key = rows.first().and_then(|(key, _)| key[..].try_into().ok());
-            Ok(key.map(u64::from_be_bytes))
-        };
-        let floor = first(BLOCKS)?.map_or(Height(0), |first| Height(first).minus(1));
-        let receipts = first(SEQUENCES)?.unwrap_or(u64::MAX);
-        match floor > Height(0) {
-            true => self.rebase(floor, receipts),
-            false => Ok(()),
-        }
-    }
-
     /// The replay goes on from a snapshot: blocks up to `height`, with so many receipts, are not
-    /// replayed, and their rows may be gone.
-    pub(super) fn rebase(&mut self, height: Height, receipts: u64) -> Result<(), TableError> {
+    /// replayed; what follows from executing them is not compared.
+    pub(super) fn rebase(&mut self, height: Height, receipts: u64) {
         if self.base.is_some_and(|base| base >= height) {
-            return Ok(());
+            return;
         }
         self.base = Some(height);
-        let first = |table| -> Result<Vec<u8>, TableError> {
-            let rows = self
-                .tables
-                .scan(table, &Range::all(), Direction::Forward, 1)?;
-            Ok(rows
-                .into_iter()
-                .next()
-                .map_or(vec![u8::MAX; 9], |(key, _)| key))
-        };
-        self.blocks.skip_below(first(BLOCKS)?);
-        self.certificates.skip_below(first(CERTIFICATES)?);
         self.results.start_at(&height.next().0.to_be_bytes());
         self.sequences.start_at(&receipts.to_be_bytes());
-        Ok(())
     }
 
     /// The height of the snapshot that the tables were filled from.
@@ -416,6 +390,11 @@ impl Compare {
         let (base, receipts) = self.standing.as_ref().map_or((Height(0), 0), |s| s.base);
         if base > newest || (base == Height(0) && receipts != 0) {
             let what = format!("table {META}: filled from a snapshot at {base} that is not kept");
+            findings.add(FOLDER, Place::Height(self.height), what);
+        }
+        let (floor, gone) = self.standing.as_ref().map_or((Height(0), 0), |s| s.pruned);
+        if floor < base || (floor == Height(0) && gone != 0) {
+            let what = format!("table {META}: {gone} receipts of blocks up to {floor} are pruned");
             findings.add(FOLDER, Place::Height(self.height), what);
         }
         let standing = self.standing.as_ref();

@@ -60,11 +60,6 @@ impl Cursor {
         }
     }
 
-    /// Rows below `key` are not asked for.
-    pub(super) fn skip_below(&mut self, key: Vec<u8>) {
-        self.first = key;
-    }
-
     /// Goes on at `key`.
     pub(super) fn start_at(&mut self, key: &[u8]) {
         *self = Self::new(self.table, Range::starting_at(key));

@@ -15,10 +15,10 @@ use std::time::SystemTime;
 
 use self::world::{World, block_at, block_mut};
 use super::*;
-use crate::blocks::BatchRef;
+use crate::blocks::{BatchRef, codec};
 use crate::committee::{Lock, Regency, ViewId, VoterRecord};
 use crate::consortium::Record;
-use crate::node::{keys, recovery};
+use crate::node::{keeper, keys, recovery};
 use crate::storage::{Batch, Direction, Range, TableOptions, open_tables};
 
 const BLOCKS: u64 = 40;
@@ -398,6 +398,73 @@ fn a_changed_a_lost_and_an_invented_row_of_every_table_is_found() {
         }
     }
     assert_eq!(world.verify().faults, [], "every change was taken back");
+}
+
+#[test]
+fn rows_that_are_lost_at_the_front_of_a_table_are_found_where_nothing_was_pruned() {
+    let (world, story) = world();
+    world.write(&story);
+    change(&world, |_| {
+        let mut batch = Batch::new();
+        let first = Range::between(&[], &21_u64.to_be_bytes());
+        batch.delete_range("blocks", first);
+        for table in ["sequences", "batches", "tiles"] {
+            batch.delete_range(table, Range::all());
+        }
+        batch
+    });
+    let verdict = world.verify();
+    for table in ["blocks", "sequences", "batches", "tiles"] {
+        let named = format!("table {table}");
+        let is_named = |fault: &Fault| fault.what.contains(&named);
+        assert!(verdict.faults.iter().any(is_named), "{table}: {verdict:#?}");
+    }
+}
+
+#[test]
+fn a_certificate_that_was_saved_again_below_the_floor_hides_none_and_is_none_too_many() {
+    let (world, story) = world();
+    world.write(&story);
+    let floor = Height(20);
+    change(&world, |tables| {
+        let row = tables.get("meta", keeper::STANDING);
+        let row = row.expect("readable").expect("it stands somewhere");
+        let most = codec::ENCODED_BYTES_MAX;
+        let mut standing: keeper::Standing = codec::decode(&row, most).expect("a standing");
+        let rows = tables.scan("sequences", &Range::all(), Direction::Forward, usize::MAX);
+        let rows = rows.expect("readable").into_iter();
+        let above = floor.next().0.to_be_bytes();
+        let mut first = rows.filter(|(_, height)| height[..] == above);
+        let (first, _) = first.next().expect("each block has receipts");
+        standing.pruned = (
+            floor,
+            u64::from_be_bytes(first[..].try_into().expect("a key")),
+        );
+        let mut batch = Batch::new();
+        batch.put("meta", keeper::STANDING, codec::encode(&standing));
+        batch.delete_range("blocks", Range::between(&[], &above));
+        batch.delete_range("sequences", Range::between(&[], &first));
+        // Of those up to the floor one stays, at the place where it is saved again.
+        let others = Range::between(&5_u64.to_be_bytes(), &above);
+        batch.delete_range("certificates", others);
+        batch
+    });
+    let of_rows = |verdict: &Verdict| -> Vec<String> {
+        let whats = verdict.faults.iter().map(|fault| fault.what.clone());
+        whats.filter(|what| what.contains(", key ")).collect()
+    };
+    let verdict = world.verify();
+    assert_eq!(of_rows(&verdict), [""; 0], "{verdict:#?}");
+    change(&world, |_| {
+        let mut batch = Batch::new();
+        batch.delete("certificates", 24_u64.to_be_bytes());
+        batch
+    });
+    let verdict = world.verify();
+    assert!(
+        of_rows(&verdict)[0].contains("table certificates"),
+        "{verdict:#?}"
+    );
 }
 
 #[test]

@@ -34,7 +34,7 @@ use crate::node::keeper::{Files, Keeper};
 use crate::node::shelf::Shelf;
 use crate::node::verify::{Verdict, VerifyDir, verify_dir};
 use crate::node::{Config, keys, recovery};
-use crate::storage::{Log, Options, Position, Store, TableOptions, open_tables};
+use crate::storage::{Log, Options, Position, Store, TableOptions, Tables, open_tables};
 
 /// Bytes of a log file: small, so that there are several.
 const LOG_FILE_BYTES: u32 = 32 << 10;
@@ -199,12 +199,21 @@ impl World {
         };
         let tables = open_tables(&self.data().join("tables"), "redb", &options);
         let tables = Arc::from(tables.expect("nobody has them open"));
+        self.index_over(log, tables)
+    }
+
+    fn index_over(&self, log: &Log, tables: Arc<dyn Tables>) -> Arc<Index> {
         let shelf = Shelf::open(&self.data()).expect("an empty shelf opens");
         Arc::new(Index::new(
             tables,
             (log.reader(), LOG_FILE_BYTES),
             Arc::new(shelf),
         ))
+    }
+
+    /// An index over these tables and an empty log.
+    pub(crate) fn indexing(&self, tables: Arc<dyn Tables>) -> Arc<Index> {
+        self.index_over(&self.open_log(&[]).0, tables)
     }
 
     /// Writes the records as a log; gives an index that holds them in memory.
