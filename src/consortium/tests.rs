@@ -1,5 +1,6 @@
 //! Four replicas in a row of instants: what the simulator found, each as a test of its own.
 
+mod checkpoints;
 #[cfg(feature = "threshold")]
 mod draw;
 mod losses;
@@ -17,8 +18,8 @@ use super::message::BeaconPart;
 use super::replica::Restored;
 use super::*;
 use crate::blocks::{
-    BatchRef, Body, CheckedBatch, FORMAT_VERSION, Founder, Genesis, Group, Parameters, Proposal,
-    SignedGroup, Transaction, ViewRules,
+    BatchRef, Body, CheckedBatch, CheckpointRules, FORMAT_VERSION, Founder, Genesis, Group,
+    Parameters, Proposal, SignedGroup, Transaction, ViewRules,
 };
 use crate::committee::{Certificate, Height, KeyProof, MemberId, ViewId, Voter};
 use crate::crypto::{Digest, SecretKey, Verified, Verifier};
@@ -37,6 +38,8 @@ fn secret(kind: u8, n: usize) -> SecretKey {
 thread_local! {
     /// The rules of views in this test's ledger; each test has a thread.
     static RULES: Cell<ViewRules> = Cell::default();
+    /// When checkpoints are due there.
+    static CHECKPOINTS: Cell<CheckpointRules> = Cell::default();
     /// How many members it has.
     static MEMBERS: Cell<usize> = const { Cell::new(4) };
 }
@@ -68,6 +71,7 @@ fn genesis() -> Genesis {
         founded_us: 1,
         parameters: Parameters {
             views: RULES.get(),
+            checkpoints: CHECKPOINTS.get(),
             ..Parameters::default()
         },
         founders: founders.collect(),
