@@ -42,17 +42,7 @@ fn a_leader_that_executes_what_it_fetched_orders_a_checkpoint_behind_all_of_it()
         bytes: 1,
         segments: 1,
     };
-    let view = genesis().view().expect("a view");
-    let mut messages: Vec<(usize, Message)> = (0..4)
-        .filter(|n| *n != leader)
-        .map(|n| {
-            let voter = Voter::new(&view, secret(2, n)).expect("a seat");
-            let vote = voter
-                .vouch_snapshot(taken)
-                .expect("nothing else is vouched");
-            (n, Message::Snapshot(*vote))
-        })
-        .collect();
+    let mut messages = vouched(leader, taken);
     messages.extend(
         batches
             .into_iter()
@@ -72,7 +62,29 @@ fn a_leader_that_executes_what_it_fetched_orders_a_checkpoint_behind_all_of_it()
         bench.input(leader, Input::Message { from, message });
     }
     assert_eq!(bench.replicas[leader].overview().certified, top);
-    let ordered = bench.frames.iter().filter_map(|(from, to, message)| {
+    // What it proposed before the extent came is another matter.
+    let ordered: BTreeSet<_> = proposed(&bench)
+        .filter(|(_, kind)| *kind == "checkpoint")
+        .collect();
+    assert_eq!(ordered, BTreeSet::from([(top.next(), "checkpoint")]));
+}
+
+/// Words of all seats but that of `leader` on a snapshot.
+fn vouched(leader: usize, taken: Taken) -> Vec<(usize, Message)> {
+    let view = genesis().view().expect("a view");
+    let vouch = |n| {
+        let voter = Voter::new(&view, secret(2, n)).expect("a seat");
+        let vote = voter
+            .vouch_snapshot(taken)
+            .expect("nothing else is vouched");
+        (n, Message::Snapshot(*vote))
+    };
+    (0..4).filter(|n| *n != leader).map(vouch).collect()
+}
+
+/// Heights and kinds of what was proposed, all of which whoever heard it takes.
+fn proposed(bench: &Bench) -> impl Iterator<Item = (Height, &'static str)> {
+    bench.frames.iter().filter_map(|(from, to, message)| {
         let Message::Order(fsm::Message::Propose(_, payload)) = message else {
             return None;
         };
@@ -82,8 +94,5 @@ fn a_leader_that_executes_what_it_fetched_orders_a_checkpoint_behind_all_of_it()
         assert!(heard.is_ok(), "{:?}", heard.err());
         let proposal = Proposal::from_bytes(&payload.bytes).expect("it was just made");
         Some((proposal.height, proposal.body.kind()))
-    });
-    // What it proposed before the extent came is another matter.
-    let ordered: BTreeSet<_> = ordered.filter(|(_, kind)| *kind == "checkpoint").collect();
-    assert_eq!(ordered, BTreeSet::from([(top.next(), "checkpoint")]));
+    })
 }
