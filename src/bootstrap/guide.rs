@@ -19,7 +19,7 @@ use crate::blocks::{Step, ViewChain};
 use crate::committee::{MEMBERS_MAX, MemberId};
 use crate::machine::{Span, Time};
 
-/// How long a guide may take for a stretch, and how long a new round is put off.
+/// How long a guide may take for a stretch in the first round, and how long a new round is put off.
 const PULL: Span = Span::from_ms(1_000);
 /// How long a guide may take for the whole way in the first round.
 const LEASE: Span = Span::from_ms(10_000);
@@ -43,6 +43,11 @@ pub(super) struct Guide {
 }
 
 impl Guide {
+    /// `first` as it has grown: a link may need longer than anybody thought of.
+    fn patience(&self, first: Span) -> Span {
+        Span(first.0 << self.rounds.min(DOUBLINGS_MAX))
+    }
+
     /// The guide does not lead to the pin.
     fn give_up(&mut self) {
         if self.tried.len() >= MEMBERS_MAX {
@@ -102,7 +107,7 @@ impl Bootstrap {
         }
         guide.who = Some(untried[self.rng.random_range(0..untried.len())]);
         guide.shown = self.chain.clone();
-        guide.lease = now + Span(LEASE.0 << guide.rounds.min(DOUBLINGS_MAX));
+        guide.lease = now + guide.patience(LEASE);
         self.ask_guide(now, out);
     }
 
@@ -111,7 +116,7 @@ impl Bootstrap {
         let State::Guide(guide) = &mut self.state else {
             return;
         };
-        guide.until = now + PULL;
+        guide.until = now + guide.patience(PULL);
         let newest = guide.shown.newest().view.id();
         let opened = guide.shown.opened(newest);
         if let (Some(who), Some(opened)) = (guide.who, opened) {

@@ -449,16 +449,7 @@ fn one_that_gives_a_step_at_a_time_and_slowly_does_not_hold_the_walk() {
     // One takes most of the second that it has.
     let step = shelf::Shelf::step(&ledger, ViewId(1)).expect("there are 60");
     world.servers[0].pace = step.len() as u64 * 4 / 3;
-    world.twist(0, |saying| {
-        let first = |message: Message| match message {
-            Message::Answer(Answer::Steps(steps)) => {
-                Message::Answer(Answer::Steps(steps.into_iter().take(1).collect()))
-            }
-            other @ (Message::Ask(_) | Message::Answer(_)) => other,
-        };
-        let answers = std::mem::take(&mut saying.answers).into_iter();
-        answers.map(first).collect()
-    });
+    world.twist(0, |saying| a_step_at_a_time(saying.answers.clone()));
     // It is reached first.
     (1..4).for_each(|other| world.servers[other].is_up = false);
     let new = world.join();
@@ -481,16 +472,7 @@ fn whoever_gave_a_step_is_asked_again_after_the_others() {
     for seed in 0..8 {
         let mut world = World::new(seed, &ledger, 4);
         for server in 0..4 {
-            world.twist(server, |saying| {
-                let first = |message: Message| match message {
-                    Message::Answer(Answer::Steps(steps)) => {
-                        Message::Answer(Answer::Steps(steps.into_iter().take(1).collect()))
-                    }
-                    other @ (Message::Ask(_) | Message::Answer(_)) => other,
-                };
-                let answers = std::mem::take(&mut saying.answers).into_iter();
-                answers.map(first).collect()
-            });
+            world.twist(server, |saying| a_step_at_a_time(saying.answers.clone()));
         }
         let new = world.join();
         let mut givers = Vec::new();

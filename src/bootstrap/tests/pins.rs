@@ -3,7 +3,7 @@
 use super::forks::{fork, takes_the_fork};
 use super::ledger::Ledger;
 use super::world::*;
-use crate::bootstrap::shelf::{self, Shelf};
+use crate::bootstrap::shelf::Shelf;
 use crate::bootstrap::*;
 use crate::committee::ViewId;
 use crate::machine::{Input, Span};
@@ -173,16 +173,7 @@ fn a_guide_that_gives_a_step_at_a_time_and_slowly_holds_a_pinned_walk_for_its_ti
     let step = Shelf::step(&lie, ViewId(1)).expect("there are 100");
     world.servers[0].ledger = lie;
     world.servers[0].pace = step.len() as u64 * 4 / 3;
-    world.twist(0, |saying| {
-        let first = |message: Message| match message {
-            Message::Answer(Answer::Steps(steps)) => {
-                Message::Answer(Answer::Steps(steps.into_iter().take(1).collect()))
-            }
-            other @ (Message::Ask(_) | Message::Answer(_)) => other,
-        };
-        let answers = shelf::answer(saying.ledger, saying.ask).into_iter();
-        answers.map(first).collect()
-    });
+    world.twist(0, |saying| a_step_at_a_time(saying.answers.clone()));
     world.pin = pin(&truth, 99);
     (1..4).for_each(|other| world.servers[other].is_up = false);
     let new = world.join();
@@ -196,4 +187,22 @@ fn a_guide_that_gives_a_step_at_a_time_and_slowly_holds_a_pinned_walk_for_its_ti
     world.finish(60);
     assert!(world.now - begun < Span::from_ms(15_000));
     assert!(is_whole(&world.newcomers[new], &truth));
+}
+
+#[test]
+fn a_pinned_walk_over_slow_links_arrives() {
+    let ledger = Ledger::with_snapshot(60, 8, 512);
+    let mut world = World::new(1, &ledger, 4);
+    let way = (1..=60).map(|view| Shelf::step(&ledger, ViewId(view)).expect("there are 60"));
+    let bytes: usize = way.map(|step| step.len()).sum();
+    // The whole way takes three seconds.
+    world
+        .servers
+        .iter_mut()
+        .for_each(|one| one.pace = bytes as u64 / 3);
+    world.pin = pin(&ledger, 60);
+    let new = world.join();
+    world.finish(120);
+    assert!(is_whole(&world.newcomers[new], &ledger));
+    assert!(banned(&world.newcomers[new]).is_empty());
 }

@@ -29,6 +29,17 @@ pub(super) struct Saying<'a> {
     pub(super) ledger: &'a Ledger,
 }
 
+/// Answers with no more than their first step.
+pub(super) fn a_step_at_a_time(answers: Vec<Message>) -> Vec<Message> {
+    let first = |message: Message| match message {
+        Message::Answer(Answer::Steps(steps)) => {
+            Message::Answer(Answer::Steps(steps.into_iter().take(1).collect()))
+        }
+        other @ (Message::Ask(_) | Message::Answer(_)) => other,
+    };
+    answers.into_iter().map(first).collect()
+}
+
 /// A member that serves.
 pub(super) struct Server {
     pub(super) id: MemberId,
