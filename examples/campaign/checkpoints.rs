@@ -255,21 +255,25 @@ fn fetch(members: &mut Members, words: &Words, begun: Instant) -> u32 {
 
 /// A checkpoint is due once most of the state is there.
 fn settle(members: &Members, words: &Words) {
+    amend(members, |parameters| {
+        parameters["checkpoints"] = json!({
+            "every_blocks": 0, "every_bytes": (words.mib << 20) - (1 << 20),
+            "segment_bytes": 65_536,
+        });
+    });
+}
+
+/// Changes the parameters of a ledger that was not started yet, in every copy of its document.
+pub(crate) fn amend(members: &Members, change: impl FnOnce(&mut Value)) {
     let path = members.genesis();
     let text = fs::read_to_string(&path).expect("a genesis document");
     let mut document: Value = serde_json::from_str(&text).expect("JSON");
-    document["parameters"]["checkpoints"] = json!({
-        "every_blocks": 0, "every_bytes": (words.mib << 20) - (1 << 20), "segment_bytes": 65_536,
-    });
-    for folder in std::iter::once(path).chain(copies(members)) {
-        fs::write(folder, document.to_string()).expect("written");
+    change(&mut document["parameters"]);
+    let copies = (0..members.count()).map(|number| members.at(number).dir.join("genesis.json"));
+    let copies = copies.filter(|path| path.exists());
+    for path in copies.chain([path]) {
+        fs::write(path, document.to_string()).expect("written");
     }
-}
-
-/// Copies of the genesis document in members' folders.
-pub(crate) fn copies(members: &Members) -> impl Iterator<Item = std::path::PathBuf> + '_ {
-    let dirs = (0..members.count()).map(|number| members.at(number).dir.join("genesis.json"));
-    dirs.filter(|path| path.exists())
 }
 
 fn fill(members: &Members, words: &Words) {

@@ -19,7 +19,7 @@ use consortium::client::{Api, Client, Doors, Options, Rules};
 use consortium::crypto::SecretKey;
 use serde_json::{Value, json};
 
-use super::checkpoints::{copies, du};
+use super::checkpoints::{amend, du};
 use super::members::Members;
 use super::{Lacking, Plan};
 
@@ -121,16 +121,12 @@ fn look(members: &Members, begun: Instant) -> Value {
 
 /// Checkpoints come often, and what executed is forgotten soon.
 fn settle(members: &Members, words: &Words) {
-    let path = members.genesis();
-    let text = fs::read_to_string(&path).expect("a genesis document");
-    let mut document: Value = serde_json::from_str(&text).expect("JSON");
-    document["parameters"]["checkpoints"] = json!({
-        "every_blocks": words.checkpoint_blocks, "every_bytes": 0, "segment_bytes": 65_536,
+    amend(members, |parameters| {
+        parameters["checkpoints"] = json!({
+            "every_blocks": words.checkpoint_blocks, "every_bytes": 0, "segment_bytes": 65_536,
+        });
+        parameters["expiry_blocks_max"] = json!(words.expiry_blocks);
     });
-    document["parameters"]["expiry_blocks_max"] = json!(words.expiry_blocks);
-    for path in std::iter::once(path).chain(copies(members)) {
-        fs::write(path, document.to_string()).expect("written");
-    }
 }
 
 /// Writes the same keys again and again until it is to end.

@@ -24,10 +24,8 @@ use crate::application::Application;
 use crate::blocks::{Group, SignedGroup, Transaction};
 use crate::committee::Height;
 use crate::consortium::records;
-use crate::consortium::{
-    Applied, Command, Consortium, Event, Options as ReplicaOptions, Record, Timer,
-};
-use crate::crypto::{SecretKey, Verified, Verifier};
+use crate::consortium::{Applied, Command, Consortium, Event, Record, Timer};
+use crate::crypto::{SecretKey, Verified};
 use crate::machine::{Input, Machine, Outbox, Output, Span, Time};
 use crate::storage::Log;
 
@@ -82,18 +80,7 @@ impl Alone {
         let recovered = files.recover(&options.config, &Progress::default())?;
         files.keys.resume(&recovered.restored.view)?;
         let now = Time(recovered.restored.ledger.tip().timestamp_us);
-        let replica = ReplicaOptions {
-            me: files.me,
-            genesis: files.genesis.clone(),
-            verifier: Verifier::ed25519(),
-            identity: files.identity.clone(),
-            overlay: options.config.neighbours.overlay.clone(),
-            seed: [1; 32],
-            first_counter: 0,
-            pace: options.config.timing.pace(),
-            resend: options.config.timing.resend(),
-            makes_keys: true,
-        };
+        let replica = files.replica(&options.config, ([1; 32], 0));
         let seats = recovered.restored.view.seats().len();
         assert_eq!(seats, 1, "nobody else is asked");
         let replica = Consortium::new(replica, recovered.restored, now);

@@ -164,6 +164,26 @@ impl Files {
         })
     }
 
+    /// What the replica is made of, with the seed of its chance and its first counter.
+    pub(super) fn replica(
+        &self,
+        config: &Config,
+        (seed, first_counter): ([u8; 32], u64),
+    ) -> ReplicaOptions {
+        ReplicaOptions {
+            me: self.me,
+            genesis: self.genesis.clone(),
+            verifier: Verifier::ed25519(),
+            identity: self.identity.clone(),
+            overlay: config.neighbours.overlay.clone(),
+            seed,
+            first_counter,
+            pace: config.timing.pace(),
+            resend: config.timing.resend(),
+            makes_keys: true,
+        }
+    }
+
     /// Brings tables and log to the last block of the log.
     ///
     /// Errors: [`NodeError`].
@@ -521,18 +541,9 @@ fn wake(
         header: restored.ledger.tip().clone(),
         digest: restored.ledger.tip_digest(),
     };
-    let replica = ReplicaOptions {
-        me: files.me,
-        genesis: files.genesis.clone(),
-        verifier: Verifier::ed25519(),
-        identity: files.identity.clone(),
-        overlay: options.config.neighbours.overlay.clone(),
-        seed: keys::entropy().map_err(no_entropy)?,
-        first_counter: (clock.now().0 / 1_000) << 20,
-        pace: options.config.timing.pace(),
-        resend: options.config.timing.resend(),
-        makes_keys: true,
-    };
+    let seed = keys::entropy().map_err(no_entropy)?;
+    let first_counter = (clock.now().0 / 1_000) << 20;
+    let replica = files.replica(&options.config, (seed, first_counter));
     let faults = restored.faults.clone();
     let replica = Consortium::new(replica, restored, clock.now()).map_err(NodeError::Plug)?;
     let register = Arc::clone(replica.ledger().register());
