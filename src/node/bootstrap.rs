@@ -16,11 +16,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::config::{Neighbours, Resources};
 use super::error::{NodeError, RootError};
+use super::flusher::Flusher;
 use super::library::quota;
 use super::partial::Partial;
 use super::progress::Progress;
@@ -32,7 +34,7 @@ use crate::bootstrap::{
     Ask, Assembled, Bootstrap, Command, Contact, Event, Fresh, Held, HeldError, Message, Options,
     Pin, Quota, Record, Target, Timer, shelf as answers,
 };
-use crate::committee::{Height, MemberId, ViewId};
+use crate::committee::{Certificate, Height, MemberId, ViewId};
 use crate::consortium::{Lane, Message as Frame};
 use crate::crypto::{PublicKey, SecretKey, Verifier};
 use crate::machine::{Input, Machine, Outbox, Output, To};
@@ -50,9 +52,6 @@ const INPUTS_MAX: usize = 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often it says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// Bytes of segments after which packs are made durable, so that the disk writes all the while.
-const SYNC_BYTES: u64 = 32 << 20;
-
 /// What a newcomer is made of.
 pub(crate) struct Setup<'a> {
     pub(crate) data: &'a Path,
@@ -137,26 +136,29 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
     };
     let folder = setup.data.join(FOLDER);
     let machine = machine(options, &shelf, &folder)?;
-    let quest = Quest {
-        machine,
-        outbox: Outbox::new(),
-        timers: Timers::new(),
-        clock: Clock::start(),
-        net: &net,
-        shelf: &shelf,
-        folder,
-        local,
-        me,
-        neighbours: setup.neighbours,
-        genesis: setup.genesis,
-        progress: setup.progress,
-        quota: Quota::new(quota(setup.resources)),
-        unsynced: 0,
-        told: Instant::now(),
-        before: 0,
-        is_over: false,
-    };
-    let ended = quest.run(&received);
+    let packs = shelf.packs();
+    let ended = thread::scope(|scope| {
+        let quest = Quest {
+            flusher: Some(Flusher::start(scope, packs)),
+            machine,
+            outbox: Outbox::new(),
+            timers: Timers::new(),
+            clock: Clock::start(),
+            net: &net,
+            shelf: &shelf,
+            folder,
+            local,
+            me,
+            neighbours: setup.neighbours,
+            genesis: setup.genesis,
+            progress: setup.progress,
+            quota: Quota::new(quota(setup.resources)),
+            told: Instant::now(),
+            before: 0,
+            is_over: false,
+        };
+        quest.run(&received)
+    });
     drop(received); // Nobody waits for room in it any more.
     net.shutdown();
     ended
@@ -271,6 +273,8 @@ enum Arrival {
 
 /// A bootstrap under way.
 struct Quest<'a> {
+    /// Until all segments are here.
+    flusher: Option<Flusher<'a>>,
     machine: Bootstrap,
     outbox: Outbox<Bootstrap>,
     timers: Timers<Timer>,
@@ -286,8 +290,6 @@ struct Quest<'a> {
     progress: &'a Progress,
     /// What other newcomers may pull from here.
     quota: Quota,
-    /// Bytes of segments since packs were made durable.
-    unsynced: u64,
     told: Instant,
     /// Bytes that were received when it was told last.
     before: u64,
@@ -448,10 +450,9 @@ impl Quest<'_> {
                     .packs()
                     .append(&leaf.digest, &bytes)
                     .map_err(stored)?;
-                self.unsynced += u64::from(leaf.bytes);
-                if self.unsynced >= SYNC_BYTES {
-                    self.unsynced = 0;
-                    self.shelf.packs().sync().map_err(stored)?;
+                let flusher = self.flusher.as_mut();
+                if flusher.is_some_and(|flusher| !flusher.stored(leaf.bytes.into())) {
+                    self.settle()?;
                 }
             }
             Event::Banned(who, misdeed) => {
@@ -502,6 +503,7 @@ impl Quest<'_> {
         if headers[0] != anchor.header {
             headers.push(anchor.header.clone());
         }
+        self.settle()?;
         self.shelf.list(taken, Arc::unwrap_or_clone(manifest))?;
         self.shelf.certify(Proof {
             headers,
@@ -514,11 +516,14 @@ impl Quest<'_> {
         self.finish(&anchor)
     }
 
+    /// Packs are made durable here from now on.
+    fn settle(&mut self) -> Result<(), NodeError> {
+        let flusher = self.flusher.take();
+        flusher.map_or(Ok(()), |flusher| flusher.settle().map_err(stored))
+    }
+
     /// What certifies the block that opened the newest view.
-    fn opening_certificate(
-        &self,
-        header: &Header,
-    ) -> Result<crate::committee::Certificate, NodeError> {
+    fn opening_certificate(&self, header: &Header) -> Result<Certificate, NodeError> {
         let step = self.shelf.step(header.height)?;
         let step = step.filter(|step| step.header == *header);
         step.map(|step| step.certificate)

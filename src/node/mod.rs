@@ -19,6 +19,7 @@ mod ears;
 mod errand;
 mod error;
 mod executor;
+mod flusher;
 mod handle;
 mod herald;
 mod holdings;

@@ -3,7 +3,8 @@
 //! Source: design, checkpoints. In: bytes under their digest. Out: the same bytes.
 //! Holds: a pack is written from front to back and never again after its process ended; what
 //! `sync` confirmed is found at every later opening; bytes that do not match their checksum are an
-//! error and never given out. Elsewhere: which segments a snapshot has (`node::shelf`).
+//! error and never given out; before a pack begins, all but the one before it are durable.
+//! Elsewhere: which segments a snapshot has (`node::shelf`).
 //!
 //! A pack is a head of 32 bytes (name of the format, number, checksum) and records: digest, length,
 //! checksum of this and of the place, checksum of the bytes, the bytes. The part behind the last
@@ -26,6 +27,8 @@ const RECORD_HEAD_BYTES: usize = 48;
 const PACK_BYTES: u64 = 64 << 20;
 /// Bytes of one segment, at most.
 const SEGMENT_BYTES_MAX: u32 = 1 << 20;
+/// The newest packs, which may hold what was not durable when their process ended.
+const UNSETTLED_MAX: usize = 2;
 
 /// Why packs cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,12 +71,13 @@ struct Pack<F> {
 
 struct State<F> {
     segments: BTreeMap<Digest, Place>,
-    /// Damaged ones of the newest pack, where nothing is written: damage, or an unfinished write.
+    /// Damaged ones of the newest packs, where nothing is written: damage, or an unfinished write.
     doubtful: BTreeSet<Digest>,
     packs: BTreeMap<u64, Pack<F>>,
     /// The pack that this process writes to.
     writing: Option<u64>,
-    is_dirty: bool,
+    /// Packs that hold what is not durable.
+    dirty: BTreeSet<u64>,
 }
 
 /// The packs of one folder; every thread may read.
@@ -163,7 +167,35 @@ impl<M: Medium> Packs<M> {
     /// Errors: [`PackError::Io`]; what is durable is unknown then.
     pub fn sync(&self) -> Result<(), PackError> {
         let mut state = self.state();
-        self.sync_state(&mut state)
+        self.sync_all_but(None, &mut state)
+    }
+
+    /// Makes durable what was stored before, while others store and read: the disk writes early
+    /// what the next `sync` waits for.
+    ///
+    /// Errors: [`PackError::Io`]; what is durable is unknown then, and nothing may be stored on.
+    pub fn sync_aside(&self) -> Result<(), PackError> {
+        let dirty: Vec<(u64, u64, Arc<M::File>)> = {
+            let state = self.state();
+            let packs = state.dirty.iter().map(|number| {
+                let Pack { file, end } = &state.packs[number];
+                (*number, *end, Arc::clone(file))
+            });
+            packs.collect()
+        };
+        for (number, _, file) in &dirty {
+            let synced = file.sync();
+            synced.map_err(failed(&pack_name(*number), "sync"))?;
+        }
+        let synced = self.medium.sync_names();
+        synced.map_err(failed("folder", "sync"))?;
+        let mut state = self.state();
+        for (number, end, _) in dirty {
+            if state.packs.get(&number).is_some_and(|pack| pack.end == end) {
+                state.dirty.remove(&number);
+            }
+        }
+        Ok(())
     }
 
     /// Gives up every segment that is not in `live`: packs without any are removed, those with
@@ -198,7 +230,7 @@ impl<M: Medium> Packs<M> {
             let segment = read(&*file, &place, &digest)?;
             self.write(&mut state, &digest, &segment)?;
         }
-        self.sync_state(&mut state)?;
+        self.sync_all_but(None, &mut state)?;
         state
             .segments
             .retain(|_, place| !sparse.contains(&place.pack));
@@ -206,6 +238,7 @@ impl<M: Medium> Packs<M> {
             let name = pack_name(*number);
             self.medium.remove(&name).map_err(failed(&name, "remove"))?;
             state.packs.remove(number);
+            state.dirty.remove(number);
         }
         let synced = self.medium.sync_names();
         synced.map_err(failed("folder", "sync"))?;
@@ -265,7 +298,7 @@ impl<M: Medium> Packs<M> {
             bytes,
         };
         state.segments.insert(*digest, place);
-        state.is_dirty = true;
+        state.dirty.insert(number);
         Ok(())
     }
 
@@ -275,7 +308,7 @@ impl<M: Medium> Packs<M> {
         if let Some(number) = state.writing.filter(has_room) {
             return Ok(number);
         }
-        self.sync_state(state)?;
+        self.sync_all_but(state.writing, state)?;
         let number = state.packs.last_key_value().map_or(1, |(last, _)| last + 1);
         let name = pack_name(number);
         let file = self.medium.create(&name).map_err(failed(&name, "make"))?;
@@ -284,20 +317,29 @@ impl<M: Medium> Packs<M> {
         let file = Arc::new(file);
         let end = HEAD_BYTES;
         state.packs.insert(number, Pack { file, end });
-        (state.writing, state.is_dirty) = (Some(number), true);
+        state.writing = Some(number);
+        state.dirty.insert(number);
         Ok(number)
     }
 
-    fn sync_state(&self, state: &mut State<M::File>) -> Result<(), PackError> {
-        if !std::mem::take(&mut state.is_dirty) {
-            return Ok(());
+    /// Makes every pack but `other` durable.
+    fn sync_all_but(
+        &self,
+        other: Option<u64>,
+        state: &mut State<M::File>,
+    ) -> Result<(), PackError> {
+        let dirty = { state.dirty.iter() }.filter(|number| Some(**number) != other);
+        let dirty: Vec<u64> = dirty.copied().collect();
+        for number in &dirty {
+            let synced = state.packs[number].file.sync();
+            synced.map_err(failed(&pack_name(*number), "sync"))?;
         }
-        if let Some(number) = state.writing {
-            let synced = state.packs[&number].file.sync();
-            synced.map_err(failed(&pack_name(number), "sync"))?;
+        if !dirty.is_empty() {
+            let synced = self.medium.sync_names();
+            synced.map_err(failed("folder", "sync"))?;
         }
-        let synced = self.medium.sync_names();
-        synced.map_err(failed("folder", "sync"))
+        state.dirty.retain(|number| Some(*number) == other);
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State<M::File>> {
@@ -313,7 +355,7 @@ fn load<M: Medium>(medium: &M) -> Result<State<M::File>, PackError> {
         doubtful: BTreeSet::new(),
         packs: BTreeMap::new(),
         writing: None,
-        is_dirty: false,
+        dirty: BTreeSet::new(),
     };
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| pack_number(name)).collect();
     numbers.sort_unstable();
@@ -327,29 +369,32 @@ fn load<M: Medium>(medium: &M) -> Result<State<M::File>, PackError> {
     Ok(state)
 }
 
-/// Damaged segments of the newest pack: only that may hold what was not durable when its process
-/// ended.
+/// Damaged segments of the newest packs: only those may hold what was not durable when their
+/// process ended.
 fn unfinished<F: MediumFile>(state: &State<F>) -> BTreeSet<Digest> {
-    let Some((number, pack)) = state.packs.last_key_value() else {
-        return BTreeSet::new();
-    };
+    let newest: BTreeMap<u64, &F> = unsettled(state).collect();
     let segments = state.segments.iter();
     let damaged = segments.filter(|(digest, place)| {
-        place.pack == *number && read(&*pack.file, place, digest).is_err()
+        let file = newest.get(&place.pack);
+        file.is_some_and(|file| read(*file, place, digest).is_err())
     });
     damaged.map(|(digest, _)| *digest).collect()
 }
 
-/// Makes durable what an earlier process wrote and did not sync: here every `sync` is of a pack of
+/// Makes durable what an earlier process wrote and did not sync: here every `sync` is of packs of
 /// our own, and says that all segments are durable.
 fn settle<M: Medium>(medium: &M, state: &State<M::File>) -> Result<(), PackError> {
-    let Some((number, pack)) = state.packs.last_key_value() else {
-        return Ok(());
-    };
-    let synced = pack.file.sync();
-    synced.map_err(failed(&pack_name(*number), "sync"))?;
+    for (number, file) in unsettled(state) {
+        let synced = file.sync();
+        synced.map_err(failed(&pack_name(number), "sync"))?;
+    }
     let synced = medium.sync_names();
     synced.map_err(failed("folder", "sync"))
+}
+
+fn unsettled<F: MediumFile>(state: &State<F>) -> impl Iterator<Item = (u64, &F)> {
+    let newest = state.packs.iter().rev().take(UNSETTLED_MAX);
+    newest.map(|(number, pack)| (*number, &*pack.file))
 }
 
 /// Whether `name` is that of a pack.

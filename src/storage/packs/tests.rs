@@ -7,7 +7,7 @@ use rand::rngs::ChaCha12Rng;
 
 use super::*;
 use crate::crypto::Domain;
-use crate::storage::simulated::{Crash, SimulatedDisk};
+use crate::storage::simulated::{Crash, Faults, SimulatedDisk};
 
 fn segment(number: u64, bytes: usize) -> (Digest, Vec<u8>) {
     let content: Vec<u8> = (0..bytes).map(|i| (i as u64 * 31 + number) as u8).collect();
@@ -85,6 +85,55 @@ fn what_one_process_left_unsynced_is_durable_behind_the_sync_of_the_next() {
 }
 
 #[test]
+fn what_was_synced_aside_is_durable_and_two_packs_that_were_not_are_looked_at() {
+    const MIB: usize = 1 << 20;
+    for (seed, how) in (0..).zip([Crash::Prefix, Crash::Subset]) {
+        let disk = SimulatedDisk::default();
+        let packs = Packs::open_on(disk.clone()).expect("an empty disk opens");
+        let all: Vec<_> = (0..70).map(|number| segment(number, MIB)).collect();
+        for (index, (digest, bytes)) in all.iter().enumerate() {
+            assert!(packs.append(digest, bytes).expect("it is written"));
+            if index == 40 {
+                packs.sync_aside().expect("the disk works");
+            }
+        }
+        drop(packs);
+        disk.crash(how, &mut ChaCha12Rng::seed_from_u64(seed));
+        let packs = Packs::open_on(disk.clone()).expect("torn packs open");
+        for (index, (digest, bytes)) in all.iter().enumerate() {
+            match packs.read(digest).expect("what is listed is whole") {
+                Some(read) => assert_eq!(read, bytes[..]),
+                None => assert!(index > 40, "{index} was synced"),
+            }
+        }
+        let kept = packs.digests();
+        for (digest, bytes) in &all {
+            packs.append(digest, bytes).expect("it is written");
+        }
+        packs.sync_aside().expect("the disk works");
+        drop(packs);
+        disk.crash(Crash::Lose, &mut ChaCha12Rng::seed_from_u64(seed));
+        let packs = Packs::open_on(disk).expect("it opens");
+        assert_eq!(packs.digests().len(), all.len(), "{} were kept", kept.len());
+    }
+}
+
+#[test]
+fn a_sync_aside_that_fails_is_told_and_leaves_all_to_the_next() {
+    let disk = SimulatedDisk::default();
+    let packs = Packs::open_on(disk.clone()).expect("an empty disk opens");
+    let (digest, bytes) = segment(1, 100);
+    packs.append(&digest, &bytes).expect("it is written");
+    disk.set_faults(Faults {
+        sync_after: Some(0),
+        ..Faults::default()
+    });
+    let told = packs.sync_aside();
+    assert!(matches!(told, Err(PackError::Io { .. })), "{told:?}");
+    assert_eq!(packs.state().dirty.len(), 1);
+}
+
+#[test]
 fn what_nobody_refers_to_makes_room() {
     let dir = tempfile::tempdir().expect("a folder");
     let packs = Packs::open(dir.path()).expect("an empty folder opens");
@@ -152,12 +201,14 @@ fn what_is_damaged_is_forgotten_and_stored_anew() {
     }
     packs.sync().expect("the disk works");
     drop(packs);
-    // A later pack, so that the damaged one is not taken for an unfinished write.
-    let packs = Packs::open(dir.path()).expect("it opens");
-    let (later, bytes) = segment(9, 10);
-    packs.append(&later, &bytes).expect("it is written");
-    packs.sync().expect("the disk works");
-    drop(packs);
+    // Later packs, so that the damaged one is not taken for an unfinished write.
+    let (later, _) = segment(9, 10);
+    for number in [8, 9] {
+        let packs = Packs::open(dir.path()).expect("it opens");
+        let (digest, bytes) = segment(number, 10);
+        packs.append(&digest, &bytes).expect("it is written");
+        packs.sync().expect("the disk works");
+    }
     let path = dir.path().join("00000001.pack");
     let mut file = fs::read(&path).expect("readable");
     let place = file.len() - 5;

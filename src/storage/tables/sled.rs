@@ -2,14 +2,18 @@
 //!
 //! Source: reference measurements: its `flush` returns before data is safe from a power loss. In:
 //! edits. Out: rows. Holds: behind every flush its file is really synced, and so is every file of a
-//! large value; a failure is told. Elsewhere: engines that sync themselves (`redb`).
+//! large page; a failure is told; a long value is kept in pieces, so that no page is large.
+//! Elsewhere: engines that sync themselves (`redb`).
+//!
+//! Sled writes a page above 128 KiB into a file of its own, and does not always remove it when the
+//! page is written anew: such files pile up. A page of rows has about 20 of them at most.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -27,12 +31,19 @@ const CLOSE_TRIES: usize = 200;
 const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 /// Where sled puts what is too large for its main file.
 const BLOBS: &str = "blobs";
+/// The longest value in one piece. Twenty of them, with their keys, fit into a page.
+const PIECE_BYTES: usize = 4096;
+/// The first byte of the keys of pieces: more than that of any row.
+const PIECES: u8 = u8::MAX;
+/// Bytes of a row that says how many pieces its value has. Other rows are longer, for they carry a
+/// checksum.
+const COUNT_BYTES: usize = 2;
 
 /// An open sled database.
 pub(super) struct Sled {
     database: ::sled::Db,
-    /// Makes a batch that reads before it writes (removing ranges) one act.
-    writer: Mutex<()>,
+    /// Makes a batch that reads before it writes one act, and a value in pieces that is read one.
+    writer: RwLock<()>,
     guard: Mutex<Guard>,
 }
 
@@ -40,7 +51,7 @@ pub(super) struct Sled {
 struct Guard {
     folder: PathBuf,
     file: File,
-    /// Large values that were synced already; sled never writes them twice.
+    /// Large pages that were synced already; sled never writes them twice.
     blobs: BTreeSet<OsString>,
 }
 
@@ -58,7 +69,7 @@ impl Sled {
         let guard = Guard::open(dir, folder).map_err(failed(ENGINE, "sync"))?;
         Ok(Self {
             database,
-            writer: Mutex::new(()),
+            writer: RwLock::new(()),
             guard: Mutex::new(guard),
         })
     }
@@ -111,7 +122,7 @@ impl Guard {
         self.file.sync_data()
     }
 
-    /// Large values first: the main file points at them.
+    /// Large pages first: the main file points at them.
     fn sync_blobs(&mut self) -> io::Result<()> {
         let folder = self.folder.join(BLOBS);
         let mut present = BTreeSet::new();
@@ -147,10 +158,105 @@ fn is_let_go(file: &File) -> bool {
     false
 }
 
+impl Sled {
+    /// The value of `key` from its row.
+    fn whole(&self, key: &[u8], row: &[u8]) -> Result<Vec<u8>, TableError> {
+        let Some(count) = pieces(row) else {
+            return Ok(row.to_vec());
+        };
+        let mut value = Vec::with_capacity(usize::from(count) * PIECE_BYTES);
+        for number in 0..count {
+            let piece = self.database.get(piece_key(key, number));
+            let piece = piece.map_err(failed(ENGINE, "read"))?;
+            let piece = piece.ok_or_else(|| TableError::Damaged {
+                place: format!("{ENGINE}, key {}", hex::encode(key)),
+                what: format!("piece {number} of {count} is missing"),
+            })?;
+            value.extend_from_slice(&piece);
+        }
+        Ok(value)
+    }
+}
+
+/// How many pieces the value of a row has that holds none itself.
+fn pieces(row: &[u8]) -> Option<u16> {
+    let count: [u8; COUNT_BYTES] = row.try_into().ok()?;
+    Some(u16::from_be_bytes(count))
+}
+
+fn piece_key(key: &[u8], number: u16) -> Vec<u8> {
+    [&[PIECES], key, &number.to_be_bytes()].concat()
+}
+
+/// What a batch makes of the database.
+struct Draft<'a> {
+    database: &'a ::sled::Db,
+    batch: ::sled::Batch,
+    /// Rows that it touches, and how many pieces their values have then; none: it is gone.
+    touched: BTreeMap<Vec<u8>, Option<u16>>,
+}
+
+impl Draft<'_> {
+    fn put(&mut self, key: Vec<u8>, value: &[u8]) -> Result<(), TableError> {
+        assert!(value.len() > COUNT_BYTES, "a value carries its checksum");
+        let before = self.pieces_of(&key)?;
+        let count = if value.len() > PIECE_BYTES {
+            let pieces = value.chunks(PIECE_BYTES);
+            let count = u16::try_from(pieces.len()).expect("values are bounded");
+            for (number, piece) in (0..).zip(pieces) {
+                self.batch.insert(piece_key(&key, number), piece);
+            }
+            self.batch.insert(&*key, &count.to_be_bytes());
+            count
+        } else {
+            self.batch.insert(&*key, value);
+            0
+        };
+        (count..before).for_each(|number| self.batch.remove(piece_key(&key, number)));
+        self.touched.insert(key, Some(count));
+        Ok(())
+    }
+
+    /// Removes a row whose value has so many pieces.
+    fn remove(&mut self, key: Vec<u8>, pieces: u16) {
+        (0..pieces).for_each(|number| self.batch.remove(piece_key(&key, number)));
+        self.batch.remove(&*key);
+        self.touched.insert(key, None);
+    }
+
+    fn remove_range(&mut self, from: Vec<u8>, to: Vec<u8>) -> Result<(), TableError> {
+        // What this batch put before, the database does not show yet.
+        let mut gone: BTreeMap<Vec<u8>, u16> = BTreeMap::new();
+        for row in self.database.range(from.clone()..to.clone()) {
+            let (key, row) = row.map_err(failed(ENGINE, "read"))?;
+            gone.insert(key.to_vec(), pieces(&row).unwrap_or_default());
+        }
+        for (key, pieces) in self.touched.range(from..to) {
+            match pieces {
+                Some(pieces) => gone.insert(key.clone(), *pieces),
+                None => gone.remove(key),
+            };
+        }
+        gone.into_iter()
+            .for_each(|(key, pieces)| self.remove(key, pieces));
+        Ok(())
+    }
+
+    /// How many pieces there are of the value of `key`.
+    fn pieces_of(&self, key: &[u8]) -> Result<u16, TableError> {
+        if let Some(touched) = self.touched.get(key) {
+            return Ok(touched.unwrap_or_default());
+        }
+        let row = self.database.get(key).map_err(failed(ENGINE, "read"))?;
+        Ok(row.and_then(|row| pieces(&row)).unwrap_or_default())
+    }
+}
+
 impl Engine for Sled {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
-        let value = self.database.get(key).map_err(failed(ENGINE, "read"))?;
-        Ok(value.map(|value| value.to_vec()))
+        let _reader = self.writer.read().unwrap_or_else(PoisonError::into_inner);
+        let row = self.database.get(key).map_err(failed(ENGINE, "read"))?;
+        row.map(|row| self.whole(key, &row)).transpose()
     }
 
     fn scan(
@@ -160,43 +266,38 @@ impl Engine for Sled {
         direction: Direction,
         limit: usize,
     ) -> Result<Vec<Row>, TableError> {
+        let _reader = self.writer.read().unwrap_or_else(PoisonError::into_inner);
         let rows = self.database.range(from..to);
         let owned = |row: ::sled::Result<(::sled::IVec, ::sled::IVec)>| {
-            row.map(|(key, value)| (key.to_vec(), value.to_vec()))
+            let (key, row) = row.map_err(failed(ENGINE, "read"))?;
+            Ok((key.to_vec(), self.whole(&key, &row)?))
         };
-        let rows: ::sled::Result<Vec<Row>> = match direction {
+        match direction {
             Direction::Forward => rows.take(limit).map(owned).collect(),
             Direction::Reverse => rows.rev().take(limit).map(owned).collect(),
-        };
-        rows.map_err(failed(ENGINE, "read"))
+        }
     }
 
     fn apply(&self, edits: Vec<Edit>) -> Result<(), TableError> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = ::sled::Batch::default();
-        // A range removes what this batch put before it as well, which the database does not show
-        // yet.
-        let mut put: BTreeSet<Vec<u8>> = BTreeSet::new();
+        let _writer = self.writer.write().unwrap_or_else(PoisonError::into_inner);
+        let mut draft = Draft {
+            database: &self.database,
+            batch: ::sled::Batch::default(),
+            touched: BTreeMap::new(),
+        };
         for edit in edits {
             match edit {
-                Edit::Put(key, value) => {
-                    batch.insert(&*key, &*value);
-                    put.insert(key);
+                Edit::Put(key, value) => draft.put(key, &value)?,
+                Edit::Delete(key) => {
+                    let pieces = draft.pieces_of(&key)?;
+                    draft.remove(key, pieces);
                 }
-                Edit::Delete(key) => batch.remove(&*key),
-                Edit::DeleteRange(from, to) if from < to => {
-                    for key in put.range(from.clone()..to.clone()) {
-                        batch.remove(&**key);
-                    }
-                    for row in self.database.range(from..to).keys() {
-                        batch.remove(row.map_err(failed(ENGINE, "read"))?);
-                    }
-                }
+                Edit::DeleteRange(from, to) if from < to => draft.remove_range(from, to)?,
                 Edit::DeleteRange(..) => {}
             }
         }
         self.database
-            .apply_batch(batch)
+            .apply_batch(draft.batch)
             .map_err(failed(ENGINE, "write"))
     }
 

@@ -149,14 +149,22 @@ fn each_lasting_engine_keeps_what_was_flushed_over_restarts_like_a_model() {
             for _ in 0..30 {
                 let mut batch = Batch::new();
                 for _ in 0..10 {
-                    let key = vec![chance.random_range(0..200_u8)];
-                    if chance.random_bool(0.7) {
-                        let value = vec![chance.random(); chance.random_range(0..300)];
-                        model.insert(key.clone(), value.clone());
-                        batch.put("state", key, value);
-                    } else {
-                        model.retain(|other, _| *other < key || other[0] >= key[0] + 5);
-                        batch.delete_range("state", Range::between(&key, &[key[0] + 5]));
+                    let key = vec![chance.random_range(0..50_u8)];
+                    match chance.random_range(0..10) {
+                        0 => {
+                            model.retain(|other, _| *other < key || other[0] >= key[0] + 5);
+                            batch.delete_range("state", Range::between(&key, &[key[0] + 5]));
+                        }
+                        1 => {
+                            model.remove(&key);
+                            batch.delete("state", key);
+                        }
+                        _ => {
+                            let bytes = [300, 4_100, 20_000][chance.random_range(0..3)];
+                            let value = vec![chance.random(); chance.random_range(0..bytes)];
+                            model.insert(key.clone(), value.clone());
+                            batch.put("state", key, value);
+                        }
                     }
                 }
                 tables.commit(batch).expect("commits");
@@ -631,4 +639,61 @@ fn sled_without_its_guard_says_durable_too_early() {
         Some(seen) => assert!(seen < FLUSHES, "sled syncs by itself now: the guard may go"),
         None => println!("skipped: system calls cannot be traced here"),
     }
+}
+
+#[cfg(feature = "sled")]
+#[test]
+fn sled_keeps_long_values_in_short_pages_and_leaves_nothing_of_them_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tables = open_tables(folder.path(), "sled", &options()).expect("opens");
+    let value = |number: u64| vec![number as u8; 1 + (number as usize * 7_919) % 130_000];
+    for number in 0..600_u64 {
+        let mut batch = Batch::new();
+        batch.put("index", number.to_be_bytes(), value(number));
+        batch.put("state", [(number % 7) as u8], value(number));
+        let below = number.saturating_sub(20).to_be_bytes();
+        batch.delete_range("index", Range::between(&[], &below));
+        tables.commit(batch).expect("commits");
+        if number % 20 == 0 {
+            tables.flush().expect("flushes");
+        }
+    }
+    let blobs = folder.path().join("sled/blobs");
+    assert_eq!(fs::read_dir(blobs).expect("lists").count(), 0);
+    let kept = rows(&*tables, "index");
+    let kept: Vec<u64> = { kept.iter() }
+        .map(|(key, kept)| {
+            let number = u64::from_be_bytes(key[..].try_into().expect("eight bytes"));
+            assert_eq!(*kept, value(number));
+            number
+        })
+        .collect();
+    assert_eq!(kept, (579..600).collect::<Vec<_>>());
+    let mut all = Batch::new();
+    all.delete_range("index", Range::all());
+    all.delete_range("state", Range::all());
+    tables.commit(all).expect("commits");
+    drop(tables);
+    let database = ::sled::open(folder.path().join("sled")).expect("opens");
+    assert_eq!(database.len(), 0, "no piece is left");
+}
+
+#[cfg(feature = "sled")]
+#[test]
+fn a_long_value_is_read_whole_while_it_is_written_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tables = open_tables(folder.path(), "sled", &options()).expect("opens");
+    let write = |number: u8| {
+        let mut batch = Batch::new();
+        batch.put("state", *b"key", vec![number; 50_000]);
+        tables.commit(batch).expect("commits");
+    };
+    write(0);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..200).for_each(write));
+        while !writer.is_finished() {
+            let value = tables.get("state", b"key").expect("it is whole");
+            assert_eq!(value.expect("it is there").len(), 50_000);
+        }
+    });
 }
