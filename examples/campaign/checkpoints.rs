@@ -58,7 +58,7 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
     let folder = tempfile::Builder::new().prefix("campaign-").tempdir();
     let folder = folder.expect("a folder");
     let dir = folder.path().join("ledger");
-    let mut members = Members::make(&plan.program, &dir, plan.members, super::LOG_FILE_MIB);
+    let mut members = plan.members(&dir);
     settle(&members, words);
     members.start_all();
     members.leader();

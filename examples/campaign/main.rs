@@ -67,6 +67,9 @@ struct Words {
     /// Puts of all clients a second; as many as are answered without it.
     #[arg(long, value_name = "N", global = true)]
     per_second: Option<NonZeroU32>,
+    /// What keeps the tables of members; without it what `init` chooses.
+    #[arg(long, value_name = "ENGINE", global = true)]
+    tables: Option<String>,
     /// The program to run; without it the one that was built beside this.
     #[arg(long, value_name = "FILE", global = true)]
     program: Option<PathBuf>,
@@ -98,10 +101,11 @@ enum Campaign {
 
 fn main() -> ExitCode {
     let words = Words::parse();
+    let tables = words.tables.map(|engine| ["--tables".into(), engine]);
     let plan = Plan {
         program: words.program.unwrap_or_else(built),
         members: words.members,
-        init: Vec::new(),
+        init: tables.into_iter().flatten().collect(),
         size: Size {
             clients: words.clients,
             under_way: words.under_way,
@@ -160,6 +164,11 @@ struct Run {
 }
 
 impl Plan {
+    /// Members in `dir`.
+    fn members(&self, dir: &Path) -> Members {
+        Members::make_with(&self.program, dir, self.members, LOG_FILE_MIB, &self.init)
+    }
+
     /// Makes members, has `furnish` settle them, starts them and the load.
     fn start(&self, name: &str, furnish: impl FnOnce(&mut Members, &Path)) -> Run {
         let folder = tempfile::Builder::new()
@@ -169,8 +178,7 @@ impl Plan {
         let folder = folder.expect("a folder");
         eprintln!("{name}: in {}", folder.path().display());
         let dir = folder.path().join("ledger");
-        let (program, count) = (&self.program, self.members);
-        let mut members = Members::make_with(program, &dir, count, LOG_FILE_MIB, &self.init);
+        let mut members = self.members(&dir);
         furnish(&mut members, folder.path());
         let stopped = (0..self.members).filter(|number| !members.is_running(*number));
         let stopped: Vec<usize> = stopped.collect();

@@ -51,7 +51,7 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
     let rotation = words.rotation_blocks.to_string();
     let plan = Plan {
         program: plan.program.clone(),
-        init: vec!["--rotation-blocks".into(), rotation],
+        init: [&plan.init[..], &["--rotation-blocks".into(), rotation]].concat(),
         ..*plan
     };
     let newcomers = plan.members..words.most;
