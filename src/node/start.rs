@@ -17,6 +17,7 @@ use super::bootstrap::{self, Setup};
 use super::carried::Carried;
 use super::clock::Clock;
 use super::config::{CONFIG_FILE, Config, ConfigError};
+use super::desk::Missed;
 use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, RootError, UNFIT, Unusable};
@@ -359,7 +360,8 @@ impl Machinery {
         let resources = options.config.resources.clone();
         let net = Arc::new(self.net(&files, options, met, hearing)?);
         let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
-        let counts = Counts::new(log.counts());
+        let missed = Missed::default();
+        let counts = Counts::new(log.counts(), missed.clone());
 
         let smith = Smith::new(files.keys, &who, checks, gate.clone());
         let newcomer = Newcomer::new(&who, gate.clone());
@@ -383,6 +385,7 @@ impl Machinery {
                 clock,
                 data: files.store.dir().into(),
                 resources,
+                missed,
             },
             recovered.application,
             log,
