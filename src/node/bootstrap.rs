@@ -108,7 +108,7 @@ pub(crate) fn forget_anchor(data: &Path) {
 pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
     let local = wanted(setup.data)?.unwrap_or_default();
     setup.progress.note(|told| told.height = Some(local));
-    let shelf = Shelf::open(setup.data)?;
+    let shelf = Shelf::open_while(setup.data, &|| !setup.progress.is_ended())?;
     let (inputs, received) = sync_channel(INPUTS_MAX);
     let links = inputs.clone();
     let [a, b, c, d, e, f, g, h, ..] = setup.seed;
@@ -136,7 +136,7 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
         own: setup.own,
     };
     let folder = setup.data.join(FOLDER);
-    let machine = machine(options, &shelf, &folder)?;
+    let machine = machine(options, (&shelf, &folder), setup.progress)?;
     let quest = Quest {
         machine,
         outbox: Outbox::new(),
@@ -164,18 +164,22 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
 
 /// The machine with what the disk has; where that leads past another block than the pinned one, it
 /// is forgotten but for segments, which are checked by their digests.
-fn machine(options: Options, shelf: &Shelf, folder: &Path) -> Result<Bootstrap, NodeError> {
+fn machine(
+    options: Options,
+    (shelf, folder): (&Shelf, &Path),
+    progress: &Progress,
+) -> Result<Bootstrap, NodeError> {
     let unusable = |error: HeldError| NodeError::Snapshot {
         reason: error.to_string(),
     };
-    match Bootstrap::new(options.clone(), held(shelf, folder)?) {
+    match Bootstrap::new(options.clone(), held(shelf, folder, progress)?) {
         Ok(machine) => Ok(machine),
         Err(HeldError::OtherRoot { view }) if options.local > Height(0) => {
             Err(RootError::OwnLog { view }.into())
         }
         Err(HeldError::OtherRoot { view }) => {
             forget_from(ViewId(0), view, shelf, folder)?;
-            Bootstrap::new(options, held(shelf, folder)?).map_err(unusable)
+            Bootstrap::new(options, held(shelf, folder, progress)?).map_err(unusable)
         }
         Err(error @ (HeldError::Genesis(_) | HeldError::Steps(_))) => Err(unusable(error)),
     }
@@ -197,17 +201,21 @@ fn forget_from(
 }
 
 /// What the disk has of an earlier try.
-fn held(shelf: &Shelf, folder: &Path) -> Result<Held, NodeError> {
+///
+/// Errors: [`NodeError`], [`NodeError::Ended`] among them.
+fn held(shelf: &Shelf, folder: &Path, progress: &Progress) -> Result<Held, NodeError> {
     let mut steps = Vec::new();
     let mut heights = shelf.steps();
     heights.sort_by_key(|(_, view)| *view);
     for (next, (height, view)) in (1..).zip(heights) {
+        progress.go_on()?;
         match shelf.step(height)? {
             Some(step) if view == ViewId(next) => steps.push(step),
             Some(_) | None => break,
         }
     }
-    let damaged = shelf.packs().forget_damaged().map_err(ShelfError::from)?;
+    let damaged = shelf.packs().forget_damaged(&|| !progress.is_ended());
+    let damaged = damaged.map_err(ShelfError::from)?;
     if damaged > 0 {
         tracing::warn!(
             damaged,

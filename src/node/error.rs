@@ -18,7 +18,7 @@ use crate::blocks::{GenesisError, Link};
 use crate::committee::{Height, MemberId, ViewId};
 use crate::crypto::Digest;
 use crate::net::NetError;
-use crate::storage::{LogError, SealedError, StoreError, StoreId, TableError};
+use crate::storage::{LogError, PackError, SealedError, StoreError, StoreId, TableError};
 
 /// What a build without threshold keys says of a ledger that needs them.
 pub(crate) const UNFIT: &str = "this ledger draws its committees by lot, \
@@ -50,7 +50,7 @@ pub enum NodeError {
     Store(#[from] StoreError),
     /// The log failed or is damaged.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
     /// The tables failed, or another engine made them.
     #[error(transparent)]
     Tables(#[from] TableError),
@@ -252,8 +252,20 @@ pub enum ReplayError {
     },
 }
 
+impl From<LogError> for NodeError {
+    fn from(error: LogError) -> Self {
+        match matches!(error, LogError::Ended) {
+            true => NodeError::Ended,
+            false => NodeError::Log(error),
+        }
+    }
+}
+
 impl From<ShelfError> for NodeError {
     fn from(error: ShelfError) -> Self {
+        if matches!(error, ShelfError::Packs(PackError::Ended)) {
+            return NodeError::Ended;
+        }
         let reason = error.to_string();
         NodeError::Snapshot { reason }
     }

@@ -37,11 +37,14 @@ use crate::consortium::{Block, Decided, Executed, Ledger, Restored};
 use crate::crypto::{Digest, SecretKey, Verified};
 use crate::membership::register::{ROW_KEYS, Register, RowsError};
 use crate::storage::{
-    Direction, Log, Options, Position, Range, Store, TableError, TableOptions, Tables, open_tables,
+    Direction, Log, Options, Position, Range, Reading, Store, TableError, TableOptions, Tables,
+    open_tables,
 };
 
 /// Rows of a table that are read at once.
 const ROWS_AT_ONCE: usize = 4096;
+/// What is said of tables that nobody wanted to be read to their end.
+const UNREAD: &str = "they were not read to their end";
 /// How often a long start says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -105,7 +108,8 @@ pub(crate) fn recover(
     opening: &Opening<'_>,
     secret: &dyn Fn(&View) -> Option<SecretKey>,
 ) -> Result<Recovered, NodeError> {
-    let shelf = Arc::new(Shelf::open(opening.store.dir())?);
+    let go_on = || !opening.progress.is_ended();
+    let shelf = Arc::new(Shelf::open_while(opening.store.dir(), &go_on)?);
     let (tables, mut start) = open(opening)?;
     let newest = shelf.newest();
     if start.is_fresh {
@@ -116,8 +120,12 @@ pub(crate) fn recover(
         file_bytes: opening.log_file_bytes,
         ..Options::default()
     };
+    let reading = Reading {
+        file: start.files.settled,
+        go_on: &go_on,
+    };
     let (log, found) = Log::open_from(
-        start.files.settled,
+        reading,
         (&opening.store.log_dir(), opening.store.id()),
         options,
         |record| scan.visit(record),
@@ -132,7 +140,7 @@ pub(crate) fn recover(
         start = rebase(opening, &*tables, &shelf, held)
             .map_err(|error| anew(opening.store.dir(), scan.top, error))?;
         start.files.open = open;
-        scan.feed(&shelf, scan.top, held.taken.height)?;
+        scan.feed((&shelf, opening.progress), scan.top, held.taken.height)?;
     }
     // Whatever counts below the first file was read, or saved again: from now on none may be lost.
     start.files.settled = start.files.settled.max(found.first_file);
@@ -141,7 +149,7 @@ pub(crate) fn recover(
     let index = Index::new(tables, (log.reader(), opening.log_file_bytes), shelf);
     let index = Arc::new(index);
     let names = match start.files.base.0 == base {
-        true => scan.above(base, &index, &mut start.files.open)?,
+        true => scan.above(base, (&index, opening.progress), &mut start.files.open)?,
         false => std::mem::take(&mut scan.names),
     };
     let (keeper, open) = keep(opening, &index, &start, names);
@@ -187,6 +195,8 @@ fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {
         let start = load(opening, &*tables)?;
         Ok((tables, start))
     });
+    // Tables of which a part was read say nothing against themselves.
+    opening.progress.go_on()?;
     let why = match found {
         Ok((tables, Ok(start))) => return Ok((tables, start)),
         Ok((_, Err(why))) => why,
@@ -296,7 +306,9 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         (*digest, Position { file, offset })
     });
     let open = open.collect();
-    let entries = match remembered(tables, &tip.height, &opening.genesis.parameters)? {
+    let go_on = || !opening.progress.is_ended();
+    let parameters = &opening.genesis.parameters;
+    let entries = match remembered(tables, (&tip.height, parameters), &go_on)? {
         Ok(entries) => entries,
         Err(why) => return Ok(Err(why)),
     };
@@ -312,7 +324,7 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         Err(error) => return Ok(Err(error.to_string())),
     };
     let mut application = (opening.make)();
-    let mut rows = Rows::new(tables);
+    let mut rows = Rows::new(tables, &go_on);
     let loaded = application.load(&mut rows, tip.height.0);
     if let Err(error) = loaded {
         return Ok(Err(error.to_string()));
@@ -359,16 +371,20 @@ pub(crate) fn register(
     Ok(register.map(Some))
 }
 
-/// What the ledger remembers after `tip`, from the results of the heights that can matter.
+/// What the ledger remembers after `tip`, from the results of the heights that can matter; read as
+/// long as `go_on` says so.
 pub(crate) fn remembered(
     tables: &dyn Tables,
-    tip: &Height,
-    parameters: &Parameters,
+    (tip, parameters): (&Height, &Parameters),
+    go_on: &dyn Fn() -> bool,
 ) -> Result<Result<BTreeMap<ClientName, Executed>, String>, TableError> {
     let span = u64::from(parameters.expiry_blocks_max);
     let mut from = tip.minus(span).0.to_be_bytes().to_vec();
     let mut entries = BTreeMap::new();
     loop {
+        if !go_on() {
+            return Ok(Err(UNREAD.into()));
+        }
         let range = Range::starting_at(&from);
         let rows = tables.scan(index::RESULTS, &range, Direction::Forward, 64)?;
         let Some((last, _)) = rows.last() else { break };
@@ -390,14 +406,16 @@ pub(crate) fn remembered(
 /// The rows of the application's table, a stretch at a time.
 struct Rows<'a> {
     tables: &'a dyn Tables,
+    go_on: &'a dyn Fn() -> bool,
     from: Option<Vec<u8>>,
     rows: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
 }
 
 impl<'a> Rows<'a> {
-    fn new(tables: &'a dyn Tables) -> Self {
+    fn new(tables: &'a dyn Tables, go_on: &'a dyn Fn() -> bool) -> Self {
         Self {
             tables,
+            go_on,
             from: Some(Vec::new()),
             rows: Vec::new().into_iter(),
         }
@@ -412,6 +430,9 @@ impl Iterator for Rows<'_> {
             return Some(Ok((key.into(), value.into())));
         }
         let range = Range::starting_at(&self.from.take()?);
+        if !(self.go_on)() {
+            return Some(Err(std::io::Error::other(UNREAD)));
+        }
         let rows = self
             .tables
             .scan(index::STATE, &range, Direction::Forward, ROWS_AT_ONCE);

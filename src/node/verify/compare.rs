@@ -350,7 +350,8 @@ impl Compare {
             let what = format!("table {RESULTS}, remembered transactions: {what}");
             findings.add(FOLDER, place, what);
         };
-        let found = match recovery::remembered(&*self.tables, &self.height, ledger.parameters()) {
+        let of = (&self.height, ledger.parameters());
+        let found = match recovery::remembered(&*self.tables, of, &|| true) {
             Ok(Ok(found)) => found,
             Ok(Err(what)) => return add(what),
             Err(error) => return add(error.to_string()),
