@@ -24,7 +24,7 @@ use super::error::{NodeError, RootError};
 use super::library::quota;
 use super::partial::Partial;
 use super::progress::Progress;
-use super::shelf::{Proof, Shelf, ShelfError};
+use super::shelf::{Proof, Shelf};
 use super::timers::Timers;
 use crate::blocks::codec::{self, ENCODED_BYTES_MAX};
 use crate::blocks::{Genesis, Header, Link, Step};
@@ -214,8 +214,7 @@ fn held(shelf: &Shelf, folder: &Path, progress: &Progress) -> Result<Held, NodeE
             Some(_) | None => break,
         }
     }
-    let damaged = shelf.packs().forget_damaged(&|| !progress.is_ended());
-    let damaged = damaged.map_err(ShelfError::from)?;
+    let damaged = { shelf.packs() }.forget_damaged(&|| !progress.is_ended())?;
     if damaged > 0 {
         tracing::warn!(
             damaged,
@@ -452,14 +451,11 @@ impl Quest<'_> {
                 self.progress.entered(stage);
             }
             Event::Segment(_, leaf, bytes) => {
-                self.shelf
-                    .packs()
-                    .append(&leaf.digest, &bytes)
-                    .map_err(stored)?;
+                self.shelf.packs().append(&leaf.digest, &bytes)?;
                 self.unsynced += u64::from(leaf.bytes);
                 if self.unsynced >= SYNC_BYTES {
                     self.unsynced = 0;
-                    self.shelf.packs().sync().map_err(stored)?;
+                    self.shelf.packs().sync()?;
                 }
             }
             Event::Banned(who, misdeed) => {
@@ -595,8 +591,4 @@ impl Quest<'_> {
             "segments are gathered"
         );
     }
-}
-
-fn stored(error: crate::storage::PackError) -> NodeError {
-    super::shelf::ShelfError::from(error).into()
 }

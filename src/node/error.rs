@@ -261,6 +261,12 @@ impl From<LogError> for NodeError {
     }
 }
 
+impl From<PackError> for NodeError {
+    fn from(error: PackError) -> Self {
+        ShelfError::from(error).into()
+    }
+}
+
 impl From<ShelfError> for NodeError {
     fn from(error: ShelfError) -> Self {
         if matches!(error, ShelfError::Packs(PackError::Ended)) {
@@ -302,6 +308,19 @@ impl From<IndexError> for ReplayError {
 mod tests {
     use super::*;
     use crate::bootstrap::Pin;
+
+    #[test]
+    fn a_reading_that_was_ended_is_nobodys_fault() {
+        let errors: [NodeError; 4] = [
+            LogError::Ended.into(),
+            PackError::Ended.into(),
+            ShelfError::from(PackError::Ended).into(),
+            RebaseError::Ended.into(),
+        ];
+        for error in errors {
+            assert!(matches!(error, NodeError::Ended), "{error}");
+        }
+    }
 
     #[test]
     fn a_fork_names_both_pins_as_a_person_types_them() {

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use super::bootstrap;
 use super::carried::Carried;
+use super::entries::{Entries, UNREAD};
 use super::error::{NodeError, ReplayError};
 use super::executor::execute;
 use super::index::{self, Index, kept};
@@ -41,10 +42,6 @@ use crate::storage::{
     open_tables,
 };
 
-/// Rows of a table that are read at once.
-const ROWS_AT_ONCE: usize = 4096;
-/// What is said of tables that nobody wanted to be read to their end.
-const UNREAD: &str = "they were not read to their end";
 /// How often a long start says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -324,7 +321,7 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         Err(error) => return Ok(Err(error.to_string())),
     };
     let mut application = (opening.make)();
-    let mut rows = Rows::new(tables, &go_on);
+    let mut rows = Entries::new(tables, &go_on);
     let loaded = application.load(&mut rows, tip.height.0);
     if let Err(error) = loaded {
         return Ok(Err(error.to_string()));
@@ -401,51 +398,6 @@ pub(crate) fn remembered(
         }
     }
     Ok(Ok(entries))
-}
-
-/// The rows of the application's table, a stretch at a time.
-struct Rows<'a> {
-    tables: &'a dyn Tables,
-    go_on: &'a dyn Fn() -> bool,
-    from: Option<Vec<u8>>,
-    rows: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
-}
-
-impl<'a> Rows<'a> {
-    fn new(tables: &'a dyn Tables, go_on: &'a dyn Fn() -> bool) -> Self {
-        Self {
-            tables,
-            go_on,
-            from: Some(Vec::new()),
-            rows: Vec::new().into_iter(),
-        }
-    }
-}
-
-impl Iterator for Rows<'_> {
-    type Item = std::io::Result<(bytes::Bytes, bytes::Bytes)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some((key, value)) = self.rows.next() {
-            return Some(Ok((key.into(), value.into())));
-        }
-        let range = Range::starting_at(&self.from.take()?);
-        if !(self.go_on)() {
-            return Some(Err(std::io::Error::other(UNREAD)));
-        }
-        let rows = self
-            .tables
-            .scan(index::STATE, &range, Direction::Forward, ROWS_AT_ONCE);
-        match rows {
-            Err(error) => Some(Err(std::io::Error::other(error))),
-            Ok(rows) => {
-                self.from = rows.last().map(|(key, _)| [key, &[0][..]].concat());
-                self.rows = rows.into_iter();
-                let (key, value) = self.rows.next()?;
-                Some(Ok((key.into(), value.into())))
-            }
-        }
-    }
 }
 
 struct Replay<'a> {
@@ -613,6 +565,42 @@ impl Replay<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::application::kv;
+    use crate::node::keys;
+    use crate::node::verify::tests::world::World;
+
+    #[test]
+    fn a_start_that_is_ended_loses_nothing_and_the_next_one_is_whole() {
+        let world = World::new();
+        world.write(&world.story(20));
+        let data = world.member().join("data");
+        let bound = keys::consensus(&world.member()).expect("its key").store;
+        let store = Store::open(&data, bound).expect("nobody has it open");
+        let view = world.genesis.view().expect("one founder makes a view");
+        let (ended, goes_on) = (Progress::default(), Progress::default());
+        ended.end();
+        let opening = |progress| Opening {
+            store: &store,
+            genesis: &world.genesis,
+            view: &view,
+            tables: ("redb", 1 << 20),
+            log_file_bytes: 32 << 10,
+            make: || Box::new(kv::Kv::new()),
+            carried: None,
+            progress,
+        };
+        let none = |_: &View| None;
+        let found = recover(&opening(&ended), &none).err();
+        assert!(matches!(found, Some(NodeError::Ended)), "{found:?}");
+        // Also where packs were read: tables of which only a part was are not damaged ones.
+        let found = open(&opening(&ended)).err();
+        assert!(matches!(found, Some(NodeError::Ended)), "{found:?}");
+        let (_, start) = open(&opening(&goes_on)).expect("they are whole");
+        assert_eq!((start.is_fresh, start.ledger.height()), (false, Height(20)));
+        drop(start);
+        let recovered = recover(&opening(&goes_on), &none).expect("it is whole");
+        assert_eq!(recovered.restored.ledger.height(), Height(20));
+    }
 
     #[test]
     fn a_snapshot_that_makes_no_tables_is_fetched_again_unless_nobody_waited_for_it() {

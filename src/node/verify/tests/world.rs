@@ -158,7 +158,7 @@ impl World {
     }
 
     /// Writes the records as a log, and the tables that follow from them.
-    pub(super) fn write(&self, records: &[Record]) {
+    pub(crate) fn write(&self, records: &[Record]) {
         let (log, positions) = self.open_log(records);
         let index = self.index(&log);
         let mut ledger = Ledger::genesis(&self.genesis);

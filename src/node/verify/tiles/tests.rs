@@ -36,7 +36,9 @@ impl Log {
         tables.commit(batch).expect("taken");
         let rows = Tiles::new(std::sync::Arc::clone(&tables));
         let mut tree = ReceiptTree::resume(start, rows);
-        (base..size).for_each(|number| drop(tree.append(leaf(number))));
+        for number in base..size {
+            tree.append(leaf(number));
+        }
         let mut batch = Batch::new();
         let drained = tree.nodes_mut().drain_into(&mut batch);
         drained.expect("tables that can be read");
