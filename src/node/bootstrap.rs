@@ -108,7 +108,7 @@ pub(crate) fn forget_anchor(data: &Path) {
 pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
     let local = wanted(setup.data)?.unwrap_or_default();
     setup.progress.note(|told| told.height = Some(local));
-    let shelf = Shelf::open_while(setup.data, &|| !setup.progress.is_ended())?;
+    let shelf = Shelf::open(setup.data, &|| !setup.progress.is_ended())?;
     let (inputs, received) = sync_channel(INPUTS_MAX);
     let links = inputs.clone();
     let [a, b, c, d, e, f, g, h, ..] = setup.seed;

@@ -106,7 +106,7 @@ pub(crate) fn recover(
     secret: &dyn Fn(&View) -> Option<SecretKey>,
 ) -> Result<Recovered, NodeError> {
     let go_on = || !opening.progress.is_ended();
-    let shelf = Arc::new(Shelf::open_while(opening.store.dir(), &go_on)?);
+    let shelf = Arc::new(Shelf::open(opening.store.dir(), &go_on)?);
     let (tables, mut start) = open(opening)?;
     let newest = shelf.newest();
     if start.is_fresh {

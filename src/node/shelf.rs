@@ -142,17 +142,10 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    /// The shelf in the data directory `data`.
-    ///
-    /// Errors: [`ShelfError`].
-    pub(crate) fn open(data: &Path) -> Result<Self, ShelfError> {
-        Self::open_while(data, &|| true)
-    }
-
-    /// As [`Shelf::open`], as long as `go_on` says so.
+    /// The shelf in the data directory `data`, which is read as long as `go_on` says so.
     ///
     /// Errors: [`ShelfError`]; where it says no, [`PackError::Ended`] among them.
-    pub(crate) fn open_while(data: &Path, go_on: &dyn Fn() -> bool) -> Result<Self, ShelfError> {
+    pub(crate) fn open(data: &Path, go_on: &dyn Fn() -> bool) -> Result<Self, ShelfError> {
         let packs = Packs::open_while(&data.join(SNAPSHOTS), go_on)?;
         Self::with(data, packs, false)
     }

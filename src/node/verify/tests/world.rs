@@ -203,7 +203,7 @@ impl World {
     }
 
     fn index_over(&self, log: &Log, tables: Arc<dyn Tables>) -> Arc<Index> {
-        let shelf = Shelf::open(&self.data()).expect("an empty shelf opens");
+        let shelf = Shelf::open(&self.data(), &|| true).expect("an empty shelf opens");
         Arc::new(Index::new(
             tables,
             (log.reader(), LOG_FILE_BYTES),
