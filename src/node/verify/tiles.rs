@@ -69,7 +69,10 @@ pub(super) fn compare(
     let levels = (0..TILE_LEVELS).take_while(|level| look.size >> (level * TILE_LEVELS) > 0);
     let levels = u8::try_from(levels.count()).expect("a size has 64 bits");
     let higher = Range::between(&[levels], &[PIN]);
-    look.scan(&higher, |look, (key, _)| Ok(look.tell(key, EXTRA)))?;
+    look.scan(&higher, |look, (key, _)| {
+        look.tell(key, EXTRA);
+        Ok(())
+    })?;
     for level in (0..levels).rev() {
         look.level(level)?;
     }
