@@ -6,8 +6,8 @@
 //! [`EVIDENCE_ALL_BYTES_MAX`] bytes, of which one member has at most [`FAULTS_PER_MEMBER_MAX`] with
 //! [`EVIDENCE_BYTES_MAX`]. When full the first ones stay and later ones are only counted: the first
 //! convicts as well as the last. The first of each member and kind has room of its own beyond,
-//! [`FIRST_FAULTS_MAX`] with [`FIRST_BYTES_MAX`], whatever others or its own other kinds have filled.
-//! Evidence longer than [`PROOF_BYTES_MAX`] is told and not kept.
+//! [`FIRST_FAULTS_MAX`] with [`FIRST_BYTES_MAX`], whatever others or its own other kinds have
+//! filled. Evidence longer than [`PROOF_BYTES_MAX`] is told and not kept.
 //! Elsewhere: what proves a fault (`blocks::evidence`), the log (the driver).
 //!
 //! Heights that a block certificate closed are not watched any more: a vote for one can change

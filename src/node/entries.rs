@@ -1,7 +1,7 @@
 //! The application's entries in the tables, as it reads them at a start.
 //!
-//! Source: `ARCHITECTURE.md`. In: tables, whether to go on. Out: entries by key, or why there are no
-//! more. Holds: some thousand rows are in memory; before each stretch it is asked whether to go on.
+//! Source: `ARCHITECTURE.md`. In: tables, whether to go on. Out: entries by key, or why there are
+//! no more. Holds: some thousand rows are in memory; each stretch asks whether to go on.
 //! Elsewhere: what else a start takes out of the tables (`recovery`).
 
 use super::index;

@@ -48,10 +48,10 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Nothing answered yet.
-    pub(crate) fn new(log: Arc<LogCounts>, missed: Missed) -> Self {
+    pub(crate) fn new(log: Arc<LogCounts>) -> Self {
         Self {
             log,
-            missed,
+            missed: Missed::default(),
             answered: Default::default(),
         }
     }

@@ -17,7 +17,6 @@ use super::bootstrap::{self, Setup};
 use super::carried::Carried;
 use super::clock::Clock;
 use super::config::{CONFIG_FILE, Config, ConfigError};
-use super::desk::Missed;
 use super::driver::{Driver, INTERNAL_MAX, Internal, Sources};
 use super::ears::{Checks, Dropped, Hearing, INBOX_MAX, Inputs};
 use super::error::{GenesisFile, NodeError, RootError, UNFIT, Unusable};
@@ -347,11 +346,10 @@ impl Machinery {
         let clock = Clock::start();
         let (replica, watch) = wake(&files, &options, &index, recovered.restored, clock)?;
         let latest = Arc::new(Latest::new(&*recovered.application));
-        let waiters = Arc::new(Waiters::default());
+        let (waiters, dropped) = (Arc::<Waiters>::default(), Arc::<Dropped>::default());
         let neighbours = options.config.neighbours.clone();
         let peers = Peers::new(files.me, neighbours, replica.ledger().register());
         let (observers, met) = (peers.observers(), peers.met());
-        let dropped = Arc::new(Dropped::default());
         let (ears, validator) = (replica.ears(), (files.plugin.make)());
         let checks = Arc::new(Checks::new(ears, validator, Arc::clone(&dropped)));
         let hearing = Arc::new(self.hearing(&checks, &waiters)?);
@@ -360,8 +358,7 @@ impl Machinery {
         let resources = options.config.resources.clone();
         let net = Arc::new(self.net(&files, options, met, hearing)?);
         let log = GroupCommit::start(recovered.log, GroupOptions::default())?;
-        let missed = Missed::default();
-        let counts = Counts::new(log.counts(), missed.clone());
+        let counts = Counts::new(log.counts());
 
         let smith = Smith::new(files.keys, &who, checks, gate.clone());
         let newcomer = Newcomer::new(&who, gate.clone());
@@ -385,7 +382,7 @@ impl Machinery {
                 clock,
                 data: files.store.dir().into(),
                 resources,
-                missed,
+                missed: counts.missed.clone(),
             },
             recovered.application,
             log,

@@ -2,8 +2,8 @@
 //!
 //! Source: RFC 6962 trees; `node::tiles`. In: a copy of the tables, the edge of the log where they
 //! stand. Out: every row that differs.
-//! Holds: a hash is right where it makes, with those beside it, a node of the edge; so no receipt is
-//! needed, and what was pruned or never was here is compared as far as rows of it are kept.
+//! Holds: a hash is right where it makes, with those beside it, a node of the edge; so no receipt
+//! is needed, and what was pruned or never was here is compared as far as rows of it are kept.
 //! Elsewhere: how rows come about (`node::tiles`), all other tables (`compare`).
 //!
 //! A level of rows is looked at once the one above it was: 256 hashes make one of the row above.

@@ -1,7 +1,7 @@
 //! A member whose tables were pruned, also one that was killed while it pruned.
 //!
-//! Source: `docs/checkpoints.md`, 'what is kept'. In: a directory made by `world`, pruned by its own
-//! keeper, stopped behind each commit. Out: verdicts.
+//! Source: `docs/checkpoints.md`, 'what is kept'. In: a directory made by `world`, pruned by its
+//! own keeper, stopped behind each commit. Out: verdicts.
 //! Holds: what pruning leaves is no fault, wherever it was cut off. Elsewhere: members that run
 //! (`node::tests::pruned`), the rows of the receipt log by themselves (`verify::tiles`).
 

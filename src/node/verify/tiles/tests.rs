@@ -1,3 +1,9 @@
+//! Each row of a receipt log that is altered, missing or foreign is named, and no other.
+//!
+//! Source: none. In: logs that began with a snapshot or not, grew, and were pruned. Out: keys.
+//! Holds: what cannot be proved is what `docs/checkpoints.md` says. Elsewhere: whole members
+//! (`node::tests::pruned`).
+
 use tempfile::TempDir;
 
 use super::*;
