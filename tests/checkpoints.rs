@@ -277,6 +277,25 @@ fn restarted(place: &Place, number: usize) {
     }
 }
 
+/// What a kill leaves in the folder of a member that prunes is no fault, whenever it comes.
+fn killed(place: &Place, number: usize) {
+    let member = MEMBERS[number];
+    let verify = [
+        "verify",
+        "--genesis",
+        "ledger/genesis.json",
+        "--dir",
+        member,
+    ];
+    for round in 0..3 {
+        let running = place.start(member);
+        load(place, "killed", 12 + 9 * round);
+        running.kill();
+        let verdict = place.json(&verify);
+        assert_eq!(verdict["ok"], true, "kill {round}: {verdict:#}");
+    }
+}
+
 #[test]
 fn members_checkpoint_prune_and_start_behind_it() {
     let place = Place::new();
@@ -288,8 +307,12 @@ fn members_checkpoint_prune_and_start_behind_it() {
     let table = place.done(&["checkpoint", "list", "--dir", "ledger"]);
     assert!(table.starts_with("HEIGHT"), "{table}");
     restarted(&place, 3);
+    killed(&place, 3);
+    let running = place.start(MEMBERS[3]);
+    place.agree(&["--dir", "ledger"], 4);
     let metrics = place.json(&["status", "--dir", "ledger"]);
     assert_eq!(metrics["members"][0]["reachable"], true);
+    running.end("TERM");
 }
 
 /// Notes in the folder of a member that it has to fetch a checkpoint, as it does itself once nobody

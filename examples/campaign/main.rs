@@ -67,7 +67,7 @@ struct Words {
     /// Puts of all clients a second; as many as are answered without it.
     #[arg(long, value_name = "N", global = true)]
     per_second: Option<NonZeroU32>,
-    /// What keeps the tables of members; without it what `init` chooses.
+    /// What keeps the tables of members; without it what a member chooses.
     #[arg(long, value_name = "ENGINE", global = true)]
     tables: Option<String>,
     /// The program to run; without it the one that was built beside this.
@@ -101,11 +101,11 @@ enum Campaign {
 
 fn main() -> ExitCode {
     let words = Words::parse();
-    let tables = words.tables.map(|engine| ["--tables".into(), engine]);
     let plan = Plan {
         program: words.program.unwrap_or_else(built),
         members: words.members,
-        init: tables.into_iter().flatten().collect(),
+        init: Vec::new(),
+        tables: words.tables,
         size: Size {
             clients: words.clients,
             under_way: words.under_way,
@@ -153,6 +153,7 @@ struct Plan {
     members: usize,
     /// More words for `init`.
     init: Vec<String>,
+    tables: Option<String>,
     size: Size,
 }
 
@@ -166,7 +167,10 @@ struct Run {
 impl Plan {
     /// Members in `dir`.
     fn members(&self, dir: &Path) -> Members {
-        Members::make_with(&self.program, dir, self.members, LOG_FILE_MIB, &self.init)
+        let (program, count) = (&self.program, self.members);
+        let mut members = Members::make_with(program, dir, count, LOG_FILE_MIB, &self.init);
+        members.tables.clone_from(&self.tables);
+        members
     }
 
     /// Makes members, has `furnish` settle them, starts them and the load.

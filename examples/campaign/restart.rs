@@ -65,8 +65,7 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
     let rotation = words.rotation_blocks.to_string();
     let init = ["--rotation-blocks", &rotation, "--checkpoint-blocks", "0"];
     let init = [&init[..], &["--checkpoint-bytes", "0"]].concat();
-    let init = init.into_iter().map(str::to_owned);
-    let init: Vec<String> = init.chain(plan.init.iter().cloned()).collect();
+    let init: Vec<String> = init.into_iter().map(str::to_owned).collect();
     let ledger = dir.join("ledger");
     let mut members = Members::make_with(&plan.program, &ledger, 1, super::LOG_FILE_MIB, &init);
     let made = make(&members, words, words.blocks);

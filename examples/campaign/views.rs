@@ -51,7 +51,8 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
     let rotation = words.rotation_blocks.to_string();
     let plan = Plan {
         program: plan.program.clone(),
-        init: [&plan.init[..], &["--rotation-blocks".into(), rotation]].concat(),
+        init: vec!["--rotation-blocks".into(), rotation],
+        tables: plan.tables.clone(),
         ..*plan
     };
     let newcomers = plan.members..words.most;

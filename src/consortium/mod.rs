@@ -38,7 +38,10 @@ pub use contract::{
     Answer, Applied, Change, Command, Denied, Event, Execute, Executed, Execution, Fault,
     FaultKind, Outcome, Record, Standing, Timer, Verdict, Wanted,
 };
-pub use faults::{EVIDENCE_BYTES_MAX, FAULTS_MAX, FAULTS_PER_MEMBER_MAX};
+pub use faults::{
+    EVIDENCE_ALL_BYTES_MAX, EVIDENCE_BYTES_MAX, FAULTS_MAX, FAULTS_PER_MEMBER_MAX, FIRST_BYTES_MAX,
+    FIRST_FAULTS_MAX, PROOF_BYTES_MAX,
+};
 pub use gate::PlugError;
 pub use ledger::{Decided, Ledger};
 pub use lookup::Lookup;

@@ -26,7 +26,7 @@ use super::flusher::Flusher;
 use super::library::quota;
 use super::partial::Partial;
 use super::progress::Progress;
-use super::shelf::{Proof, Shelf, ShelfError};
+use super::shelf::{Proof, Shelf};
 use super::timers::Timers;
 use crate::blocks::codec::{self, ENCODED_BYTES_MAX};
 use crate::blocks::{Genesis, Header, Link, Step};
@@ -107,7 +107,7 @@ pub(crate) fn forget_anchor(data: &Path) {
 pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
     let local = wanted(setup.data)?.unwrap_or_default();
     setup.progress.note(|told| told.height = Some(local));
-    let shelf = Shelf::open(setup.data)?;
+    let shelf = Shelf::open(setup.data, &|| !setup.progress.is_ended())?;
     let (inputs, received) = sync_channel(INPUTS_MAX);
     let links = inputs.clone();
     let [a, b, c, d, e, f, g, h, ..] = setup.seed;
@@ -135,7 +135,7 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
         own: setup.own,
     };
     let folder = setup.data.join(FOLDER);
-    let machine = machine(options, &shelf, &folder)?;
+    let machine = machine(options, (&shelf, &folder), setup.progress)?;
     let packs = shelf.packs();
     let ended = thread::scope(|scope| {
         let quest = Quest {
@@ -166,18 +166,22 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
 
 /// The machine with what the disk has; where that leads past another block than the pinned one, it
 /// is forgotten but for segments, which are checked by their digests.
-fn machine(options: Options, shelf: &Shelf, folder: &Path) -> Result<Bootstrap, NodeError> {
+fn machine(
+    options: Options,
+    (shelf, folder): (&Shelf, &Path),
+    progress: &Progress,
+) -> Result<Bootstrap, NodeError> {
     let unusable = |error: HeldError| NodeError::Snapshot {
         reason: error.to_string(),
     };
-    match Bootstrap::new(options.clone(), held(shelf, folder)?) {
+    match Bootstrap::new(options.clone(), held(shelf, folder, progress)?) {
         Ok(machine) => Ok(machine),
         Err(HeldError::OtherRoot { view }) if options.local > Height(0) => {
             Err(RootError::OwnLog { view }.into())
         }
         Err(HeldError::OtherRoot { view }) => {
             forget_from(ViewId(0), view, shelf, folder)?;
-            Bootstrap::new(options, held(shelf, folder)?).map_err(unusable)
+            Bootstrap::new(options, held(shelf, folder, progress)?).map_err(unusable)
         }
         Err(error @ (HeldError::Genesis(_) | HeldError::Steps(_))) => Err(unusable(error)),
     }
@@ -199,17 +203,20 @@ fn forget_from(
 }
 
 /// What the disk has of an earlier try.
-fn held(shelf: &Shelf, folder: &Path) -> Result<Held, NodeError> {
+///
+/// Errors: [`NodeError`], [`NodeError::Ended`] among them.
+fn held(shelf: &Shelf, folder: &Path, progress: &Progress) -> Result<Held, NodeError> {
     let mut steps = Vec::new();
     let mut heights = shelf.steps();
     heights.sort_by_key(|(_, view)| *view);
     for (next, (height, view)) in (1..).zip(heights) {
+        progress.go_on()?;
         match shelf.step(height)? {
             Some(step) if view == ViewId(next) => steps.push(step),
             Some(_) | None => break,
         }
     }
-    let damaged = shelf.packs().forget_damaged().map_err(ShelfError::from)?;
+    let damaged = { shelf.packs() }.forget_damaged(&|| !progress.is_ended())?;
     if damaged > 0 {
         tracing::warn!(
             damaged,
@@ -446,10 +453,7 @@ impl Quest<'_> {
                 self.progress.entered(stage);
             }
             Event::Segment(_, leaf, bytes) => {
-                self.shelf
-                    .packs()
-                    .append(&leaf.digest, &bytes)
-                    .map_err(stored)?;
+                self.shelf.packs().append(&leaf.digest, &bytes)?;
                 let flusher = self.flusher.as_mut();
                 if flusher.is_some_and(|flusher| !flusher.stored(leaf.bytes.into())) {
                     self.settle()?;
@@ -519,7 +523,7 @@ impl Quest<'_> {
     /// Packs are made durable here from now on.
     fn settle(&mut self) -> Result<(), NodeError> {
         let flusher = self.flusher.take();
-        flusher.map_or(Ok(()), |flusher| flusher.settle().map_err(stored))
+        flusher.map_or(Ok(()), |flusher| Ok(flusher.settle()?))
     }
 
     /// What certifies the block that opened the newest view.
@@ -592,8 +596,4 @@ impl Quest<'_> {
             "segments are gathered"
         );
     }
-}
-
-fn stored(error: crate::storage::PackError) -> NodeError {
-    super::shelf::ShelfError::from(error).into()
 }

@@ -1,10 +1,11 @@
 //! The queue before a thread that answers from the disk: bounded for each member, and in all.
 //!
 //! Source: B1 of `ARCHITECTURE.md`. In: what members want. Out: the same, in order.
-//! Holds: one member fills no queue that others wait in; what finds no room is dropped, and asked
-//! for again. Elsewhere: the answers, and how many bytes each gets (`library`).
+//! Holds: one member fills no queue that others wait in; what finds no room is dropped and counted,
+//! and asked for again. Elsewhere: the answers, and how many bytes each gets (`library`).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,10 +28,20 @@ impl Waiting {
     }
 }
 
+/// Wishes that found no room, by the thread that would have answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Missed {
+    /// Of members that lack blocks or batches.
+    pub(crate) librarian: Arc<AtomicU64>,
+    /// Of newcomers.
+    pub(crate) teacher: Arc<AtomicU64>,
+}
+
 /// Where wishes come in.
 pub(crate) struct Counter {
     wishes: SyncSender<(MemberId, Serving)>,
     waiting: Waiting,
+    missed: Arc<AtomicU64>,
 }
 
 /// Where they are taken up.
@@ -39,13 +50,14 @@ pub(crate) struct Line {
     waiting: Waiting,
 }
 
-/// An empty queue.
-pub(crate) fn desk() -> (Counter, Line) {
+/// An empty queue; wishes that find no room are counted in `missed`.
+pub(crate) fn desk(missed: Arc<AtomicU64>) -> (Counter, Line) {
     let (sender, receiver) = sync_channel(SERVINGS_MAX);
     let waiting = Waiting::default();
     let counter = Counter {
         wishes: sender,
         waiting: waiting.clone(),
+        missed,
     };
     let line = Line {
         wishes: receiver,
@@ -61,6 +73,8 @@ impl Counter {
             let count = waiting.get(&member).copied().unwrap_or_default();
             if count < OF_ONE_MAX && self.wishes.try_send((member, serving)).is_ok() {
                 waiting.insert(member, count + 1);
+            } else {
+                self.missed.fetch_add(1, Ordering::Relaxed);
             }
         });
     }
@@ -97,7 +111,8 @@ mod tests {
 
     #[test]
     fn one_member_fills_no_queue_and_its_place_is_free_again_once_it_was_heard() {
-        let (counter, line) = desk();
+        let missed = Arc::default();
+        let (counter, line) = desk(Arc::clone(&missed));
         for height in 0..10_000 {
             counter.offer(member(1), wish(height));
         }
@@ -112,13 +127,16 @@ mod tests {
         counter.offer(member(1), wish(1));
         let heard = [line.next(), line.next()].map(|next| next.expect("it waits").0);
         assert_eq!(heard, [member(2), member(1)]);
+        let missed = missed.load(Ordering::Relaxed);
+        assert_eq!(missed, 10_000 - OF_ONE_MAX as u64);
         drop(counter);
         assert!(line.next().is_none());
     }
 
     #[test]
     fn all_together_fill_it_and_lose_nothing_that_waits() {
-        let (counter, line) = desk();
+        let missed = Arc::default();
+        let (counter, line) = desk(Arc::clone(&missed));
         for height in 0..OF_ONE_MAX as u64 {
             (0..=255).for_each(|n| counter.offer(member(n), wish(height)));
         }
@@ -128,6 +146,8 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, SERVINGS_MAX);
+        let missed = missed.load(Ordering::Relaxed);
+        assert_eq!(missed, (256 * OF_ONE_MAX - SERVINGS_MAX) as u64);
         assert!(line.waiting.with(|waiting| waiting.is_empty()));
     }
 }

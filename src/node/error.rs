@@ -18,7 +18,7 @@ use crate::blocks::{GenesisError, Link};
 use crate::committee::{Height, MemberId, ViewId};
 use crate::crypto::Digest;
 use crate::net::NetError;
-use crate::storage::{LogError, SealedError, StoreError, StoreId, TableError};
+use crate::storage::{LogError, PackError, SealedError, StoreError, StoreId, TableError};
 
 /// What a build without threshold keys says of a ledger that needs them.
 pub(crate) const UNFIT: &str = "this ledger draws its committees by lot, \
@@ -50,7 +50,7 @@ pub enum NodeError {
     Store(#[from] StoreError),
     /// The log failed or is damaged.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
     /// The tables failed, or another engine made them.
     #[error(transparent)]
     Tables(#[from] TableError),
@@ -252,8 +252,26 @@ pub enum ReplayError {
     },
 }
 
+impl From<LogError> for NodeError {
+    fn from(error: LogError) -> Self {
+        match matches!(error, LogError::Ended) {
+            true => NodeError::Ended,
+            false => NodeError::Log(error),
+        }
+    }
+}
+
+impl From<PackError> for NodeError {
+    fn from(error: PackError) -> Self {
+        ShelfError::from(error).into()
+    }
+}
+
 impl From<ShelfError> for NodeError {
     fn from(error: ShelfError) -> Self {
+        if matches!(error, ShelfError::Packs(PackError::Ended)) {
+            return NodeError::Ended;
+        }
         let reason = error.to_string();
         NodeError::Snapshot { reason }
     }
@@ -290,6 +308,19 @@ impl From<IndexError> for ReplayError {
 mod tests {
     use super::*;
     use crate::bootstrap::Pin;
+
+    #[test]
+    fn a_reading_that_was_ended_is_nobodys_fault() {
+        let errors: [NodeError; 4] = [
+            LogError::Ended.into(),
+            PackError::Ended.into(),
+            ShelfError::from(PackError::Ended).into(),
+            RebaseError::Ended.into(),
+        ];
+        for error in errors {
+            assert!(matches!(error, NodeError::Ended), "{error}");
+        }
+    }
 
     #[test]
     fn a_fork_names_both_pins_as_a_person_types_them() {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{oneshot, watch};
 
 use super::bell::Ringing;
+use super::desk::Missed;
 use super::driver::Internal;
 use super::ears::{Dropped, Gate, Submission};
 use super::executor::Latest;
@@ -41,6 +42,8 @@ pub(crate) struct Counts {
     pub(crate) log: Arc<LogCounts>,
     /// Requests answered over HTTP, by the hundreds of their status.
     pub(crate) answered: [AtomicU64; ANSWER_CLASSES],
+    /// What members wanted of the disk and found no room for.
+    pub(crate) missed: Missed,
 }
 
 impl Counts {
@@ -48,6 +51,7 @@ impl Counts {
     pub(crate) fn new(log: Arc<LogCounts>) -> Self {
         Self {
             log,
+            missed: Missed::default(),
             answered: Default::default(),
         }
     }

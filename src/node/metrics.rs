@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::desk::Missed;
 use super::handle::Handle;
 use super::holdings;
 use crate::api::{Bootstrap, BootstrapStage};
@@ -215,6 +216,22 @@ fn counted(handle: &Handle, registry: &mut Registry) {
     }
     let help = "HTTP requests, by the kind of their answer";
     registry.register("api_requests", help, requests);
+    desks(&counts.missed, registry);
+}
+
+/// What the disk was asked for and nobody will answer.
+fn desks(missed: &Missed, registry: &mut Registry) {
+    let dropped = Counters::default();
+    for (desk, count) in [
+        ("librarian", &missed.librarian),
+        ("teacher", &missed.teacher),
+    ] {
+        let labels = vec![("desk", desk.to_owned())];
+        let counter = dropped.get_or_create(&labels);
+        counter.inc_by(count.load(Ordering::Relaxed));
+    }
+    let help = "what members and newcomers asked of the disk and found no room for, by desk";
+    registry.register("servings_dropped", help, dropped);
 }
 
 fn misbehaviour(handle: &Handle, registry: &mut Registry) {
@@ -269,4 +286,24 @@ fn network(handle: &Handle, registry: &mut Registry) {
     }
     let help = "connections from outside that came to nothing, by reason";
     registry.register("connections_refused", help, refused);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_is_told_by_desk() {
+        let missed = Missed::default();
+        missed.teacher.store(3, Ordering::Relaxed);
+        let mut registry = Registry::with_prefix("consortium");
+        desks(&missed, &mut registry);
+        let text = written(&registry);
+        for line in [
+            "consortium_servings_dropped_total{desk=\"librarian\"} 0\n",
+            "consortium_servings_dropped_total{desk=\"teacher\"} 3\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ mod curator;
 mod desk;
 mod driver;
 mod ears;
+mod entries;
 mod errand;
 mod error;
 mod executor;

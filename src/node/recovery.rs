@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use super::bootstrap;
 use super::carried::Carried;
+use super::entries::{Entries, UNREAD};
 use super::error::{NodeError, ReplayError};
 use super::executor::execute;
 use super::index::{self, Index, kept};
@@ -37,11 +38,10 @@ use crate::consortium::{Block, Decided, Executed, Ledger, Restored};
 use crate::crypto::{Digest, SecretKey, Verified};
 use crate::membership::register::{ROW_KEYS, Register, RowsError};
 use crate::storage::{
-    Direction, Log, Options, Position, Range, Store, TableError, TableOptions, Tables, open_tables,
+    Direction, Log, Options, Position, Range, Reading, Store, TableError, TableOptions, Tables,
+    open_tables,
 };
 
-/// Rows of a table that are read at once.
-const ROWS_AT_ONCE: usize = 4096;
 /// How often a long start says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -105,7 +105,8 @@ pub(crate) fn recover(
     opening: &Opening<'_>,
     secret: &dyn Fn(&View) -> Option<SecretKey>,
 ) -> Result<Recovered, NodeError> {
-    let shelf = Arc::new(Shelf::open(opening.store.dir())?);
+    let go_on = || !opening.progress.is_ended();
+    let shelf = Arc::new(Shelf::open(opening.store.dir(), &go_on)?);
     let (tables, mut start) = open(opening)?;
     let newest = shelf.newest();
     if start.is_fresh {
@@ -116,8 +117,12 @@ pub(crate) fn recover(
         file_bytes: opening.log_file_bytes,
         ..Options::default()
     };
+    let reading = Reading {
+        file: start.files.settled,
+        go_on: &go_on,
+    };
     let (log, found) = Log::open_from(
-        start.files.settled,
+        reading,
         (&opening.store.log_dir(), opening.store.id()),
         options,
         |record| scan.visit(record),
@@ -132,7 +137,7 @@ pub(crate) fn recover(
         start = rebase(opening, &*tables, &shelf, held)
             .map_err(|error| anew(opening.store.dir(), scan.top, error))?;
         start.files.open = open;
-        scan.feed(&shelf, scan.top, held.taken.height)?;
+        scan.feed((&shelf, opening.progress), scan.top, held.taken.height)?;
     }
     // Whatever counts below the first file was read, or saved again: from now on none may be lost.
     start.files.settled = start.files.settled.max(found.first_file);
@@ -141,7 +146,7 @@ pub(crate) fn recover(
     let index = Index::new(tables, (log.reader(), opening.log_file_bytes), shelf);
     let index = Arc::new(index);
     let names = match start.files.base.0 == base {
-        true => scan.above(base, &index, &mut start.files.open)?,
+        true => scan.above(base, (&index, opening.progress), &mut start.files.open)?,
         false => std::mem::take(&mut scan.names),
     };
     let (keeper, open) = keep(opening, &index, &start, names);
@@ -187,6 +192,8 @@ fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {
         let start = load(opening, &*tables)?;
         Ok((tables, start))
     });
+    // Tables of which a part was read say nothing against themselves.
+    opening.progress.go_on()?;
     let why = match found {
         Ok((tables, Ok(start))) => return Ok((tables, start)),
         Ok((_, Err(why))) => why,
@@ -296,7 +303,9 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         (*digest, Position { file, offset })
     });
     let open = open.collect();
-    let entries = match remembered(tables, &tip.height, &opening.genesis.parameters)? {
+    let go_on = || !opening.progress.is_ended();
+    let parameters = &opening.genesis.parameters;
+    let entries = match remembered(tables, (&tip.height, parameters), &go_on)? {
         Ok(entries) => entries,
         Err(why) => return Ok(Err(why)),
     };
@@ -312,7 +321,7 @@ fn load(opening: &Opening<'_>, tables: &dyn Tables) -> Result<Result<Start, Stri
         Err(error) => return Ok(Err(error.to_string())),
     };
     let mut application = (opening.make)();
-    let mut rows = Rows::new(tables);
+    let mut rows = Entries::new(tables, &go_on);
     let loaded = application.load(&mut rows, tip.height.0);
     if let Err(error) = loaded {
         return Ok(Err(error.to_string()));
@@ -359,16 +368,20 @@ pub(crate) fn register(
     Ok(register.map(Some))
 }
 
-/// What the ledger remembers after `tip`, from the results of the heights that can matter.
+/// What the ledger remembers after `tip`, from the results of the heights that can matter; read as
+/// long as `go_on` says so.
 pub(crate) fn remembered(
     tables: &dyn Tables,
-    tip: &Height,
-    parameters: &Parameters,
+    (tip, parameters): (&Height, &Parameters),
+    go_on: &dyn Fn() -> bool,
 ) -> Result<Result<BTreeMap<ClientName, Executed>, String>, TableError> {
     let span = u64::from(parameters.expiry_blocks_max);
     let mut from = tip.minus(span).0.to_be_bytes().to_vec();
     let mut entries = BTreeMap::new();
     loop {
+        if !go_on() {
+            return Ok(Err(UNREAD.into()));
+        }
         let range = Range::starting_at(&from);
         let rows = tables.scan(index::RESULTS, &range, Direction::Forward, 64)?;
         let Some((last, _)) = rows.last() else { break };
@@ -385,46 +398,6 @@ pub(crate) fn remembered(
         }
     }
     Ok(Ok(entries))
-}
-
-/// The rows of the application's table, a stretch at a time.
-struct Rows<'a> {
-    tables: &'a dyn Tables,
-    from: Option<Vec<u8>>,
-    rows: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
-}
-
-impl<'a> Rows<'a> {
-    fn new(tables: &'a dyn Tables) -> Self {
-        Self {
-            tables,
-            from: Some(Vec::new()),
-            rows: Vec::new().into_iter(),
-        }
-    }
-}
-
-impl Iterator for Rows<'_> {
-    type Item = std::io::Result<(bytes::Bytes, bytes::Bytes)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some((key, value)) = self.rows.next() {
-            return Some(Ok((key.into(), value.into())));
-        }
-        let range = Range::starting_at(&self.from.take()?);
-        let rows = self
-            .tables
-            .scan(index::STATE, &range, Direction::Forward, ROWS_AT_ONCE);
-        match rows {
-            Err(error) => Some(Err(std::io::Error::other(error))),
-            Ok(rows) => {
-                self.from = rows.last().map(|(key, _)| [key, &[0][..]].concat());
-                self.rows = rows.into_iter();
-                let (key, value) = self.rows.next()?;
-                Some(Ok((key.into(), value.into())))
-            }
-        }
-    }
 }
 
 struct Replay<'a> {
@@ -592,6 +565,42 @@ impl Replay<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::application::kv;
+    use crate::node::keys;
+    use crate::node::verify::tests::world::World;
+
+    #[test]
+    fn a_start_that_is_ended_loses_nothing_and_the_next_one_is_whole() {
+        let world = World::new();
+        world.write(&world.story(20));
+        let data = world.member().join("data");
+        let bound = keys::consensus(&world.member()).expect("its key").store;
+        let store = Store::open(&data, bound).expect("nobody has it open");
+        let view = world.genesis.view().expect("one founder makes a view");
+        let (ended, goes_on) = (Progress::default(), Progress::default());
+        ended.end();
+        let opening = |progress| Opening {
+            store: &store,
+            genesis: &world.genesis,
+            view: &view,
+            tables: ("redb", 1 << 20),
+            log_file_bytes: 32 << 10,
+            make: || Box::new(kv::Kv::new()),
+            carried: None,
+            progress,
+        };
+        let none = |_: &View| None;
+        let found = recover(&opening(&ended), &none).err();
+        assert!(matches!(found, Some(NodeError::Ended)), "{found:?}");
+        // Also where packs were read: tables of which only a part was are not damaged ones.
+        let found = open(&opening(&ended)).err();
+        assert!(matches!(found, Some(NodeError::Ended)), "{found:?}");
+        let (_, start) = open(&opening(&goes_on)).expect("they are whole");
+        assert_eq!((start.is_fresh, start.ledger.height()), (false, Height(20)));
+        drop(start);
+        let recovered = recover(&opening(&goes_on), &none).expect("it is whole");
+        assert_eq!(recovered.restored.ledger.height(), Height(20));
+    }
 
     #[test]
     fn a_snapshot_that_makes_no_tables_is_fetched_again_unless_nobody_waited_for_it() {

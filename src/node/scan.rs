@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::{NodeError, ReplayError, Unusable};
 use super::index::Index;
 use super::keeper::Files;
+use super::progress::Progress;
 use super::recovery::{Opening, Start};
 use super::shelf::Shelf;
 use crate::blocks::BatchRef;
@@ -54,19 +55,22 @@ impl Scan {
             top,
             failure: None,
         };
-        scan.feed(shelf, Height(0), top)?;
+        scan.feed((shelf, opening.progress), Height(0), top)?;
         Ok(scan)
     }
 
     /// Views whose blocks were pruned, or were never here, are known by the steps that led to them.
+    ///
+    /// Errors: [`NodeError`], [`NodeError::Ended`] among them.
     pub(super) fn feed(
         &mut self,
-        shelf: &Shelf,
+        (shelf, progress): (&Shelf, &Progress),
         above: Height,
         upto: Height,
     ) -> Result<(), NodeError> {
         let steps = shelf.steps().into_iter();
         for (height, _) in steps.filter(|(at, _)| (above.next()..=upto).contains(at)) {
+            progress.go_on()?;
             if let Some(step) = shelf.step(height)? {
                 self.restoring.take(&Record::Certificate(step.certificate));
             }
@@ -75,15 +79,18 @@ impl Scan {
     }
 
     /// The records that count above the block at `base`; `open` loses the batches of the others.
+    ///
+    /// Errors: [`NodeError`], [`NodeError::Ended`] among them.
     pub(super) fn above(
         &mut self,
         base: Height,
-        index: &Index,
+        (index, progress): (&Index, &Progress),
         open: &mut BTreeMap<Digest, Position>,
     ) -> Result<Vec<(Name, Position)>, NodeError> {
         let mut named = BTreeSet::new();
         for (name, position) in &self.names {
             let Name::Block(height) = name else { continue };
+            progress.go_on()?;
             if *height <= base
                 && let Record::Block(block) = index.record(*position).map_err(ReplayError::from)?
             {

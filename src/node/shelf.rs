@@ -142,11 +142,12 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    /// The shelf in the data directory `data`.
+    /// The shelf in the data directory `data`, which is read as long as `go_on` says so.
     ///
-    /// Errors: [`ShelfError`].
-    pub(crate) fn open(data: &Path) -> Result<Self, ShelfError> {
-        Self::with(data, Packs::open(&data.join(SNAPSHOTS))?, false)
+    /// Errors: [`ShelfError`]; where it says no, [`PackError::Ended`] among them.
+    pub(crate) fn open(data: &Path, go_on: &dyn Fn() -> bool) -> Result<Self, ShelfError> {
+        let packs = Packs::open_while(&data.join(SNAPSHOTS), go_on)?;
+        Self::with(data, packs, false)
     }
 
     /// The same, which nothing is ever written to; `None` where there is none.

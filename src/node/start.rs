@@ -346,11 +346,10 @@ impl Machinery {
         let clock = Clock::start();
         let (replica, watch) = wake(&files, &options, &index, recovered.restored, clock)?;
         let latest = Arc::new(Latest::new(&*recovered.application));
-        let waiters = Arc::new(Waiters::default());
+        let (waiters, dropped) = (Arc::<Waiters>::default(), Arc::<Dropped>::default());
         let neighbours = options.config.neighbours.clone();
         let peers = Peers::new(files.me, neighbours, replica.ledger().register());
         let (observers, met) = (peers.observers(), peers.met());
-        let dropped = Arc::new(Dropped::default());
         let (ears, validator) = (replica.ears(), (files.plugin.make)());
         let checks = Arc::new(Checks::new(ears, validator, Arc::clone(&dropped)));
         let hearing = Arc::new(self.hearing(&checks, &waiters)?);
@@ -383,6 +382,7 @@ impl Machinery {
                 clock,
                 data: files.store.dir().into(),
                 resources,
+                missed: counts.missed.clone(),
             },
             recovered.application,
             log,

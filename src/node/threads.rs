@@ -14,7 +14,7 @@ use super::bell::Ringing;
 use super::clock::Clock;
 use super::config::Resources;
 use super::curator::{CURATOR_MAX, Curation, Curator, Retention};
-use super::desk::{self, Counter};
+use super::desk::{self, Counter, Missed};
 use super::driver::{Driver, Internal, KEY_WORK_MAX, NEWS_MAX, Sources, WORK_MAX};
 use super::error::NodeError;
 use super::executor::{self, Latest};
@@ -51,6 +51,8 @@ pub(crate) struct Helpers {
     /// The data directory.
     pub(crate) data: PathBuf,
     pub(crate) resources: Resources,
+    /// Where desks count what finds no room.
+    pub(crate) missed: Missed,
 }
 
 /// Starts threads whose panic or failure ends the process.
@@ -123,6 +125,7 @@ impl<'a> Spawner<'a> {
             clock: _,
             data,
             resources,
+            missed: _,
         } = helpers;
         let (work, working) = sync_channel(WORK_MAX);
         let (news, heralded) = sync_channel(NEWS_MAX);
@@ -190,7 +193,11 @@ impl<'a> Spawner<'a> {
 
     /// Starts a thread that answers from the disk.
     fn desk(&mut self, desk: Desk, helpers: &Helpers, lent: &Lent) -> Result<Counter, NodeError> {
-        let (counter, line) = desk::desk();
+        let missed = match desk {
+            Desk::Members => &helpers.missed.librarian,
+            Desk::Newcomers => &helpers.missed.teacher,
+        };
+        let (counter, line) = desk::desk(Arc::clone(missed));
         let library = Library {
             index: Arc::clone(&helpers.index),
             net: Arc::clone(&helpers.net),

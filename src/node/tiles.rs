@@ -142,7 +142,7 @@ pub(crate) fn pin_key(level: u8, index: u64) -> Vec<u8> {
 }
 
 /// The bit of a key's level that tells a pin from a tile.
-const PIN: u8 = 0x80;
+pub(crate) const PIN: u8 = 0x80;
 
 fn pins(tables: &dyn Tables) -> Result<BTreeMap<(u8, u64), Digest>, TableError> {
     let range = Range::starting_at(&[PIN]);
@@ -156,11 +156,12 @@ fn pins(tables: &dyn Tables) -> Result<BTreeMap<(u8, u64), Digest>, TableError> 
 }
 
 /// A hash that is kept.
-fn known(hash: &Digest) -> Option<Digest> {
+pub(crate) fn known(hash: &Digest) -> Option<Digest> {
     Some(*hash).filter(|hash| *hash != Digest::ZERO)
 }
 
-fn hashes(row: &[u8]) -> Vec<Digest> {
+/// The hashes of a row; bytes behind the last whole one are none.
+pub(crate) fn hashes(row: &[u8]) -> Vec<Digest> {
     let (whole, _) = row.as_chunks::<32>();
     whole.iter().map(|hash| Digest(*hash)).collect()
 }

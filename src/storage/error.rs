@@ -95,6 +95,9 @@ pub enum LogError {
         /// What was asked for.
         position: Position,
     },
+    /// The caller wanted no more of an opening; nothing was changed.
+    #[error("ended before the log was read")]
+    Ended,
     /// The group commit has ended.
     #[error("the log is closed")]
     Closed,

@@ -32,7 +32,7 @@ pub use objects::{Access, Listed, Objects, ObjectsError, without_secrets};
 pub use packs::{PackError, Packs, is_pack_name};
 pub use pool::Pool;
 pub use reader::LogReader;
-pub use recovery::Recovered;
+pub use recovery::{Reading, Recovered};
 pub use sealed::{SealedError, read_sealed, write_sealed};
 pub use store::{Store, StoreError, StoreId};
 pub use tables::{

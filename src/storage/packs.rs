@@ -53,6 +53,9 @@ pub enum PackError {
         /// What the system said.
         source: io::Error,
     },
+    /// The caller wanted no more of it; nothing was changed.
+    #[error("ended before all packs were read")]
+    Ended,
 }
 
 /// Where a segment lies.
@@ -91,8 +94,17 @@ impl Packs<Directory> {
     ///
     /// Errors: [`PackError`].
     pub fn open(dir: &Path) -> Result<Self, PackError> {
+        Self::open_while(dir, &|| true)
+    }
+
+    /// As [`Packs::open`], as long as `go_on` says so: it is asked for each pack, and for each
+    /// segment that is read.
+    ///
+    /// Errors: [`PackError`].
+    pub fn open_while(dir: &Path, go_on: &dyn Fn() -> bool) -> Result<Self, PackError> {
         let made = Directory::create(dir);
-        Self::open_on(made.map_err(failed(&dir.display().to_string(), "make the folder"))?)
+        let made = made.map_err(failed(&dir.display().to_string(), "make the folder"))?;
+        Self::open_on_while(made, go_on)
     }
 
     /// The packs in `dir`, which is never written to.
@@ -100,8 +112,8 @@ impl Packs<Directory> {
     /// Errors: [`PackError`].
     pub fn read_only(dir: &Path) -> Result<Self, PackError> {
         let medium = Directory::read_only(dir);
-        let mut state = load(&medium)?;
-        state.doubtful = unfinished(&state);
+        let mut state = load(&medium, &|| true)?;
+        state.doubtful = unfinished(&state, &|| true)?;
         let state = Mutex::new(state);
         Ok(Self { medium, state })
     }
@@ -112,8 +124,15 @@ impl<M: Medium> Packs<M> {
     ///
     /// Errors: [`PackError`].
     pub fn open_on(medium: M) -> Result<Self, PackError> {
-        let mut state = load(&medium)?;
-        for digest in unfinished(&state) {
+        Self::open_on_while(medium, &|| true)
+    }
+
+    /// As [`Packs::open_while`], on any medium.
+    ///
+    /// Errors: [`PackError`].
+    pub fn open_on_while(medium: M, go_on: &dyn Fn() -> bool) -> Result<Self, PackError> {
+        let mut state = load(&medium, go_on)?;
+        for digest in unfinished(&state, go_on)? {
             state.segments.remove(&digest);
         }
         settle(&medium, &state)?;
@@ -247,16 +266,17 @@ impl<M: Medium> Packs<M> {
     }
 
     /// Reads every record and forgets those that are damaged, so that they are stored anew. Gives
-    /// how many there were.
+    /// how many there were. It goes on as long as `go_on` says so, which is asked for each record.
     ///
-    /// Errors: [`PackError::Io`].
-    pub fn forget_damaged(&self) -> Result<usize, PackError> {
+    /// Errors: [`PackError::Io`], [`PackError::Ended`]; none is forgotten then.
+    pub fn forget_damaged(&self, go_on: &dyn Fn() -> bool) -> Result<usize, PackError> {
         let mut damaged = BTreeSet::new();
         for digest in self.digests() {
+            ask(go_on)?;
             match self.read(&digest) {
                 Ok(_) => {}
                 Err(PackError::Damaged { .. }) => drop(damaged.insert(digest)),
-                Err(error @ PackError::Io { .. }) => return Err(error),
+                Err(error @ (PackError::Io { .. } | PackError::Ended)) => return Err(error),
             }
         }
         let mut state = self.state();
@@ -348,7 +368,7 @@ impl<M: Medium> Packs<M> {
 }
 
 /// What the packs of a medium hold, without a look at the bytes.
-fn load<M: Medium>(medium: &M) -> Result<State<M::File>, PackError> {
+fn load<M: Medium>(medium: &M, go_on: &dyn Fn() -> bool) -> Result<State<M::File>, PackError> {
     let names = medium.names().map_err(failed("folder", "list"))?;
     let mut state = State {
         segments: BTreeMap::new(),
@@ -360,6 +380,7 @@ fn load<M: Medium>(medium: &M) -> Result<State<M::File>, PackError> {
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| pack_number(name)).collect();
     numbers.sort_unstable();
     for number in numbers {
+        ask(go_on)?;
         let name = pack_name(number);
         let file = medium.open(&name).map_err(failed(&name, "open"))?;
         let end = scan(&file, number, &mut state.segments)?;
@@ -371,14 +392,30 @@ fn load<M: Medium>(medium: &M) -> Result<State<M::File>, PackError> {
 
 /// Damaged segments of the newest packs: only those may hold what was not durable when their
 /// process ended.
-fn unfinished<F: MediumFile>(state: &State<F>) -> BTreeSet<Digest> {
+fn unfinished<F: MediumFile>(
+    state: &State<F>,
+    go_on: &dyn Fn() -> bool,
+) -> Result<BTreeSet<Digest>, PackError> {
     let newest: BTreeMap<u64, &F> = unsettled(state).collect();
-    let segments = state.segments.iter();
-    let damaged = segments.filter(|(digest, place)| {
-        let file = newest.get(&place.pack);
-        file.is_some_and(|file| read(*file, place, digest).is_err())
-    });
-    damaged.map(|(digest, _)| *digest).collect()
+    let mut damaged = BTreeSet::new();
+    for (digest, place) in &state.segments {
+        let Some(file) = newest.get(&place.pack) else {
+            continue;
+        };
+        ask(go_on)?;
+        if read(*file, place, digest).is_err() {
+            damaged.insert(*digest);
+        }
+    }
+    Ok(damaged)
+}
+
+/// Errors: [`PackError::Ended`].
+fn ask(go_on: &dyn Fn() -> bool) -> Result<(), PackError> {
+    match go_on() {
+        true => Ok(()),
+        false => Err(PackError::Ended),
+    }
 }
 
 /// Makes durable what an earlier process wrote and did not sync: here every `sync` is of packs of

@@ -23,6 +23,34 @@ use super::pool::Pool;
 use super::reader::LogReader;
 use super::store::StoreId;
 
+/// Bytes of a log file between two questions whether to go on.
+const ASK_BYTES: u32 = 1 << 20;
+
+/// What is read when a log is opened.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    /// The first file of which records are read, or the last one where none is as high.
+    pub file: u64,
+    /// Whether the opening goes on. It is asked for each file, and for every MiB of records.
+    pub go_on: &'a dyn Fn() -> bool,
+}
+
+impl Reading<'_> {
+    /// Everything.
+    pub const ALL: Self = Self {
+        file: 0,
+        go_on: &|| true,
+    };
+
+    /// Errors: [`LogError::Ended`].
+    fn ask(self) -> Result<(), LogError> {
+        match (self.go_on)() {
+            true => Ok(()),
+            false => Err(LogError::Ended),
+        }
+    }
+}
+
 /// What opening a log found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
@@ -49,20 +77,20 @@ impl Log<Directory> {
         options: Options,
         visit: impl FnMut(Record<'_>),
     ) -> Result<(Self, Recovered), LogError> {
-        Self::open_from(0, (dir, store), options, visit)
+        Self::open_from(Reading::ALL, (dir, store), options, visit)
     }
 
-    /// As [`Log::open`], but gives the records of files from number `file` on alone, or of the last
-    /// one where none is as high. Of lower files no record is read.
+    /// As [`Log::open`], but gives the records that `reading` names alone. Of lower files no record
+    /// is read.
     pub fn open_from(
-        file: u64,
+        reading: Reading<'_>,
         (dir, store): (&Path, StoreId),
         options: Options,
         visit: impl FnMut(Record<'_>),
     ) -> Result<(Self, Recovered), LogError> {
         let shown = dir.display().to_string();
         let medium = Directory::create(dir).map_err(failed(&shown, "make the folder"))?;
-        Self::open_from_on(file, Arc::new(medium), (store, options), visit)
+        Self::open_from_on(reading, Arc::new(medium), (store, options), visit)
     }
 }
 
@@ -74,12 +102,12 @@ impl<M: Medium> Log<M> {
         options: Options,
         visit: impl FnMut(Record<'_>),
     ) -> Result<(Self, Recovered), LogError> {
-        Self::open_from_on(0, medium, (store, options), visit)
+        Self::open_from_on(Reading::ALL, medium, (store, options), visit)
     }
 
     /// As [`Log::open_from`], on any medium.
     pub fn open_from_on(
-        file: u64,
+        reading: Reading<'_>,
         medium: Arc<M>,
         (store, options): (StoreId, Options),
         mut visit: impl FnMut(Record<'_>),
@@ -91,8 +119,9 @@ impl<M: Medium> Log<M> {
             records += 1;
             visit(record);
         };
-        let files = read_headers(&*medium, &names, Some(store))?;
-        let last = scan_files(&*medium, &files, file, &mut count)?;
+        let files = read_headers(&*medium, &names, (Some(store), reading))?;
+        let last = scan_files(&*medium, &files, reading, &mut count)?;
+        reading.ask()?;
         let pool = Pool::open(Arc::clone(&medium), options, &names)?;
         let (active, torn) = match last {
             Some((header, scan)) => reopen(&*medium, header, scan)?,
@@ -137,12 +166,13 @@ impl<M: Medium> Log<M> {
 pub(super) fn read_headers<M: Medium>(
     medium: &M,
     names: &[String],
-    store: Option<StoreId>,
+    (store, reading): (Option<StoreId>, Reading<'_>),
 ) -> Result<Vec<FileHeader>, LogError> {
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| log_number(name)).collect();
     numbers.sort_unstable();
     let mut headers: Vec<FileHeader> = Vec::with_capacity(numbers.len());
     for file in numbers {
+        reading.ask()?;
         if let Some(before) = headers.last()
             && before.file + 1 != file
         {
@@ -231,18 +261,27 @@ pub(super) fn lost_records(scan: &Scan, known_end: Option<u32>) -> Option<(u32, 
 fn scan_files<M: Medium>(
     medium: &M,
     headers: &[FileHeader],
-    from: u64,
+    reading: Reading<'_>,
     visit: &mut dyn FnMut(Record<'_>),
 ) -> Result<Option<(FileHeader, Scan)>, LogError> {
     let mut last = None;
     // The last one always: it is written on.
-    let below = headers.partition_point(|header| header.file < from);
+    let below = headers.partition_point(|header| header.file < reading.file);
     let below = below.min(headers.len().saturating_sub(1));
     for (index, header) in headers.iter().enumerate().skip(below) {
+        reading.ask()?;
         let file = header.file;
         let data = read_whole(medium, header)?;
         let salt = Salt::new(header.store, file);
-        let mut give = |offset, kind, payload: &[u8]| {
+        let (mut asked, mut goes_on) = (0, true);
+        let mut give = |offset: u32, kind, payload: &[u8]| {
+            if offset - asked >= ASK_BYTES {
+                asked = offset;
+                goes_on = goes_on && (reading.go_on)();
+            }
+            if !goes_on {
+                return;
+            }
             visit(Record {
                 position: Position { file, offset },
                 kind,
@@ -250,6 +289,9 @@ fn scan_files<M: Medium>(
             });
         };
         let scan = frame::scan(salt, &data, FILE_HEADER_BYTES, &mut give);
+        if !goes_on {
+            return Err(LogError::Ended);
+        }
         if let Some((offset, what)) = lost_records(&scan, known_end(headers, index)) {
             return Err(LogError::Damaged { file, offset, what });
         }

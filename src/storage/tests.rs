@@ -1,5 +1,6 @@
 //! Tests of the log, its twin, group commit and the data directory.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 
@@ -802,6 +803,52 @@ fn open_from(disk: &SimulatedDisk, file: u64) -> Result<(Log<SimulatedDisk>, Rec
     let give = |record: Record<'_>| {
         records.insert(record.position, (record.kind, record.payload.to_vec()));
     };
-    let (log, _) = Log::open_from_on(file, Arc::new(disk.clone()), (STORE, SMALL), give)?;
+    let reading = Reading {
+        file,
+        ..Reading::ALL
+    };
+    let (log, _) = Log::open_from_on(reading, Arc::new(disk.clone()), (STORE, SMALL), give)?;
     Ok((log, records))
+}
+
+#[test]
+fn an_opening_that_is_ended_changes_nothing_and_the_next_one_gives_every_record() {
+    let (disk, mut chance) = (SimulatedDisk::new(), ChaCha8Rng::seed_from_u64(12));
+    let (mut log, ..) = open(&disk).expect("opens");
+    let written = fill(&mut log, 60, &mut chance);
+    log.sync().expect("syncs");
+    let files = log.end().file;
+    drop(log);
+    let ended_at = |most: u64| {
+        let asked = Cell::new(0);
+        let go_on = || asked.replace(asked.get() + 1) < most;
+        let reading = Reading {
+            file: 0,
+            go_on: &go_on,
+        };
+        let mut given = 0_usize;
+        let count = |_: Record<'_>| given += 1;
+        let opened = Log::open_from_on(reading, Arc::new(disk.clone()), (STORE, SMALL), count);
+        (opened.map(drop), given, asked.get())
+    };
+    let (opened, given, asks) = ended_at(u64::MAX);
+    opened.expect("it goes on to the end");
+    assert_eq!(given, written.len());
+    assert!(
+        asks > 2 * files,
+        "for each header, and for the records of each file"
+    );
+    let mut before = 0;
+    for most in 0..asks {
+        let (opened, given, asked) = ended_at(most);
+        assert!(
+            matches!(opened, Err(LogError::Ended)),
+            "at {most}: {opened:?}"
+        );
+        assert_eq!(asked, most + 1, "it does not go on once it was told to end");
+        assert!(given >= before && (most > files || given == 0), "at {most}");
+        before = given;
+    }
+    let (_, records, _) = open(&disk).expect("opens");
+    assert_eq!(records.len(), written.len(), "nothing is lost");
 }

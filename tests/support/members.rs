@@ -40,6 +40,8 @@ pub(crate) struct Members {
     program: PathBuf,
     dir: PathBuf,
     log_file_mib: u32,
+    /// What keeps their tables; none: what a member chooses.
+    pub(crate) tables: Option<String>,
     runtime: tokio::runtime::Runtime,
     all: Vec<Member>,
 }
@@ -73,6 +75,7 @@ impl Members {
             program: program.into(),
             dir: dir.into(),
             log_file_mib,
+            tables: None,
             runtime: runtime.expect("the system gives a runtime"),
             all: Vec::new(),
         };
@@ -169,6 +172,7 @@ impl Members {
 
     /// Starts a member under `tracer`, a program and its words, which ends when the member does.
     pub(crate) fn start_under<W: AsRef<OsStr>>(&mut self, number: usize, tracer: &[W]) {
+        let settings = self.settings();
         let member = &mut self.all[number];
         assert!(member.child.is_none(), "member {number} runs");
         let mut started = match tracer {
@@ -186,7 +190,7 @@ impl Members {
         started
             .args(["start", "--until-input-ends", "--dir"])
             .arg(&member.dir)
-            .env("CONSORTIUM_LOG_FILE_MIB", self.log_file_mib.to_string())
+            .envs(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(talk.expect("a file"));
@@ -195,13 +199,14 @@ impl Members {
 
     /// Starts a member and gives its talk, which ends when it does.
     pub(crate) fn start_heard(&mut self, number: usize, level: &str) -> std::process::ChildStderr {
+        let settings = self.settings();
         let member = &mut self.all[number];
         assert!(member.child.is_none(), "member {number} runs");
         let mut started = command(&self.program);
         started
             .args(["start", "--until-input-ends", "--dir"])
             .arg(&member.dir)
-            .env("CONSORTIUM_LOG_FILE_MIB", self.log_file_mib.to_string())
+            .envs(settings)
             .env("CONSORTIUM_LOG_LEVEL", level)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -210,6 +215,14 @@ impl Members {
         let talk = child.stderr.take().expect("piped");
         member.child = Some(child);
         talk
+    }
+
+    /// What a member's process is told besides its own settings.
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let file = ("CONSORTIUM_LOG_FILE_MIB", self.log_file_mib.to_string());
+        let tables = self.tables.clone();
+        let tables = tables.map(|engine| ("CONSORTIUM_TABLES", engine));
+        [file].into_iter().chain(tables).collect()
     }
 
     /// Seconds of processor time that a member's process used so far, by proc(5).

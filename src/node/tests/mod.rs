@@ -10,6 +10,7 @@ mod ears;
 mod files;
 mod keeper;
 mod law;
+mod pruned;
 #[cfg(feature = "threshold")]
 mod samples;
 mod seat_keys;

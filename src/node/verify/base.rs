@@ -39,9 +39,8 @@ impl Walk<'_> {
                 return false;
             }
             Ok(tip) => {
-                let receipts = tip.receipts.size;
                 if let Some(compare) = &mut self.compare {
-                    compare.rebase(height, receipts);
+                    compare.rebase(&self.replay, self.findings);
                 }
                 self.last = (tip, held.taken.header);
             }
@@ -99,6 +98,9 @@ impl Walk<'_> {
         }
         if let Some(what) = wrong {
             self.findings.at(position, height, what);
+        }
+        if let Some(compare) = &mut self.compare {
+            compare.passed(height, body);
         }
         for batch in body.batches() {
             self.batches.release(&batch.digest());

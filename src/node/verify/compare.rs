@@ -14,8 +14,9 @@ use super::files::{Scratch, copy};
 use super::findings::{Findings, Place, log_file};
 use super::replay::Replay;
 use super::rows::{Cursor, Difference};
-use crate::blocks::receipts::{Frontier, Nodes, ReceiptTree};
-use crate::blocks::{BatchRef, codec};
+use super::tiles::{self, Span};
+use crate::blocks::receipts::Frontier;
+use crate::blocks::{BatchRef, Body, codec};
 use crate::committee::Height;
 use crate::consortium::ledger::{Parts, remembered};
 use crate::consortium::records::Name;
@@ -27,7 +28,7 @@ use crate::node::index::{
 };
 use crate::node::keeper::{STANDING, Standing, result_rows};
 use crate::node::recovery;
-use crate::node::tiles::{self, TILE_HASHES, TILE_LEVELS, TILES};
+use crate::node::tiles::TILES;
 use crate::storage::{
     Position, Range, TableError, TableOptions, Tables, open_tables, verify_tables,
 };
@@ -117,8 +118,6 @@ pub(super) struct Compare {
     certified: BTreeMap<Height, Position>,
     results: Cursor,
     sequences: Cursor,
-    receipts: ReceiptTree<TileRows>,
-    tiles: BTreeMap<u8, Cursor>,
     batches: Batches,
     found: Vec<Difference>,
     /// The snapshot that the replay went on from: rows that follow from what is below it are not
@@ -126,8 +125,9 @@ pub(super) struct Compare {
     base: Option<Height>,
     /// Log files, each with the highest block that needs it.
     needed: BTreeMap<u64, Height>,
-    /// The register where the tables stand, once the replay came there.
-    register: Option<Arc<Register>>,
+    /// The register and the edge of the receipt log where the tables stand, once the replay came
+    /// there.
+    reached: Option<(Arc<Register>, Frontier)>,
 }
 
 /// Batches up to the record that the tables know.
@@ -141,6 +141,8 @@ struct Batches {
     inlined: BTreeSet<Digest>,
     /// Logged, and named by no block up to the tables' height.
     open: BTreeSet<Digest>,
+    /// Named by blocks that are kept.
+    needed: BTreeSet<Digest>,
 }
 
 impl Batches {
@@ -187,13 +189,11 @@ impl Compare {
             certified: BTreeMap::new(),
             results: cursor(RESULTS),
             sequences: cursor(SEQUENCES),
-            receipts: ReceiptTree::resume(Frontier::new(), TileRows::default()),
-            tiles: BTreeMap::new(),
             batches: Batches::default(),
             found: Vec::new(),
             needed: BTreeMap::new(),
             base: None,
-            register: None,
+            reached: None,
         };
         if floor > Height(0) {
             // The log file that has them may be kept for later ones, and a kill may have left rows.
@@ -201,14 +201,21 @@ impl Compare {
             let above = floor.next().0.to_be_bytes();
             compare.blocks.start_at(&above);
             compare.certificates.start_at(&above);
-            compare.rebase(floor, receipts);
+            compare.skip(floor, receipts);
         }
         Ok(Ok(compare))
     }
 
-    /// The replay goes on from a snapshot: blocks up to `height`, with so many receipts, are not
-    /// replayed; what follows from executing them is not compared.
-    pub(super) fn rebase(&mut self, height: Height, receipts: u64) {
+    /// The replay goes on from a snapshot and stands there: blocks up to it are not replayed.
+    pub(super) fn rebase(&mut self, replay: &Replay, findings: &mut Findings) {
+        let tip = replay.ledger().tip();
+        self.skip(tip.height, tip.receipts.size);
+        self.stand(tip.height, replay, findings);
+        self.tell(tip.height, findings);
+    }
+
+    /// What follows from executing blocks up to `height`, with so many receipts, is not compared.
+    fn skip(&mut self, height: Height, receipts: u64) {
         if self.base.is_some_and(|base| base >= height) {
             return;
         }
@@ -253,6 +260,9 @@ impl Compare {
             return;
         }
         for digest in applied.block.body.batches().map(BatchRef::digest) {
+            if height > self.floor() {
+                self.batches.needed.insert(digest);
+            }
             if let Some(position) = self.batches.named(digest) {
                 self.need(position.file, height);
             }
@@ -266,38 +276,37 @@ impl Compare {
             let row = (&key[..], &value[..]);
             self.sequences.expect(&*self.tables, row, &mut self.found);
         }
-        if self.base.is_none() {
-            for receipt in &applied.receipts {
-                self.receipts.append(receipt.leaf());
-            }
-            self.tile_rows();
-        }
-        if height == self.height {
-            if self.base.is_none() {
-                self.receipts.nodes_mut().close();
-                self.tile_rows();
-            }
-            self.state(replay);
-            self.parts(replay.ledger(), findings);
-            self.memory(replay.ledger(), findings);
-            self.register = Some(Arc::clone(replay.ledger().register()));
-        }
+        self.stand(height, replay, findings);
         self.tell(height, findings);
+    }
+
+    /// The ledger and the application stand at `height`.
+    fn stand(&mut self, height: Height, replay: &Replay, findings: &mut Findings) {
+        if height != self.height {
+            return;
+        }
+        let ledger = replay.ledger();
+        self.state(replay);
+        self.parts(ledger, findings);
+        self.memory(ledger, findings);
+        let edge = ledger.parts().frontier.clone();
+        self.reached = Some((Arc::clone(ledger.register()), edge));
+    }
+
+    /// A block for which a snapshot stands: it is not executed.
+    pub(super) fn passed(&mut self, height: Height, body: &Body) {
+        if height > self.height || height <= self.floor() {
+            return;
+        }
+        for digest in body.batches().map(BatchRef::digest) {
+            self.batches.needed.insert(digest);
+            self.batches.named(digest);
+        }
     }
 
     fn need(&mut self, file: u64, height: Height) {
         let needed = self.needed.entry(file).or_default();
         *needed = height.max(*needed);
-    }
-
-    fn tile_rows(&mut self) {
-        for ((level, index), value) in std::mem::take(&mut self.receipts.nodes_mut().ready) {
-            let range = Range::prefix(&[level]);
-            let cursor = self.tiles.entry(level);
-            let cursor = cursor.or_insert_with(|| Cursor::new(TILES, range));
-            let row = (&tiles::key(level, index)[..], &value[..]);
-            cursor.expect(&*self.tables, row, &mut self.found);
-        }
     }
 
     /// The application's entries.
@@ -350,7 +359,8 @@ impl Compare {
             let what = format!("table {RESULTS}, remembered transactions: {what}");
             findings.add(FOLDER, place, what);
         };
-        let found = match recovery::remembered(&*self.tables, &self.height, ledger.parameters()) {
+        let of = (&self.height, ledger.parameters());
+        let found = match recovery::remembered(&*self.tables, of, &|| true) {
             Ok(Ok(found)) => found,
             Ok(Err(what)) => return add(what),
             Err(error) => return add(error.to_string()),
@@ -454,27 +464,47 @@ impl Compare {
         }
         if let Some(base) = self.base {
             findings.note(format!(
-                "the blocks up to {base} are pruned: their rows in the tables, and those of the \
-                 receipt log, were checked against their own checksums alone"
+                "the blocks up to {base} are pruned: rows of {RESULTS} and {SEQUENCES} that follow \
+                 from them were checked against their own checksums alone"
             ));
-            return self.tell(self.height, findings);
         }
-        let mut above = 0;
-        for (level, cursor) in &mut self.tiles {
-            cursor.finish(tables, found);
-            above = level + 1;
+        if let Some((register, edge)) = self.reached.take() {
+            self.tiles(&edge, findings);
+            self.meta(&register);
+        } else if self.standing.is_some() && !replay.is_stopped() {
+            findings.note(format!(
+                "the tables stand at height {}, below the snapshot from which the log can be \
+                 replayed: their state was not compared",
+                self.height
+            ));
         }
-        let mut rest = Cursor::new(TILES, Range::starting_at(&[above]));
-        rest.finish(tables, found);
-        self.meta();
         self.batch_rows(findings);
         self.tell(self.height, findings);
     }
 
-    fn meta(&mut self) {
+    /// The receipt log.
+    fn tiles(&mut self, edge: &Frontier, findings: &mut Findings) {
+        let standing = self.standing.as_ref();
+        let (base, receipts) = standing.map_or((Height(0), 0), |standing| standing.base);
+        let span = Span {
+            edge,
+            base: receipts,
+            has_grown: self.height > base,
+            pruned: standing.map_or(0, |standing| standing.pruned.1),
+        };
+        match tiles::compare(&*self.tables, &span, &mut self.found) {
+            Ok(false) => {}
+            Ok(true) => findings.note(
+                "what stands in the receipt log below a row that differs was not compared with it",
+            ),
+            Err(error) => self.found.push(Difference::unreadable(TILES, &error)),
+        }
+    }
+
+    fn meta(&mut self, register: &Register) {
         let mut cursor = Cursor::new(META, Range::all());
-        // Its rows stand before the other one, and only once it changed.
-        if let Some(register) = self.register.take_if(|register| register.is_touched()) {
+        // Its rows stand before the other one, and only once it changed, or came by a snapshot.
+        if register.is_touched() || self.filled() > Height(0) {
             for (key, value) in ROW_KEYS.into_iter().zip(register.to_rows()) {
                 let row = (key, &value[..]);
                 cursor.expect(&*self.tables, row, &mut self.found);
@@ -491,23 +521,33 @@ impl Compare {
 
     fn batch_rows(&mut self, findings: &mut Findings) {
         let mut cursor = Cursor::new(BATCHES, Range::all());
+        let kept = self.kept_from();
         for (digest, position) in &self.batches.logged {
             let value = row(*position);
             let row = (&digest.as_bytes()[..], &value[..]);
-            cursor.expect(&*self.tables, row, &mut self.found);
+            // What a snapshot stands for may have been left out when the tables were filled.
+            let is_due = self.filled() == Height(0) || self.batches.needed.contains(digest);
+            if position.file >= kept && is_due {
+                cursor.expect(&*self.tables, row, &mut self.found);
+            } else {
+                cursor.meets(&*self.tables, row, &mut self.found);
+            }
         }
         cursor.finish(&*self.tables, &mut self.found);
         let Some(standing) = &self.standing else {
             return;
         };
+        let is_whole = standing.pruned.0 == Height(0);
         let needed: Vec<(u64, Height)> = self.needed.iter().map(|(f, h)| (*f, *h)).collect();
-        if self.batches.late.is_empty() && needed != standing.needed {
+        if is_whole && self.batches.late.is_empty() && needed != standing.needed {
             let what = format!("table {META}, log files: the replay needs others");
             findings.add(FOLDER, Place::Height(self.height), what);
         }
         let open: BTreeMap<Digest, (u64, u32)> = standing.open.iter().copied().collect();
         let Batches { logged, late, .. } = &self.batches;
-        let missing = self.batches.open.iter().filter(|d| !open.contains_key(d));
+        let missing = { self.batches.open.iter() }
+            // Pruning forgets those that nobody will order any more.
+            .filter(|digest| is_whole && !open.contains_key(digest));
         let extra = open.iter().filter(|(digest, (file, offset))| {
             let (file, offset) = (*file, *offset);
             !self.batches.open.contains(digest)
@@ -519,43 +559,23 @@ impl Compare {
             findings.add(FOLDER, Place::Height(self.height), what);
         }
     }
-}
 
-/// Rows of the table of tiles, in order, as they fill.
-#[derive(Default)]
-struct TileRows {
-    /// The tile under way per level: its index and its hashes.
-    growing: BTreeMap<u8, (u64, Vec<u8>)>,
-    /// Full tiles by level and index.
-    ready: Vec<((u8, u64), Vec<u8>)>,
-}
-
-impl TileRows {
-    /// No leaf follows: tiles under way become rows.
-    fn close(&mut self) {
-        for (level, (index, hashes)) in std::mem::take(&mut self.growing) {
-            self.ready.push(((level, index), hashes));
-        }
-    }
-}
-
-impl Nodes for TileRows {
-    /// Appending asks for no node.
-    fn get(&self, _level: u8, _index: u64) -> Option<Digest> {
-        None
+    /// The log file from which on every batch has its row: of lower ones pruning may have taken it,
+    /// though the file is there still.
+    fn kept_from(&self) -> u64 {
+        let Some(standing) = self.standing.as_ref().filter(|s| s.pruned.0 > Height(0)) else {
+            return 0;
+        };
+        let floor = standing.pruned.0;
+        let used = standing.needed.iter().filter(|(_, height)| *height > floor);
+        let files = used.map(|(file, _)| *file);
+        let open = standing.open.iter().map(|(_, (file, _))| *file);
+        files.chain(open).fold(standing.settled, u64::min)
     }
 
-    fn put(&mut self, level: u8, index: u64, node: Digest) {
-        if !level.is_multiple_of(TILE_LEVELS) {
-            return;
-        }
-        let (tile, place) = (level / TILE_LEVELS, index / TILE_HASHES);
-        let (_, hashes) = self.growing.entry(tile).or_insert((place, Vec::new()));
-        hashes.extend_from_slice(node.as_bytes());
-        if index % TILE_HASHES == TILE_HASHES - 1
-            && let Some((place, hashes)) = self.growing.remove(&tile)
-        {
-            self.ready.push(((tile, place), hashes));
-        }
+    /// The block up to which rows were given up, or never were here.
+    fn floor(&self) -> Height {
+        let standing = self.standing.as_ref();
+        standing.map_or(Height(0), |standing| standing.pruned.0)
     }
 }

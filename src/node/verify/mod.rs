@@ -19,6 +19,7 @@ mod locate;
 mod replay;
 mod rows;
 mod snapshots;
+mod tiles;
 mod views;
 mod votes;
 mod walk;

@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 use std::iter::Peekable;
 
-use crate::storage::{Direction, Range, Row, Tables};
+use crate::storage::{Direction, Range, Row, TableError, Tables};
 
 /// Rows that are read at once.
 const ROWS_AT_ONCE: usize = 1024;
@@ -23,6 +23,26 @@ pub(super) struct Difference {
     /// The row; none where the table cannot be read.
     pub(super) key: Option<Vec<u8>>,
     what: String,
+}
+
+impl Difference {
+    /// Of a row.
+    pub(super) fn row(table: &'static str, key: Vec<u8>, what: &str) -> Self {
+        Self {
+            table,
+            key: Some(key),
+            what: what.into(),
+        }
+    }
+
+    /// The table cannot be read.
+    pub(super) fn unreadable(table: &'static str, error: &TableError) -> Self {
+        Self {
+            table,
+            key: None,
+            what: error.to_string(),
+        }
+    }
 }
 
 impl std::fmt::Display for Difference {
@@ -73,14 +93,27 @@ impl Cursor {
         (key, value): (&[u8], &[u8]),
         found: &mut Vec<Difference>,
     ) {
+        let is_there = self.meets(tables, (key, value), found);
+        if !is_there && !self.is_broken {
+            found.push(self.at(key, "the replay gives a row that is not there"));
+        }
+    }
+
+    /// The next row may be this one; gives whether it is, or is below what is compared.
+    pub(super) fn meets(
+        &mut self,
+        tables: &dyn Tables,
+        (key, value): (&[u8], &[u8]),
+        found: &mut Vec<Difference>,
+    ) -> bool {
         if *key < self.first[..] {
-            return;
+            return true;
         }
         loop {
             self.fill(tables, found);
             let order = self.rows.peek().map(|(next, _)| next[..].cmp(key));
             if self.is_broken {
-                return;
+                return false;
             }
             match order {
                 Some(Ordering::Less) => self.extra(found),
@@ -89,12 +122,9 @@ impl Cursor {
                     if row.is_some_and(|(_, next)| next != value) {
                         found.push(self.at(key, "the row is not what the replay gives"));
                     }
-                    return;
+                    return true;
                 }
-                Some(Ordering::Greater) | None => {
-                    found.push(self.at(key, "the replay gives a row that is not there"));
-                    return;
-                }
+                Some(Ordering::Greater) | None => return false,
             }
         }
     }
@@ -117,11 +147,7 @@ impl Cursor {
     }
 
     fn at(&self, key: &[u8], what: &str) -> Difference {
-        Difference {
-            table: self.table,
-            key: Some(key.to_vec()),
-            what: what.into(),
-        }
+        Difference::row(self.table, key.to_vec(), what)
     }
 
     fn fill(&mut self, tables: &dyn Tables, found: &mut Vec<Difference>) {
@@ -131,11 +157,7 @@ impl Cursor {
         let scanned = tables.scan(self.table, &self.range, Direction::Forward, ROWS_AT_ONCE);
         let rows = scanned.unwrap_or_else(|error| {
             self.is_broken = true;
-            found.push(Difference {
-                table: self.table,
-                key: None,
-                what: error.to_string(),
-            });
+            found.push(Difference::unreadable(self.table, &error));
             Vec::new()
         });
         match rows.last() {

@@ -4,6 +4,7 @@
 //! Holds: nothing in the directory is written by a look at it. Elsewhere: `storage`'s own checks.
 
 mod archive;
+mod pruned;
 mod views;
 pub(crate) mod world;
 

@@ -1,5 +1,6 @@
 //! Packs keep what was synced, share it, give up the rest, and name damage.
 
+use std::cell::Cell;
 use std::fs;
 
 use rand::SeedableRng;
@@ -217,7 +218,7 @@ fn what_is_damaged_is_forgotten_and_stored_anew() {
     let packs = Packs::open(dir.path()).expect("it opens");
     let (damaged, bytes) = &all[2];
     assert!(packs.has(damaged) && packs.read(damaged).is_err());
-    assert_eq!(packs.forget_damaged().expect("readable"), 1);
+    assert_eq!(packs.forget_damaged(&|| true).expect("readable"), 1);
     assert!(!packs.has(damaged) && packs.has(&all[0].0) && packs.has(&later));
     assert!(packs.append(damaged, bytes).expect("it is written"));
     packs.sync().expect("the disk works");
@@ -226,6 +227,41 @@ fn what_is_damaged_is_forgotten_and_stored_anew() {
             packs.read(damaged).expect("whole").as_deref(),
             Some(&bytes[..])
         );
-        assert_eq!(packs.forget_damaged().expect("readable"), 0);
+        assert_eq!(packs.forget_damaged(&|| true).expect("readable"), 0);
+    }
+}
+
+#[test]
+fn an_opening_that_is_ended_forgets_nothing_and_the_next_one_has_every_segment() {
+    let disk = SimulatedDisk::default();
+    let all: Vec<_> = (0..24).map(|number| segment(number, 100)).collect();
+    for some in all.chunks(8) {
+        let packs = Packs::open_on(disk.clone()).expect("it opens");
+        for (digest, bytes) in some {
+            packs.append(digest, bytes).expect("it is written");
+        }
+        packs.sync().expect("the disk works");
+    }
+    let asked = Cell::new(0);
+    let until = |most: usize| {
+        asked.set(0);
+        let asked = &asked;
+        move || asked.replace(asked.get() + 1) < most
+    };
+    // Each of three packs, and each segment of the newest.
+    for most in 0..3 + 8 {
+        let opened = Packs::open_on_while(disk.clone(), &until(most));
+        assert!(matches!(opened.err(), Some(PackError::Ended)), "at {most}");
+        assert_eq!(asked.get(), most + 1);
+    }
+    let packs = Packs::open_on_while(disk.clone(), &until(3 + 8)).expect("it goes on");
+    for most in 0..24 {
+        let ended = packs.forget_damaged(&until(most));
+        assert!(matches!(ended, Err(PackError::Ended)), "at {most}");
+        assert_eq!(asked.get(), most + 1);
+    }
+    for packs in [packs, Packs::open_on(disk).expect("it opens")] {
+        assert_eq!(packs.forget_damaged(&until(24)).expect("readable"), 0);
+        assert!(all.iter().all(|(digest, _)| packs.has(digest)));
     }
 }

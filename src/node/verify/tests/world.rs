@@ -158,7 +158,7 @@ impl World {
     }
 
     /// Writes the records as a log, and the tables that follow from them.
-    pub(super) fn write(&self, records: &[Record]) {
+    pub(crate) fn write(&self, records: &[Record]) {
         let (log, positions) = self.open_log(records);
         let index = self.index(&log);
         let mut ledger = Ledger::genesis(&self.genesis);
@@ -203,7 +203,7 @@ impl World {
     }
 
     fn index_over(&self, log: &Log, tables: Arc<dyn Tables>) -> Arc<Index> {
-        let shelf = Shelf::open(&self.data()).expect("an empty shelf opens");
+        let shelf = Shelf::open(&self.data(), &|| true).expect("an empty shelf opens");
         Arc::new(Index::new(
             tables,
             (log.reader(), LOG_FILE_BYTES),
