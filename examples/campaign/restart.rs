@@ -68,6 +68,7 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
     let init: Vec<String> = init.into_iter().map(str::to_owned).collect();
     let ledger = dir.join("ledger");
     let mut members = Members::make_with(&plan.program, &ledger, 1, super::LOG_FILE_MIB, &init);
+    members.tables.clone_from(&plan.tables);
     let made = make(&members, words, words.blocks);
     let mut starts = vec![measure(&mut members, words, "whole")];
     prune(&mut members);
@@ -84,7 +85,10 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
 /// Brings the ledger to a height; gives the seconds.
 fn make(members: &Members, words: &Words, top: u64) -> f64 {
     let begun = Instant::now();
-    let options = Options::load(&members.at(0).dir).expect("settings");
+    let mut options = Options::load(&members.at(0).dir).expect("settings");
+    if let Some(engine) = &members.tables {
+        options.config.tables.clone_from(engine);
+    }
     let keys = words.keys;
     let made = order_alone(&options, Height(top), |height| {
         let key = format!("account/{:08}", height.0 % keys);
