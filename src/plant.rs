@@ -96,6 +96,10 @@ plants! {
     AnySegment = "any-segment",
     /// A newcomer believes an anchor though its header is not the one that was signed.
     AnyAnchor = "any-anchor",
+    /// A member fetches a checkpoint where a single one says that it is the shorter way.
+    LoneHint = "lone-hint",
+    /// Who said that a checkpoint is the shorter way counts, though the member is past it.
+    PassedHint = "passed-hint",
 }
 
 impl std::str::FromStr for Plant {

@@ -62,9 +62,9 @@ pub(super) struct CatchUp {
     turns: usize,
     /// Whether the driver was told that we are too far behind.
     is_too_far: bool,
-    /// Peers that know a checkpoint much shorter than the blocks that we lack, since we had caught
-    /// up last. Bounded by `peers`.
-    shorter: BTreeSet<MemberId>,
+    /// Seats that know a checkpoint much shorter than the blocks that we lack, and its height,
+    /// which lies ahead of us; since we had caught up last. Bounded by `peers`.
+    shorter: BTreeMap<MemberId, Height>,
     /// Whether the driver was told of it.
     is_shorter: bool,
     /// How often others were asked whether they know it too.
@@ -96,7 +96,7 @@ impl CatchUp {
             pruned: BTreeSet::new(),
             turns: 0,
             is_too_far: false,
-            shorter: BTreeSet::new(),
+            shorter: BTreeMap::new(),
             is_shorter: false,
             probes: 0,
         }
@@ -125,7 +125,7 @@ impl CatchUp {
         let turn = (self.probes..).take(self.peers.len());
         let mut others = turn.map(|place| self.peers[place % self.peers.len()]);
         let other =
-            others.find(|peer| self.connected.contains(peer) && !self.shorter.contains(peer));
+            others.find(|peer| self.connected.contains(peer) && !self.shorter.contains_key(peer));
         self.probes += 1;
         other
     }
@@ -169,6 +169,10 @@ impl CatchUp {
     /// A block was applied: nothing at or below it is missing any more.
     pub(super) fn applied(&mut self, height: Height) {
         self.waiting.retain(|(waiting, _), _| *waiting > height);
+        // A way that we are past is none: whoever knew it does not stand for what others say.
+        if !plant::is(Plant::PassedHint) {
+            self.shorter.retain(|_, shorter| *shorter > height);
+        }
     }
 
     /// Members to whom links stand.
@@ -461,15 +465,17 @@ impl Consortium {
         self.tell_stranded(out);
     }
 
-    /// A peer gives blocks, and knows a shorter way. The blocks may be here already, and their
+    /// A seat gives blocks, and knows a shorter way. The blocks may be here already, and their
     /// batches not.
     pub(super) fn on_shorter(&mut self, from: MemberId, height: Height, out: &mut Out) {
-        let is_asked = self.catchup.peers.contains(&from);
-        if !is_asked || height <= self.chain.ledger.height() {
+        // Those of a later view are asked too, and nothing bounds how many of them are faulty.
+        let is_seat = self.view.seat_of(&from).is_some() && from != self.options.me;
+        if !is_seat || height <= self.chain.ledger.height() {
             return; // Late: we are past it.
         }
-        self.catchup.shorter.insert(from);
-        let faulty = self.view.sizes().f;
+        self.catchup.shorter.insert(from, height);
+        let planted = plant::is(Plant::LoneHint);
+        let faulty = if planted { 0 } else { self.view.sizes().f };
         if !self.catchup.is_shorter && self.catchup.shorter.len() > faulty {
             self.catchup.is_shorter = true;
             out.emit(Event::Shorter);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::contract::Wanted;
 use super::message::{Block, DIGESTS_MAX, EXTENT_BLOCKS_MAX, Extent, Message};
 use crate::blocks::codec;
-use crate::committee::{Certificate, Height, ViewId};
+use crate::committee::{Certificate, Height, Taken, ViewId};
 use crate::crypto::Digest;
 
 /// Bytes of the blocks in one extent, at most; a longer stretch is not served.
@@ -18,6 +18,32 @@ pub const EXTENT_BYTES_MAX: usize = 3 << 20;
 
 /// Bytes of batches in one answer after which no further one is added.
 pub const BATCHES_BYTES_MAX: usize = 4 << 20;
+
+/// Files of the log from which on its blocks are long: a newcomer's start costs it some time
+/// besides, so fewer are never.
+const LONG_FILES: u64 = 2;
+
+/// The height of the snapshot, where the blocks from `from` up to it take much longer to fetch than
+/// it does: they fill [`LONG_FILES`] files of the log, of `file_bytes` each, and twice the bytes of
+/// the snapshot. None where they are not all here; `file` says in which file a block stands.
+///
+/// Errors: those of `file`.
+pub fn shorter<E>(
+    from: Height,
+    taken: &Taken,
+    file_bytes: u64,
+    file: impl Fn(Height) -> Result<Option<u64>, E>,
+) -> Result<Option<Height>, E> {
+    if from > taken.height {
+        return Ok(None);
+    }
+    let (Some(first), Some(last)) = (file(from)?, file(taken.height)?) else {
+        return Ok(None);
+    };
+    let files = last.saturating_sub(first);
+    let is_long = files >= LONG_FILES && files.saturating_mul(file_bytes) / 2 > taken.bytes;
+    Ok(is_long.then_some(taken.height))
+}
 
 /// What a member keeps on its disk.
 pub trait Archive {

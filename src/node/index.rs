@@ -16,16 +16,13 @@ use super::views::Trail;
 use crate::blocks::codec;
 use crate::blocks::receipts::Receipt;
 use crate::blocks::{Body, Step};
-use crate::committee::{Certificate, Height, Taken};
+use crate::committee::{Certificate, Height};
 use crate::consortium::ledger::{Name, remembered};
 use crate::consortium::records;
-use crate::consortium::serve::Archive;
+use crate::consortium::serve::{self, Archive};
 use crate::consortium::{Applied, Block, Executed, Record, Verdict};
 use crate::crypto::{Digest, PublicKey};
 use crate::storage::{Direction, LogError, LogReader, Position, Range, TableError, Tables};
-
-/// Files of the log from which on it is long.
-const LONG_FILES: u64 = 2;
 
 /// Heights to log positions.
 pub(crate) const BLOCKS: &str = "blocks";
@@ -313,20 +310,6 @@ impl Index {
         }
     }
 
-    /// Whether the blocks from `from` up to a snapshot take much longer to fetch than it does; none
-    /// where they are not all here. A newcomer's start costs it some time besides, so a few files
-    /// of the log are never long.
-    fn is_long(&self, from: Height, taken: &Taken) -> Result<Option<bool>, IndexError> {
-        let place = |height| self.block_place(height);
-        let (Some(first), Some(last)) = (place(from)?, place(taken.height)?) else {
-            return Ok(None);
-        };
-        let bytes = last.file.saturating_sub(first.file) * self.file_bytes;
-        Ok(Some(
-            bytes >= LONG_FILES * self.file_bytes && bytes / 2 > taken.bytes,
-        ))
-    }
-
     fn block_place(&self, height: Height) -> Result<Option<Position>, IndexError> {
         let recent = self.read().blocks.get(&height).copied();
         self.position(recent, BLOCKS, &height.0.to_be_bytes())
@@ -440,9 +423,9 @@ impl Archive for Index {
     }
 
     fn shorter(&self, from: Height) -> Option<Height> {
-        let taken = self.shelf.certified().first()?.taken;
-        let is_long = from <= taken.height && told(self.is_long(from, &taken)) == Some(true);
-        is_long.then_some(taken.height)
+        let taken = self.shelf.newest()?.taken;
+        let file = |height| Ok(self.block_place(height)?.map(|place| place.file));
+        told(serve::shorter(from, &taken, self.file_bytes, file))
     }
 }
 

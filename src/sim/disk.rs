@@ -7,10 +7,12 @@
 //! complete path (`stored`), real files (`storage`), the real recovery (`node`).
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use bytes::Bytes;
 
 use super::dice::Dice;
+use super::hints::Retention;
 use super::keyring::Keyring;
 use super::shelf::{Shelf, Snapshot};
 use super::stored::Stored;
@@ -18,9 +20,9 @@ use crate::application::Application;
 use crate::blocks::{BatchRef, CheckedBatch, Genesis, Group, Parameters};
 use crate::committee::{Certificate, Height, MemberId, View};
 use crate::consortium::restoring::{self, Beside, Restoring};
-use crate::consortium::serve::Archive;
+use crate::consortium::serve::{self, Archive};
 use crate::consortium::{
-    Applied, Block, Decided, Execute, Execution, Ledger, Outcome, Record, Restored,
+    Applied, Block, Decided, Execute, Execution, Ledger, Outcome, Record, Restored, records,
 };
 use crate::crypto::{Digest, Domain, SecretKey, Verified, Verifier};
 use crate::storage::simulated::Crash;
@@ -45,6 +47,10 @@ pub(super) struct Disk {
     certificates: BTreeMap<Height, usize>,
     batches: BTreeMap<Digest, usize>,
     shelf: Shelf,
+    /// What is kept below the newest checkpoint; none where that prunes all.
+    retention: Option<Retention>,
+    /// Bytes of the log up to each durable record, where something is kept.
+    offsets: Vec<u64>,
 }
 
 /// What `node` keeps in tables beside its log, so that a start need not replay everything: written
@@ -113,6 +119,22 @@ impl Disk {
         }
     }
 
+    /// The same, of a member that keeps blocks below its newest checkpoint.
+    pub(super) fn keeping(self, retention: Option<Retention>) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// What is kept below the newest checkpoint; none where that prunes all.
+    pub(super) fn retention(&self) -> Option<Retention> {
+        self.retention
+    }
+
+    /// Blocks up to the snapshot at `height` are superfluous, but for those that are kept.
+    pub(super) fn prune(&mut self, height: Height) {
+        let kept = self.retention.map_or(Some(1), Retention::checkpoints);
+        self.shelf.prune(height, kept);
+    }
+
     /// Writes a record; it is not durable yet.
     pub(super) fn write(&mut self, record: Record) {
         self.records.push(record);
@@ -157,6 +179,11 @@ impl Disk {
     /// Counts the first `upto` records as durable and can serve them.
     fn take(&mut self, upto: usize) {
         for index in self.durable..upto {
+            if self.retention.is_some() {
+                let (_, payload) = records::encode(self.records[index].clone());
+                let before = self.offsets.last().copied().unwrap_or_default();
+                self.offsets.push(before + payload.len() as u64);
+            }
             match &self.records[index] {
                 Record::Block(block) => drop(self.blocks.insert(block.header.height, index)),
                 Record::Certificate(certificate) => {
@@ -224,6 +251,7 @@ impl Disk {
             records,
             stored,
             shelf,
+            retention: self.retention,
             ..Self::default()
         };
         self.take(kept);
@@ -390,11 +418,17 @@ impl Disk {
         };
         Some(block.clone())
     }
+
+    /// In which file of the log the block at `height` stands, were they of `file_bytes`.
+    fn file_of(&self, height: Height, file_bytes: u64) -> Option<u64> {
+        let offset = self.offsets.get(*self.blocks.get(&height)?)?;
+        Some(offset / file_bytes)
+    }
 }
 
 impl Archive for Disk {
     fn block(&self, height: Height) -> Option<Block> {
-        let is_pruned = height <= self.shelf.base();
+        let is_pruned = height <= self.shelf.floor();
         let held = self.held(height).filter(|_| !is_pruned);
         held.or_else(|| self.shelf.block(height))
     }
@@ -411,7 +445,15 @@ impl Archive for Disk {
     }
 
     fn first(&self) -> Height {
-        self.shelf.base().next()
+        self.shelf.floor().next()
+    }
+
+    fn shorter(&self, from: Height) -> Option<Height> {
+        let file_bytes = self.retention?.file_bytes();
+        let taken = self.shelf.newest_certified()?;
+        let file = |height| Ok::<_, Infallible>(self.file_of(height, file_bytes));
+        let shorter = serve::shorter(from, &taken, file_bytes, file);
+        shorter.unwrap_or_else(|never| match never {})
     }
 
     fn batch(&self, digest: &Digest) -> Option<Bytes> {

@@ -39,7 +39,12 @@ const ROTATION_BLOCKS: u32 = 8;
 const ACTS: u32 = 10;
 
 /// Bugs of newcomers: some have to come when the others have pruned.
-const OF_CHECKPOINTS: &[Plant] = &[Plant::AnySegment, Plant::AnyAnchor];
+const OF_CHECKPOINTS: &[Plant] = &[
+    Plant::AnySegment,
+    Plant::AnyAnchor,
+    Plant::LoneHint,
+    Plant::PassedHint,
+];
 /// Blocks between checkpoints there, and how many come at once.
 const CHECKPOINT_BLOCKS: u32 = 8;
 const JOINERS: u32 = 8;

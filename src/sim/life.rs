@@ -14,7 +14,6 @@ use super::world::{Ground, World};
 use crate::application::Registry;
 use crate::bootstrap::Leases;
 use crate::committee::{Height, MemberId};
-use crate::consortium::serve;
 use crate::consortium::{
     Applied, Burden, Change, Command, Consortium, Event, Execute, Options as ReplicaOptions, Wanted,
 };
@@ -129,6 +128,7 @@ impl World {
         if !self.oracle.is_faulty(index) {
             applied.iter().for_each(|block| self.census.follow(block));
         }
+        self.members[index].disk.shelf_mut().came_to(height);
         self.note(1, index, [height.0]);
         self.input(index, Input::Command(Command::Start));
         if let Some(taken) = self.members[index].disk.shelf().newest_taken() {
@@ -334,6 +334,9 @@ impl World {
             Event::Applied(applied) => {
                 self.note(6, index, [brief(&applied.digest)]);
                 self.oracle.applied(index, &applied);
+                let height = applied.block.header.height;
+                self.members[index].disk.shelf_mut().came_to(height);
+                self.whisper(index);
                 if self.has_census {
                     self.follow(index, &applied);
                 }
@@ -348,8 +351,7 @@ impl World {
             }
             Event::Serve(member, Wanted::Bootstrap(ask)) => self.teach(index, member, &ask),
             Event::Serve(member, wanted) => {
-                let answers = serve::answer(&self.members[index].disk, &wanted);
-                let answers = answers.into_iter();
+                let answers = self.serve(index, member, &wanted);
                 let leaving = answers.map(|answer| Leaving::Send(To::One(member), answer));
                 self.leave(index, leaving.collect());
             }
@@ -358,7 +360,7 @@ impl World {
             Event::Resaved(..) | Event::Settled(_) => {}
             Event::Anchored(member, standing) => self.anchor(index, member, *standing),
             Event::TooFar => self.fall_behind(index),
-            Event::Shorter => {} // members here say it of nobody
+            Event::Shorter => self.on_shorter(index),
             Event::MakeKey(call) => self.make_key(index, call),
             Event::View(view) => {
                 let ended = &mut self.members[index].ended;

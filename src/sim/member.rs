@@ -52,6 +52,8 @@ pub(super) struct Running {
     armed: u64,
     /// Whether a sync is under way.
     pub(super) syncs: bool,
+    /// Where its ledger stood when it found that a checkpoint is the shorter way.
+    pub(super) hinted_at: Option<Height>,
 }
 
 /// A member, up or down.
@@ -135,6 +137,7 @@ impl Running {
             timers: BTreeMap::new(),
             armed: 0,
             syncs: false,
+            hinted_at: None,
         }
     }
 
@@ -164,7 +167,12 @@ impl Running {
                     let overtakes = message.lane() == Lane::Bulk;
                     self.leave(Leaving::Send(to, message), overtakes, disk, leaving);
                 }
-                Output::Emit(event) => self.leave(Leaving::Emit(event), false, disk, leaving),
+                Output::Emit(event) => {
+                    if event == Event::Shorter {
+                        self.hinted_at = Some(self.replica.ledger().height());
+                    }
+                    self.leave(Leaving::Emit(event), false, disk, leaving);
+                }
                 Output::Arm { timer, after } => {
                     self.armed += 1;
                     self.timers.insert(timer, self.armed);

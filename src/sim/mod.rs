@@ -20,6 +20,7 @@ mod doom;
 mod faults;
 mod forgery;
 mod handover;
+mod hints;
 #[cfg(feature = "plants")]
 mod hunt;
 mod keyring;

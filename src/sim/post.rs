@@ -202,6 +202,9 @@ impl World {
             Ok(message) if self.is_ambushed(sender, to, &message) => self.net.lost += 1,
             Ok(message) => {
                 self.note(4, to, [sender as u64, frame.length as u64]);
+                if let Heard::Shorter(height) = message {
+                    self.hear_hint(sender, to, height);
+                }
                 self.input(to, Input::Message { from, message });
             }
             Err(HearError::OtherView { got }) => {

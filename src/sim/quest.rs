@@ -169,7 +169,7 @@ impl World {
             let floor = member.leases.floor(Time(self.now));
             let is_leased = floor.is_some_and(|floor| floor < body.height);
             if !is_leased {
-                member.disk.shelf_mut().prune(body.height);
+                member.disk.prune(body.height);
             }
             let height = body.height;
             self.new_checkpoint(height);
@@ -253,14 +253,20 @@ impl World {
 
     /// What a member lacks nobody has any more: it fetches a checkpoint.
     pub(super) fn fall_behind(&mut self, index: usize) {
+        self.count("bootstraps");
+        self.go_back(index);
+    }
+
+    /// This life of a member ends in order, and the next one fetches a checkpoint above what it
+    /// holds certified; its log stays.
+    pub(super) fn go_back(&mut self, index: usize) {
         let member = &mut self.members[index];
         let Some(running) = member.running.take() else {
             return;
         };
-        let local = running.replica.ledger().height();
+        let local = running.replica.overview().certified;
         member.disk.close();
         member.disk.shelf_mut().want(Some(local));
-        self.count("bootstraps");
         self.begin_quest(index, local);
     }
 
@@ -453,6 +459,8 @@ impl World {
             }
             Event::Replay(fresh) => {
                 self.judge_fresh(index, &fresh);
+                let shelf = self.members[index].disk.shelf_mut();
+                shelf.await_block(fresh.header.height);
                 self.end_quest(index);
             }
             Event::Assembled(assembled) => self.assembled(index, *assembled),
@@ -497,6 +505,7 @@ impl World {
         }
         let records = disk.written();
         disk.shelf_mut().assemble(&target, &manifest, records);
+        disk.shelf_mut().await_block(target.anchor.header.height);
         match doom.is_some_and(|doom| doom.step == doom::Step::Listing) {
             true => self.meet_doom(index, doom::Step::Listing),
             false => self.end_quest(index),

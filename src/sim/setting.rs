@@ -14,6 +14,7 @@ use super::crowd;
 use super::dice::Dice;
 use super::disk::Disk;
 use super::faults::Fault;
+use super::hints;
 use super::keyring::Keyring;
 use super::member::{Fate, Member};
 use super::net::{Spread, Weather};
@@ -61,6 +62,8 @@ pub(super) struct Setting {
     pub(super) resend_us: u64,
     /// Operations of a thousand that are large.
     pub(super) large: u64,
+    /// How members keep blocks below their newest checkpoint; none where they keep none.
+    pub(super) keeping: Option<hints::Keeping>,
     parameters: Parameters,
 }
 
@@ -114,6 +117,7 @@ impl Setting {
             },
             resend_us: (delay_us * 4).max(50_000),
             large: [0, 5, 40, 400][dice.index(4)],
+            keeping: hints::Keeping::draw(options),
             parameters: parameters(&mut dice, options),
         }
     }
@@ -212,9 +216,12 @@ impl Setting {
                 true => Keyring::of(self.secret(1, n)),
                 false => Keyring::default(),
             },
-            disk: match self.is_complete {
-                true => Disk::stored(n),
-                false => Disk::default(),
+            disk: {
+                let disk = match self.is_complete {
+                    true => Disk::stored(n),
+                    false => Disk::default(),
+                };
+                disk.keeping(self.keeping.map(|keeping| keeping.of(n)))
             },
             ended: ViewId(0),
             is_wiped: false,

@@ -3,7 +3,7 @@
 //! Source: `node::shelf`, of which it is the twin. In: states to cut, steps, what was fetched. Out:
 //! the same, to serve and to start from.
 //! Holds: what `node` seals counts as durable once it is written; fetched segments do so behind a
-//! sync; a block at or below its base counts as pruned, though the log has it still.
+//! sync; a block at or below its floor counts as pruned, though the log has it still.
 //! Elsewhere: when (`quest`), segments and what a power loss leaves of them (`packed`), the log
 //! (`disk`).
 
@@ -126,8 +126,14 @@ impl Snapshot {
 #[derive(Default)]
 pub(super) struct Shelf {
     snapshots: BTreeMap<Height, Snapshot>,
-    /// Blocks up to here are pruned; there is a snapshot here, or it is 0.
+    /// A start begins here; there is a snapshot here, or it is 0.
     base: Height,
+    /// Blocks up to here are not served any more: the base, or below it.
+    floor: Height,
+    /// Checkpoints whose blocks are kept, the oldest first.
+    kept: Vec<Height>,
+    /// The fresh block that the chain must come to, after a bootstrap.
+    awaited: Option<Height>,
     /// Snapshots that were fetched, and how many records the log had then.
     origins: Vec<(usize, Snapshot)>,
     /// By view.
@@ -143,6 +149,25 @@ pub(super) struct Shelf {
 impl Shelf {
     pub(super) fn base(&self) -> Height {
         self.base
+    }
+
+    pub(super) fn floor(&self) -> Height {
+        self.floor
+    }
+
+    /// The fresh block that the chain must still come to, after a bootstrap.
+    pub(super) fn awaited(&self) -> Option<Height> {
+        self.awaited
+    }
+
+    /// A newcomer goes on, with a chain that must come to this height.
+    pub(super) fn await_block(&mut self, height: Height) {
+        self.awaited = Some(height);
+    }
+
+    /// The chain has come to `height`.
+    pub(super) fn came_to(&mut self, height: Height) {
+        self.awaited.take_if(|awaited| *awaited <= height);
     }
 
     pub(super) fn at(&self, height: Height) -> Option<&Snapshot> {
@@ -211,12 +236,25 @@ impl Shelf {
         true
     }
 
-    /// Blocks up to the snapshot at `height` are superfluous.
-    pub(super) fn prune(&mut self, height: Height) {
+    /// Blocks up to the snapshot at `height` are superfluous, but for those above the oldest of
+    /// the newest `kept` checkpoints; none where all blocks are kept.
+    pub(super) fn prune(&mut self, height: Height, kept: Option<usize>) {
         if height > self.base && self.snapshots.contains_key(&height) {
             self.base = height;
             self.snapshots.retain(|held, _| *held >= height);
+            if let Some(kept) = kept {
+                self.kept.push(height);
+                self.kept.drain(..self.kept.len().saturating_sub(kept));
+                self.floor = self.kept.first().map_or(height, |oldest| *oldest);
+            }
         }
+        assert!(self.floor <= self.base, "a start has the blocks above it");
+    }
+
+    /// The newest snapshot that became a checkpoint.
+    pub(super) fn newest_certified(&self) -> Option<Taken> {
+        let mut held = self.snapshots.values().rev();
+        Some(held.find(|held| held.block.is_some())?.taken)
     }
 
     /// The disk is an older copy of itself with `kept` records: what was fetched later is gone.
@@ -230,6 +268,8 @@ impl Shelf {
                 .steps
                 .retain(|_, step| step.header.height <= snapshot.taken.height);
             older.base = snapshot.taken.height;
+            older.floor = older.base;
+            older.kept = vec![older.base];
             older.put(snapshot);
         }
         older
@@ -324,6 +364,9 @@ impl Shelf {
         };
         self.packed = Packed::default();
         self.base = snapshot.taken.height;
+        // Of the blocks below it some were never here.
+        self.floor = self.base;
+        self.kept = vec![self.base];
         self.snapshots.clear();
         self.origins.push((records, snapshot.clone()));
         self.put(snapshot);

@@ -15,6 +15,7 @@ use super::crowd::Crowd;
 use super::dice::Dice;
 use super::doom::Dooms;
 use super::faults::Fault;
+use super::hints::Hints;
 use super::liars::Liars;
 use super::member::{Fate, Member, Running};
 use super::net::Net;
@@ -76,6 +77,7 @@ pub(super) struct World {
     pub(super) dooms: Dooms,
     pub(super) liars: Liars,
     pub(super) crowd: Crowd,
+    pub(super) hints: Hints,
     /// Whether members come and go.
     pub(super) has_census: bool,
     pub(super) census: Census,
@@ -131,6 +133,7 @@ impl World {
             dooms: Dooms::new(dice(17)),
             liars: Liars::new(dice(18)),
             crowd: Crowd::new(options, members.len()),
+            hints: Hints::new(dice(20)),
             has_census: setting.newcomers > 0,
             census: Census::new(options, &genesis, by_id.clone()),
             next_act: 0,

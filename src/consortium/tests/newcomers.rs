@@ -191,6 +191,92 @@ fn a_shorter_way_that_more_than_the_faulty_know_is_told_once() {
 }
 
 #[test]
+fn a_shorter_way_that_a_member_has_passed_does_not_stand_for_what_others_say() {
+    let (bench, mut behind) = lagging();
+    let hint = |height| Heard::Shorter(Height(height));
+    assert!(anchored(&hear(&mut behind, Time(0), 2, hint(1))).is_empty());
+    let answers = serve::answer(&Kept(&bench.records[0]), &Wanted::Blocks(Height(1)));
+    let [Message::Extent(extent)] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    let extent = Heard::Extent(Verified::vouch(extent.clone()));
+    let outputs = hear(&mut behind, Time(0), 2, extent);
+    let execute = outputs.into_iter().find_map(|output| {
+        let Output::Emit(Event::Execute(block)) = output else {
+            return None;
+        };
+        Some(block)
+    });
+    let block = execute.expect("the block that was lacking executes");
+    let execution = Execution {
+        height: block.height,
+        outcomes: { block.operations.into_iter() }
+            .map(|bytes| Outcome { code: 0, bytes })
+            .collect(),
+        state: None,
+    };
+    let mut out = Outbox::new();
+    let command = Command::Executed(execution);
+    behind.handle(Time(0), Input::Command(command), &mut out);
+    assert_eq!(behind.ledger().height(), Height(1));
+    let outputs = hear(&mut behind, Time(0), 3, hint(u64::MAX));
+    assert!(anchored(&outputs).is_empty(), "one may be faulty");
+    assert_eq!(anchored(&hear(&mut behind, Time(0), 0, hint(40))).len(), 1);
+}
+
+#[test]
+fn who_has_no_seat_shows_nobody_a_shorter_way() {
+    let (_, mut behind) = lagging();
+    let stranger = MemberId(Digest::of(crate::crypto::Domain::Member, b"stranger"));
+    let hint = || Heard::Shorter(Height(40));
+    let mut out = Outbox::new();
+    for command in [
+        Command::Connected(stranger),
+        Command::Elsewhere(stranger, ViewId(1)),
+    ] {
+        behind.handle(Time(0), Input::Command(command), &mut out);
+    }
+    let message = hint();
+    let from = stranger;
+    behind.handle(Time(0), Input::Message { from, message }, &mut out);
+    let outputs: Vec<_> = out.drain().collect();
+    assert!(anchored(&outputs).is_empty());
+    assert!(anchored(&hear(&mut behind, Time(0), 2, hint())).is_empty());
+    assert_eq!(anchored(&hear(&mut behind, Time(0), 3, hint())).len(), 1);
+}
+
+#[test]
+fn a_way_is_shorter_from_two_files_and_twice_the_snapshot_on() {
+    let taken = |bytes| crate::committee::Taken {
+        height: Height(50),
+        header: Digest::ZERO,
+        manifest: Digest::ZERO,
+        state: Digest::ZERO,
+        bytes,
+        segments: 1,
+    };
+    // Ten blocks to a file; what lies below 11 is not here.
+    let file = |height: Height| {
+        let file = (height >= Height(11)).then_some(height.0 / 10);
+        Ok::<_, std::convert::Infallible>(file)
+    };
+    for (from, bytes, is_shorter) in [
+        (30, 99, true),
+        (30, 100, false),
+        (39, 99, true),
+        (40, 1, false),
+        (50, 0, false),
+        (51, 0, false),
+        (11, 199, true),
+        (10, 0, false),
+    ] {
+        let found = serve::shorter(Height(from), &taken(bytes), 100, file);
+        let expected = is_shorter.then_some(Height(50));
+        assert_eq!(found, Ok(expected), "{bytes} bytes from {from}");
+    }
+}
+
+#[test]
 fn blocks_below_the_first_that_is_kept_are_said_to_be_pruned() {
     struct Short;
     impl serve::Archive for Short {

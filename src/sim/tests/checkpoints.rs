@@ -48,6 +48,27 @@ fn wiped_members_fetch_a_snapshot_beside_liars() {
     assert!(fetched > 0, "somebody fetched one");
 }
 
+#[test]
+fn laggards_take_shorter_ways_and_villains_lead_nobody_astray() {
+    let mut times = std::collections::BTreeMap::new();
+    // Worlds that are short and in which somebody lags so far.
+    for seed in [301, 355] {
+        let report = assert_clean(&Options {
+            membership: Some(12),
+            steps: 200_000,
+            ..checkpoints(seed, "all", 20)
+        });
+        for (name, count) in report.faults {
+            *times.entry(name).or_insert(0) += count;
+        }
+    }
+    let count = |name| times.get(name).copied().unwrap_or_default();
+    assert!(count("shorter ways taken") > 0, "{times:?}");
+    let of_none = count("lies: shorter ways that are none");
+    let to_all = count("lies: shorter ways to who lacks nothing");
+    assert!(of_none > 0 && to_all > 0, "{times:?}");
+}
+
 /// A world to which sixteen newcomers come at once.
 fn crowded(seed: u64, faults: &str) -> Options {
     Options {
@@ -185,7 +206,25 @@ fn planted_bugs_of_newcomers_break_a_rule_within_a_few_worlds() {
         steps: 15_000,
         ..Options::default()
     };
-    let hunt = hunt(&options, &plants, 8, 2, &|_| {});
+    assert_found(&options, &plants);
+}
+
+#[cfg(feature = "plants")]
+#[test]
+fn planted_bugs_of_shorter_ways_break_a_rule_within_a_few_worlds() {
+    let plants = [Plant::LoneHint, Plant::PassedHint];
+    // The first world that shows the rarer of them (docs/figures.md).
+    let options = Options {
+        seed: 28,
+        steps: 15_000,
+        ..Options::default()
+    };
+    assert_found(&options, &plants);
+}
+
+#[cfg(feature = "plants")]
+fn assert_found(options: &Options, plants: &[Plant]) {
+    let hunt = hunt(options, plants, 8, 2, &|_| {});
     let missed: Vec<_> = hunt.plants.iter().filter(|prey| !prey.found).collect();
     assert!(missed.is_empty(), "{missed:#?}");
 }
