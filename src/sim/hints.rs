@@ -37,11 +37,14 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    /// None where they keep no blocks there, so that nobody knows a shorter way.
+    /// None where they keep no blocks there, so that nobody knows a shorter way. Who is asked to
+    /// come where something was pruned finds it pruned.
     pub(super) fn draw(options: &Options) -> Option<Self> {
         let mut dice = Dice::new(options.seed, 19);
         let (is_keeping, file, kept) = (dice.chance(KEEPING), dice.index(3), dice.index(3));
-        (is_keeping && options.checkpoint_blocks > 0).then_some(Self {
+        let is_crowded = options.joiners.is_some_and(|joiners| joiners > 0);
+        let is_keeping = is_keeping && options.checkpoint_blocks > 0 && !is_crowded;
+        is_keeping.then_some(Self {
             seed: options.seed,
             file_bytes: FILE_BYTES[file],
             checkpoints: CHECKPOINTS[kept],

@@ -39,12 +39,9 @@ const ROTATION_BLOCKS: u32 = 8;
 const ACTS: u32 = 10;
 
 /// Bugs of newcomers: some have to come when the others have pruned.
-const OF_CHECKPOINTS: &[Plant] = &[
-    Plant::AnySegment,
-    Plant::AnyAnchor,
-    Plant::LoneHint,
-    Plant::PassedHint,
-];
+const OF_NEWCOMERS: &[Plant] = &[Plant::AnySegment, Plant::AnyAnchor];
+/// Bugs of shorter ways: members have to know some, which they do not where a crowd is asked for.
+const OF_SHORTER_WAYS: &[Plant] = &[Plant::LoneHint, Plant::PassedHint];
 /// Blocks between checkpoints there, and how many come at once.
 const CHECKPOINT_BLOCKS: u32 = 8;
 const JOINERS: u32 = 8;
@@ -131,9 +128,12 @@ fn hunt_one(options: &Options, plant: Plant, count: u64) -> Prey {
             sound.rotation_blocks = ROTATION_BLOCKS;
             sound.membership = sound.membership.or(Some(ACTS));
         }
-        if OF_CHECKPOINTS.contains(&plant) && sound.checkpoint_blocks == 0 {
+        let is_of_newcomers = OF_NEWCOMERS.contains(&plant);
+        let is_of_checkpoints = is_of_newcomers || OF_SHORTER_WAYS.contains(&plant);
+        if is_of_checkpoints && sound.checkpoint_blocks == 0 {
             sound.checkpoint_blocks = CHECKPOINT_BLOCKS;
-            sound.joiners = sound.joiners.or(Some(JOINERS));
+            let joiners = is_of_newcomers.then_some(JOINERS);
+            sound.joiners = sound.joiners.or(joiners);
             sound.membership = sound.membership.or(Some(ACTS));
         }
         let planted = Options {

@@ -213,9 +213,9 @@ fn planted_bugs_of_newcomers_break_a_rule_within_a_few_worlds() {
 #[test]
 fn planted_bugs_of_shorter_ways_break_a_rule_within_a_few_worlds() {
     let plants = [Plant::LoneHint, Plant::PassedHint];
-    // The first world that shows the rarer of them (docs/figures.md).
+    // Where the rarer of them shows (docs/figures.md).
     let options = Options {
-        seed: 28,
+        seed: 119,
         steps: 15_000,
         ..Options::default()
     };
