@@ -1,11 +1,12 @@
 //! Answers newcomers and members that lag from what the disk has.
 //!
 //! Source: `ARCHITECTURE.md`; `bootstrap::shelf`. In: asks of members. Out: messages, leases.
-//! Holds: nobody pulls more than its share, nor newcomers together more than the settings allow;
-//! whoever lags in the chain waits for no newcomer; what a newcomer is fetching stays for a while.
+//! Holds: nobody pulls more than its share, nor newcomers together more than the settings allow:
+//! who did waits a while, and loses nothing that it asked for; whoever lags in the chain waits for no newcomer; what a newcomer is fetching stays for a while.
 //! Elsewhere: what is answered (`consortium::serve`, `bootstrap::shelf`), pruning (`curator`).
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -102,13 +103,13 @@ pub(crate) struct Library {
 
 impl Library {
     /// Answers until nobody asks any more.
-    pub(crate) fn run(self, line: &Line) {
+    pub(crate) fn run(self, mut line: Line) {
         let mut quota = Quota::new(self.quota);
-        while let Some((member, serving)) = line.next() {
+        while let Some((member, serving)) = line.next(|member| {
+            let admitted = quota.admit(self.clock.now(), member);
+            admitted.map_err(|wait| Duration::from_micros(wait.0))
+        }) {
             let now = self.clock.now();
-            if quota.admit(now, member).is_err() {
-                continue; // It asks again.
-            }
             let things = serving.things();
             let messages = match serving {
                 Serving::Wanted(Wanted::Bootstrap(ask)) => self.teach(now, member, &ask),

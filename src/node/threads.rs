@@ -211,8 +211,8 @@ impl<'a> Spawner<'a> {
             },
         };
         match desk {
-            Desk::Members => self.thread("librarian", move || library.run(&line)),
-            Desk::Newcomers => self.thread_below("teacher", move || library.run(&line)),
+            Desk::Members => self.thread("librarian", move || library.run(line)),
+            Desk::Newcomers => self.thread_below("teacher", move || library.run(line)),
         }?;
         Ok(counter)
     }

@@ -12,8 +12,9 @@ use crate::machine::{Span, Time};
 
 /// Asks that are open at one server, at most.
 pub const ASKS_MAX: usize = 16;
-/// Bytes that are outstanding at one server, at most.
-pub const WINDOW_BYTES_MAX: u64 = 8 << 20;
+/// Bytes that are outstanding at one server, at most: they find room in what it may have under way
+/// to one peer (`net`), and what finds none would be waited for in vain.
+pub const WINDOW_BYTES_MAX: u64 = 6 << 20;
 /// Bytes that may be outstanding at a server of which nothing is known.
 const WINDOW_START: u64 = 64 << 10;
 /// Segments that were asked of a server and given up, and may still arrive, at most; the oldest are
