@@ -254,7 +254,8 @@ impl Consortium {
             None => self.look_back(now, &block, out),
             Some(_) => self.pool.excuse(), // Fetched: it was ordered without us.
         }
-        self.catchup.applied(height);
+        let faulty = self.view.sizes().f;
+        self.catchup.applied(height, faulty);
         if is_sealed {
             self.seal(now, height, digest, out);
         }

@@ -167,11 +167,17 @@ impl CatchUp {
     }
 
     /// A block was applied: nothing at or below it is missing any more.
-    pub(super) fn applied(&mut self, height: Height) {
+    pub(super) fn applied(&mut self, height: Height, faulty: usize) {
         self.waiting.retain(|(waiting, _), _| *waiting > height);
         // A way that we are past is none: whoever knew it does not stand for what others say.
         if !plant::is(Plant::PassedHint) {
+            let before = self.shorter.len();
             self.shorter.retain(|_, shorter| *shorter > height);
+            if self.shorter.len() < before {
+                // The next one is told again, and looked for again.
+                self.is_shorter &= self.shorter.len() > faulty;
+                self.probes = 0;
+            }
         }
     }
 

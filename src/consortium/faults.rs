@@ -6,8 +6,8 @@
 //! [`EVIDENCE_ALL_BYTES_MAX`] bytes, of which one member has at most [`FAULTS_PER_MEMBER_MAX`] with
 //! [`EVIDENCE_BYTES_MAX`]. When full the first ones stay and later ones are only counted: the first
 //! convicts as well as the last. The first of each member and kind has room of its own beyond,
-//! [`FIRST_FAULTS_MAX`] with [`FIRST_BYTES_MAX`], whatever others or its own other kinds have
-//! filled. Evidence longer than [`PROOF_BYTES_MAX`] is told and not kept.
+//! [`FIRST_FAULTS_MAX`] with [`FIRST_BYTES_MAX`] of all members together. Evidence longer than
+//! [`PROOF_BYTES_MAX`] is told and not kept.
 //! Elsewhere: what proves a fault (`blocks::evidence`), the log (the driver).
 //!
 //! Heights that a block certificate closed are not watched any more: a vote for one can change
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::contract::{Change, Event, Fault, FaultKind, Record};
 use super::replica::{Consortium, Out};
+use crate::blocks::codec::ENCODED_BYTES_MAX;
 use crate::blocks::evidence::Evidence;
 use crate::committee::{Height, MemberId, Seat};
 
@@ -32,9 +33,9 @@ pub const EVIDENCE_ALL_BYTES_MAX: usize = 16 << 20;
 pub const FIRST_FAULTS_MAX: usize = 4_096;
 /// Bytes of such evidence, at most.
 pub const FIRST_BYTES_MAX: usize = 32 << 20;
-/// Bytes of one proof: a proposal that its leader may send is shorter, and the record of a longer
-/// one could not be read back from the log.
-pub const PROOF_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one proof: the record of a longer one, with what stands around it, could not be read
+/// back from the log.
+pub const PROOF_BYTES_MAX: usize = ENCODED_BYTES_MAX - 1024;
 
 /// What was noticed.
 #[derive(Debug, Default)]

@@ -138,7 +138,7 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
     let machine = machine(options, (&shelf, &folder), setup.progress)?;
     let packs = shelf.packs();
     let ended = thread::scope(|scope| {
-        let quest = Quest {
+        let mut quest = Quest {
             flusher: Some(Flusher::start(scope, packs)),
             machine,
             outbox: Outbox::new(),
@@ -157,7 +157,8 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
             before: 0,
             is_over: false,
         };
-        quest.run(&received)
+        let ended = quest.run(&received);
+        quest.settle().and(ended)
     });
     drop(received); // Nobody waits for room in it any more.
     net.shutdown();
@@ -304,7 +305,7 @@ struct Quest<'a> {
 }
 
 impl Quest<'_> {
-    fn run(mut self, received: &Receiver<Arrival>) -> Result<(), NodeError> {
+    fn run(&mut self, received: &Receiver<Arrival>) -> Result<(), NodeError> {
         tracing::info!("a checkpoint is fetched from the other members");
         self.tell();
         self.handle(Input::Command(Command::Start))?;

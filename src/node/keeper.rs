@@ -24,7 +24,7 @@ use crate::consortium::ledger::{Parts, Snapshots, Views};
 use crate::consortium::records::Name;
 use crate::crypto::Digest;
 use crate::membership::register::{ROW_KEYS, Register};
-use crate::storage::{Batch, Direction, Position, Range, Row, TableError};
+use crate::storage::{Batch, Direction, Position, Range, Row, TableError, Tables};
 
 /// Bytes of one row of results, about; a longer one is split.
 const RESULTS_BYTES: usize = 128 << 10;
@@ -376,38 +376,21 @@ impl Keeper {
         Ok(Some(first))
     }
 
-    /// Gives up most rows in pieces, the lowest first, so that no commit grows with the history. A
-    /// start between two of them misses none: the checkpoint above is durable. Events go before
-    /// their blocks: what is refused as pruned is told by the lowest event.
+    /// Gives up most rows, each table from its lowest on. A start between two commits misses none:
+    /// the checkpoint above is durable. Events go before their blocks: what is refused as pruned is
+    /// told by the lowest event.
     fn thin(&self, pruning: &Pruning) -> Result<(), TableError> {
-        let tables = self.index.tables();
         let above = pruning.floor.next().0;
         let remembered = pruning.floor.minus(self.span).0;
-        let mut pieces = 0_u64;
         let below = |end: u64| Range::between(&[], &end.to_be_bytes());
-        for (table, range) in [
+        let ranges = [
             (SEQUENCES, below(pruning.receipts)),
             (BLOCKS, below(above)),
             (CERTIFICATES, below(above)),
             (RESULTS, below(remembered)),
             (TILES, Tiles::forgotten(pruning.receipts)),
-        ] {
-            loop {
-                let rows = tables.scan(table, &range, Direction::Forward, THINNED_AT_ONCE)?;
-                if rows.len() < THINNED_AT_ONCE {
-                    break; // What is left goes with the rest.
-                }
-                let mut batch = Batch::new();
-                rows.into_iter()
-                    .for_each(|(key, _)| batch.delete(table, key));
-                tables.commit(batch)?;
-                pieces += 1;
-                if pieces.is_multiple_of(PIECES_UNFLUSHED_MAX) {
-                    tables.flush()?;
-                }
-            }
-        }
-        Ok(())
+        ];
+        thin_out(&**self.index.tables(), ranges)
     }
 
     /// The rows that go.
@@ -448,6 +431,32 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// Removes most rows of ranges in pieces, so that no commit grows with them; what is left, less
+/// than one piece of each, goes with a commit of the caller.
+pub(crate) fn thin_out<'a>(
+    tables: &dyn Tables,
+    ranges: impl IntoIterator<Item = (&'a str, Range)>,
+) -> Result<(), TableError> {
+    let mut pieces = 0_u64;
+    for (table, range) in ranges {
+        loop {
+            let rows = tables.scan(table, &range, Direction::Forward, THINNED_AT_ONCE)?;
+            if rows.len() < THINNED_AT_ONCE {
+                break;
+            }
+            let mut batch = Batch::new();
+            rows.into_iter()
+                .for_each(|(key, _)| batch.delete(table, key));
+            tables.commit(batch)?;
+            pieces += 1;
+            if pieces.is_multiple_of(PIECES_UNFLUSHED_MAX) {
+                tables.flush()?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn put_register(batch: &mut Batch, register: &Register) {

@@ -2,7 +2,8 @@
 //!
 //! Source: `ARCHITECTURE.md`; `bootstrap::shelf`. In: asks of members. Out: messages, leases.
 //! Holds: nobody pulls more than its share, nor newcomers together more than the settings allow:
-//! who did waits a while, and loses nothing that it asked for; whoever lags in the chain waits for no newcomer; what a newcomer is fetching stays for a while.
+//! who did waits a while, and loses nothing that it asked for; whoever lags in the chain waits for
+//! no newcomer; what a newcomer is fetching stays for a while.
 //! Elsewhere: what is answered (`consortium::serve`, `bootstrap::shelf`), pruning (`curator`).
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::carried::Carried;
 use super::index::{self, Kept};
-use super::keeper::{Files, STANDING, Standing, result_rows};
+use super::keeper::{Files, STANDING, Standing, result_rows, thin_out};
 use super::recovery::{Opening, Start};
 use super::shelf::{Held, Shelf, UnreadableError};
 use super::tiles;
@@ -120,6 +120,9 @@ fn clear(tables: &dyn Tables) -> Result<(), TableError> {
     first.delete(index::META, STANDING);
     tables.commit(first)?;
     tables.flush()?;
+    // Nothing says any more where the tables stand: whatever a kill leaves goes at the next start.
+    let all = super::recovery::TABLES.map(|table| (table, Range::all()));
+    thin_out(tables, all)?;
     let mut rest = Batch::new();
     for table in super::recovery::TABLES {
         rest.delete_range(table, Range::all());

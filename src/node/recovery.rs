@@ -149,6 +149,7 @@ pub(crate) fn recover(
         true => scan.above(base, (&index, opening.progress), &mut start.files.open)?,
         false => std::mem::take(&mut scan.names),
     };
+    let names = opened_again(&start, names);
     let (keeper, open) = keep(opening, &index, &start, names);
     let mut replay = Replay {
         opening,
@@ -207,6 +208,18 @@ fn open(opening: &Opening<'_>) -> Result<(Arc<dyn Tables>, Start), NodeError> {
     })?;
     let tables = open_engine(opening, &dir)?;
     Ok((tables, fresh(opening)))
+}
+
+/// The records with those of open batches, in order, whose rows went when tables were filled anew.
+fn opened_again(start: &Start, names: Vec<(Name, Position)>) -> Vec<(Name, Position)> {
+    let open = start.files.open.iter();
+    let open = open.filter(|(_, position)| **position > start.saved);
+    let mut open: Vec<_> = open
+        .map(|(digest, position)| (Name::Batch(*digest), *position))
+        .collect();
+    open.sort_by_key(|(_, position)| *position);
+    open.extend(names);
+    open
 }
 
 /// The keeper that goes on from `start` with these records, and the batches that no block names.
@@ -600,6 +613,37 @@ mod tests {
         drop(start);
         let recovered = recover(&opening(&goes_on), &none).expect("it is whole");
         assert_eq!(recovered.restored.ledger.height(), Height(20));
+    }
+
+    #[test]
+    fn open_batches_are_found_again_where_tables_were_filled_anew() {
+        let world = World::new();
+        let data = world.member().join("data");
+        let bound = keys::consensus(&world.member()).expect("its key").store;
+        let opening = Opening {
+            store: &Store::open(&data, bound).expect("nobody has it open"),
+            genesis: &world.genesis,
+            view: &world.genesis.view().expect("one founder makes a view"),
+            tables: ("redb", 1 << 20),
+            log_file_bytes: 32 << 10,
+            make: || Box::new(kv::Kv::new()),
+            carried: None,
+            progress: &Progress::default(),
+        };
+        let at = |file, offset| Position { file, offset };
+        let batch = |n| Digest([n; 32]);
+        let mut start = fresh(&opening);
+        start.files.open = [(batch(1), at(2, 50)), (batch(2), at(1, 900))].into();
+        let newer = || vec![(Name::Block(Height(9)), at(2, 70))];
+        let found = opened_again(&start, newer());
+        let batches = [
+            (Name::Batch(batch(2)), at(1, 900)),
+            (Name::Batch(batch(1)), at(2, 50)),
+        ];
+        assert_eq!(found, [&batches[..], &newer()].concat());
+        // Tables that went on have their rows.
+        start.saved = at(2, 60);
+        assert_eq!(opened_again(&start, newer()), newer());
     }
 
     #[test]

@@ -33,6 +33,8 @@ use crate::consortium::snapshot::{Content, CutError, Reader, Whole};
 use crate::crypto::Digest;
 use crate::storage::{PackError, Packs, SealedError, read_sealed, write_sealed};
 
+/// How the name of a file ends that proves a snapshot.
+const CHECKPOINT: &str = ".checkpoint";
 /// The folder of snapshots in a data directory.
 pub(crate) const SNAPSHOTS: &str = "snapshots";
 /// The folder of the view chain in a data directory.
@@ -501,8 +503,18 @@ fn snapshot_name(height: Height) -> String {
     format!("{:020}.snapshot", height.0)
 }
 
+/// Whether a certified snapshot is kept in `data`, as far as names say.
+pub(crate) fn has_checkpoint(data: &Path) -> bool {
+    let entries = fs::read_dir(data.join(SNAPSHOTS));
+    let mut names = entries.into_iter().flatten().flatten();
+    names.any(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().ends_with(CHECKPOINT)
+    })
+}
+
 fn checkpoint_name(height: Height) -> String {
-    format!("{:020}.checkpoint", height.0)
+    format!("{:020}{CHECKPOINT}", height.0)
 }
 
 fn step_name(view: ViewId, height: Height) -> String {
@@ -517,7 +529,7 @@ pub(crate) fn parse_snapshot(name: &str) -> Option<Height> {
 
 /// The height in the name of what proves a snapshot.
 pub(crate) fn parse_checkpoint(name: &str) -> Option<Height> {
-    let height = Height(name.strip_suffix(".checkpoint")?.parse().ok()?);
+    let height = Height(name.strip_suffix(CHECKPOINT)?.parse().ok()?);
     (checkpoint_name(height) == name).then_some(height)
 }
 

@@ -81,6 +81,21 @@ struct State<F> {
     writing: Option<u64>,
     /// Packs that hold what is not durable.
     dirty: BTreeSet<u64>,
+    /// Whether a sync failed: the system tells that once, and what is durable is unknown from then
+    /// on.
+    is_broken: bool,
+}
+
+impl<F> State<F> {
+    /// Errors: [`PackError::Io`] where a sync failed before.
+    fn whole(&self) -> Result<(), PackError> {
+        match self.is_broken {
+            true => Err(failed("packs", "go on")(io::Error::other(
+                "a sync failed before: what is durable is unknown",
+            ))),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The packs of one folder; every thread may read.
@@ -192,8 +207,15 @@ impl<M: Medium> Packs<M> {
     /// Makes durable what was stored before, while others store and read: the disk writes early
     /// what the next `sync` waits for.
     ///
-    /// Errors: [`PackError::Io`]; what is durable is unknown then, and nothing may be stored on.
+    /// Errors: [`PackError::Io`]; what is durable is unknown then, and nothing more is stored.
     pub fn sync_aside(&self) -> Result<(), PackError> {
+        self.state().whole()?;
+        let synced = self.try_sync_aside();
+        self.state().is_broken |= synced.is_err();
+        synced
+    }
+
+    fn try_sync_aside(&self) -> Result<(), PackError> {
         let dirty: Vec<(u64, u64, Arc<M::File>)> = {
             let state = self.state();
             let packs = state.dirty.iter().map(|number| {
@@ -301,6 +323,7 @@ impl<M: Medium> Packs<M> {
         digest: &Digest,
         segment: &[u8],
     ) -> Result<(), PackError> {
+        state.whole()?;
         let number = self.open_pack(state)?;
         let pack = state.packs.get_mut(&number);
         let pack = pack.expect("the pack that is written to is open");
@@ -348,6 +371,17 @@ impl<M: Medium> Packs<M> {
         other: Option<u64>,
         state: &mut State<M::File>,
     ) -> Result<(), PackError> {
+        state.whole()?;
+        let synced = self.try_sync_all_but(other, state);
+        state.is_broken |= synced.is_err();
+        synced
+    }
+
+    fn try_sync_all_but(
+        &self,
+        other: Option<u64>,
+        state: &mut State<M::File>,
+    ) -> Result<(), PackError> {
         let dirty = { state.dirty.iter() }.filter(|number| Some(**number) != other);
         let dirty: Vec<u64> = dirty.copied().collect();
         for number in &dirty {
@@ -376,6 +410,7 @@ fn load<M: Medium>(medium: &M, go_on: &dyn Fn() -> bool) -> Result<State<M::File
         packs: BTreeMap::new(),
         writing: None,
         dirty: BTreeSet::new(),
+        is_broken: false,
     };
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| pack_number(name)).collect();
     numbers.sort_unstable();

@@ -190,17 +190,14 @@ fn a_shorter_way_that_more_than_the_faulty_know_is_told_once() {
     assert!(anchored(&late).is_empty(), "we are past it");
 }
 
-#[test]
-fn a_shorter_way_that_a_member_has_passed_does_not_stand_for_what_others_say() {
-    let (bench, mut behind) = lagging();
-    let hint = |height| Heard::Shorter(Height(height));
-    assert!(anchored(&hear(&mut behind, Time(0), 2, hint(1))).is_empty());
+/// The first block that is lacking comes, and executes.
+fn pass_the_first(bench: &Bench, behind: &mut Consortium) {
     let answers = serve::answer(&Kept(&bench.records[0]), &Wanted::Blocks(Height(1)));
     let [Message::Extent(extent)] = &answers[..] else {
         panic!("{answers:?}");
     };
     let extent = Heard::Extent(Verified::vouch(extent.clone()));
-    let outputs = hear(&mut behind, Time(0), 2, extent);
+    let outputs = hear(behind, Time(0), 2, extent);
     let execute = outputs.into_iter().find_map(|output| {
         let Output::Emit(Event::Execute(block)) = output else {
             return None;
@@ -219,6 +216,25 @@ fn a_shorter_way_that_a_member_has_passed_does_not_stand_for_what_others_say() {
     let command = Command::Executed(execution);
     behind.handle(Time(0), Input::Command(command), &mut out);
     assert_eq!(behind.ledger().height(), Height(1));
+}
+
+#[test]
+fn the_next_shorter_way_is_told_though_the_driver_left_the_last_one() {
+    let (bench, mut behind) = lagging();
+    let hint = |height| Heard::Shorter(Height(height));
+    assert!(anchored(&hear(&mut behind, Time(0), 2, hint(1))).is_empty());
+    assert_eq!(anchored(&hear(&mut behind, Time(0), 3, hint(1))).len(), 1);
+    pass_the_first(&bench, &mut behind);
+    assert!(anchored(&hear(&mut behind, Time(0), 2, hint(40))).is_empty());
+    assert_eq!(anchored(&hear(&mut behind, Time(0), 3, hint(40))).len(), 1);
+}
+
+#[test]
+fn a_shorter_way_that_a_member_has_passed_does_not_stand_for_what_others_say() {
+    let (bench, mut behind) = lagging();
+    let hint = |height| Heard::Shorter(Height(height));
+    assert!(anchored(&hear(&mut behind, Time(0), 2, hint(1))).is_empty());
+    pass_the_first(&bench, &mut behind);
     let outputs = hear(&mut behind, Time(0), 3, hint(u64::MAX));
     assert!(anchored(&outputs).is_empty(), "one may be faulty");
     assert_eq!(anchored(&hear(&mut behind, Time(0), 0, hint(40))).len(), 1);

@@ -45,13 +45,16 @@ pub(super) enum Opened {
     Damaged,
     /// There are none.
     Absent,
+    /// They do not say where they stand: somebody was ended while they were filled from a snapshot.
+    Unfilled,
 }
 
-/// Checks the tables' files and opens a copy of them.
+/// Checks the tables' files and opens a copy of them; a start fills them again where there is a
+/// snapshot.
 ///
 /// Errors: only when they cannot be read or copied.
 pub(super) fn open(
-    dir: &Path,
+    (dir, has_snapshot): (&Path, bool),
     scratch: &Scratch,
     findings: &mut Findings,
 ) -> Result<Opened, VerifyError> {
@@ -92,6 +95,7 @@ pub(super) fn open(
     };
     let opened = open_tables(&target, &engine, &options).and_then(Compare::new);
     match opened {
+        Ok(Ok(compare)) if compare.standing.is_none() && has_snapshot => Ok(Opened::Unfilled),
         Ok(Ok(compare)) => {
             if !report.is_sealed {
                 findings.note(
@@ -141,7 +145,7 @@ struct Batches {
     inlined: BTreeSet<Digest>,
     /// Logged, and named by no block up to the tables' height.
     open: BTreeSet<Digest>,
-    /// Named by blocks that are kept.
+    /// Named by blocks that are kept, which do not hold them themselves.
     needed: BTreeSet<Digest>,
 }
 
@@ -152,6 +156,13 @@ impl Batches {
             self.late.insert(digest);
         }
         self.open.insert(digest);
+    }
+
+    /// A block that is kept names it.
+    fn name(&mut self, batch: &BatchRef) {
+        if let BatchRef::Named(_) = batch {
+            self.needed.insert(batch.digest());
+        }
     }
 
     /// A block names it; where it was logged, if it was open.
@@ -259,9 +270,10 @@ impl Compare {
         if height > self.height {
             return;
         }
-        for digest in applied.block.body.batches().map(BatchRef::digest) {
+        for batch in applied.block.body.batches() {
+            let digest = batch.digest();
             if height > self.floor() {
-                self.batches.needed.insert(digest);
+                self.batches.name(batch);
             }
             if let Some(position) = self.batches.named(digest) {
                 self.need(position.file, height);
@@ -298,9 +310,9 @@ impl Compare {
         if height > self.height || height <= self.floor() {
             return;
         }
-        for digest in body.batches().map(BatchRef::digest) {
-            self.batches.needed.insert(digest);
-            self.batches.named(digest);
+        for batch in body.batches() {
+            self.batches.name(batch);
+            self.batches.named(batch.digest());
         }
     }
 

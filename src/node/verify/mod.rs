@@ -40,6 +40,7 @@ use self::walk::{Context, Walked};
 use super::carried::{Carried, CarriedError};
 use super::config::{Config, ConfigError};
 use super::keys;
+use super::shelf::has_checkpoint;
 use crate::application::{Registry, RegistryError};
 use crate::blocks::{Clients, Genesis, GenesisError, Parameters, Predecessor};
 use crate::committee::{Height, ViewError};
@@ -332,11 +333,16 @@ impl Look<'_> {
         scratch: &Scratch,
         findings: &mut Findings,
     ) -> Result<Option<Compare>, VerifyError> {
-        let opened = compare::open(&self.data.join("tables"), scratch, findings)?;
+        let tables = (&*self.data.join("tables"), has_checkpoint(self.data));
+        let opened = compare::open(tables, scratch, findings)?;
         Ok(match opened {
             Opened::Ready(compare) => Some(*compare),
             Opened::Damaged => {
                 findings.note("the tables' rows were not compared: their files are damaged");
+                None
+            }
+            Opened::Unfilled => {
+                findings.note("the tables were not filled to their end; a start fills them anew");
                 None
             }
             Opened::Absent => {

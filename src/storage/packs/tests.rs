@@ -132,6 +132,18 @@ fn a_sync_aside_that_fails_is_told_and_leaves_all_to_the_next() {
     let told = packs.sync_aside();
     assert!(matches!(told, Err(PackError::Io { .. })), "{told:?}");
     assert_eq!(packs.state().dirty.len(), 1);
+    // The system tells a failure once: no later sync may say that all is well.
+    disk.set_faults(Faults::default());
+    let (other, bytes) = segment(2, 100);
+    for told in [
+        packs.sync(),
+        packs.append(&other, &bytes).map(drop),
+        packs.sync_aside(),
+    ] {
+        assert!(matches!(told, Err(PackError::Io { .. })), "{told:?}");
+    }
+    let (first, _) = segment(1, 100);
+    assert!(packs.has(&first) && !packs.has(&other));
 }
 
 #[test]
@@ -248,13 +260,13 @@ fn an_opening_that_is_ended_forgets_nothing_and_the_next_one_has_every_segment()
         let asked = &asked;
         move || asked.replace(asked.get() + 1) < most
     };
-    // Each of three packs, and each segment of the newest.
-    for most in 0..3 + 8 {
+    // Each of three packs, and each segment of the two newest.
+    for most in 0..3 + 16 {
         let opened = Packs::open_on_while(disk.clone(), &until(most));
         assert!(matches!(opened.err(), Some(PackError::Ended)), "at {most}");
         assert_eq!(asked.get(), most + 1);
     }
-    let packs = Packs::open_on_while(disk.clone(), &until(3 + 8)).expect("it goes on");
+    let packs = Packs::open_on_while(disk.clone(), &until(3 + 16)).expect("it goes on");
     for most in 0..24 {
         let ended = packs.forget_damaged(&until(most));
         assert!(matches!(ended, Err(PackError::Ended)), "at {most}");

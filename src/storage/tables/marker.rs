@@ -24,7 +24,7 @@ pub(super) fn check(
 ) -> Result<Vec<String>, TableError> {
     fs::create_dir_all(dir).map_err(failed(engine, "make the folder"))?;
     let path = dir.join(MARKER_FILE);
-    let known = match fs::read(&path) {
+    let (known, made_by) = match fs::read(&path) {
         Ok(text) => {
             let marker = Marker::parse(&text).ok_or_else(|| TableError::Damaged {
                 place: path.display().to_string(),
@@ -32,7 +32,7 @@ pub(super) fn check(
             })?;
             marker.admit(dir, engine, version)?
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), version),
         Err(error) => return Err(failed(engine, "read the marker")(error)),
     };
     let mut names = known.clone();
@@ -51,7 +51,7 @@ pub(super) fn check(
             bytes_max,
         });
     }
-    if names != known || known.is_empty() {
+    if names != known || known.is_empty() || made_by < version {
         let marker = Marker {
             engine: engine.into(),
             version,
@@ -124,7 +124,7 @@ impl Marker {
         dir: &Path,
         engine: &'static str,
         version: u32,
-    ) -> Result<Vec<String>, TableError> {
+    ) -> Result<(Vec<String>, u32), TableError> {
         let dir = dir.display().to_string();
         if self.engine != engine {
             let asked = engine.into();
@@ -143,6 +143,6 @@ impl Marker {
                 known,
             });
         }
-        Ok(self.names)
+        Ok((self.names, self.version))
     }
 }

@@ -299,7 +299,12 @@ pub fn open_tables(
 
 fn known(engine: &str) -> Option<(&'static str, u32)> {
     let known = engines().into_iter().find(|known| *known == engine)?;
-    Some((known, 1))
+    let version = match known {
+        #[cfg(feature = "sled")]
+        sled::ENGINE => sled::VERSION,
+        _ => 1,
+    };
+    Some((known, version))
 }
 
 fn open_engine(dir: &Path, id: &str, cache_bytes: u64) -> Result<Box<dyn Engine>, TableError> {

@@ -6,7 +6,8 @@
 //! Elsewhere: engines that sync themselves (`redb`).
 //!
 //! Sled writes a page above 128 KiB into a file of its own, and does not always remove it when the
-//! page is written anew: such files pile up. A page of rows has about 20 of them at most.
+//! page is written anew: such files pile up. A page of rows has about 20 of them at most, one above
+//! them 256 keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -20,9 +21,12 @@ use std::time::Duration;
 use super::super::store::sync_dir;
 use super::checked::{Edit, Engine};
 use super::{Direction, Row, TableError, failed};
+use crate::crypto::{Digest, Domain};
 
 /// The engine's name.
 pub(super) const ENGINE: &str = "sled";
+/// The first one kept every value whole, which this one reads too.
+pub(super) const VERSION: u32 = 2;
 
 const FOLDER: &str = "sled";
 /// How often, and how long apart, a closing database is asked whether it has let go: a second in
@@ -35,6 +39,12 @@ const BLOBS: &str = "blobs";
 const PIECE_BYTES: usize = 4096;
 /// The first byte of the keys of pieces: more than that of any row.
 const PIECES: u8 = u8::MAX;
+/// The second one: whose row it is, by its key or by the digest of that.
+const BY_KEY: u8 = 0;
+const BY_DIGEST: u8 = 1;
+/// The longest key that stands in the keys of pieces. All pieces of one value share it, and pages
+/// above them hold it whole.
+const KEY_IN_PIECE_MAX: usize = 64;
 /// Bytes of a row that says how many pieces its value has. Other rows are longer, for they carry a
 /// checksum.
 const COUNT_BYTES: usize = 2;
@@ -164,7 +174,7 @@ impl Sled {
         let Some(count) = pieces(row) else {
             return Ok(row.to_vec());
         };
-        let mut value = Vec::with_capacity(usize::from(count) * PIECE_BYTES);
+        let mut value = Vec::new();
         for number in 0..count {
             let piece = self.database.get(piece_key(key, number));
             let piece = piece.map_err(failed(ENGINE, "read"))?;
@@ -185,7 +195,14 @@ fn pieces(row: &[u8]) -> Option<u16> {
 }
 
 fn piece_key(key: &[u8], number: u16) -> Vec<u8> {
-    [&[PIECES], key, &number.to_be_bytes()].concat()
+    let number = number.to_be_bytes();
+    match key.len() <= KEY_IN_PIECE_MAX {
+        true => [&[PIECES, BY_KEY], key, &number].concat(),
+        false => {
+            let digest = Digest::of(Domain::Storage, key);
+            [&[PIECES, BY_DIGEST], &digest.as_bytes()[..], &number].concat()
+        }
+    }
 }
 
 /// What a batch makes of the database.
