@@ -49,6 +49,8 @@ pub(crate) struct Words {
 
 /// How long the whole may take.
 const LIMIT: Duration = Duration::from_secs(900);
+/// Behind the first checkpoint, until it is calm.
+const REST: Duration = Duration::from_secs(15);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The member that is wiped.
@@ -80,6 +82,7 @@ pub(crate) fn run(plan: &Plan, words: &Words) -> Result<Value, Lacking> {
     });
     let disks = (0..members.count()).map(|number| du(&members.at(number).dir) >> 20);
     let disks: Vec<u64> = disks.collect();
+    std::thread::park_timeout(REST); // What filling left on the disk goes first.
     let calm = Stretch::of(&members, &load, words);
     let cut = cut(&members, &load);
     let fetched = come_back(&mut members, &load, words);

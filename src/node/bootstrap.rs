@@ -52,6 +52,7 @@ const INPUTS_MAX: usize = 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often it says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
 /// What a newcomer is made of.
 pub(crate) struct Setup<'a> {
     pub(crate) data: &'a Path,

@@ -3,7 +3,8 @@
 //! Source: B1 of `ARCHITECTURE.md`. In: what members want. Out: the same, those of one member in
 //! order, members in turn.
 //! Holds: one member fills no queue that others wait in; what finds no room is dropped and counted,
-//! and asked for again; who has to wait holds nobody back.
+//! and asked for again; who has to wait holds nobody back; who begins anew is not given what an
+//! earlier process of its asked for.
 //! Elsewhere: the answers, and how many bytes each gets (`library`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +31,17 @@ struct Waiting(Arc<Mutex<Counts>>);
 struct Counts {
     all: usize,
     of: BTreeMap<MemberId, usize>,
+}
+
+impl Counts {
+    /// So many wishes of a member wait no more.
+    fn left(&mut self, member: MemberId, count: usize) {
+        self.all -= count;
+        let of = self.of.remove(&member).unwrap_or_default() - count;
+        if of > 0 {
+            self.of.insert(member, of);
+        }
+    }
 }
 
 impl Waiting {
@@ -132,6 +144,10 @@ impl Line {
     }
 
     fn line_up(&mut self, (member, serving): (MemberId, Serving)) {
+        if serving.begins_anew() {
+            let before = self.lined.remove(&member).map_or(0, |lined| lined.len());
+            self.waiting.with(|waiting| waiting.left(member, before));
+        }
         self.lined.entry(member).or_default().push_back(serving);
     }
 
@@ -153,13 +169,7 @@ impl Line {
             self.lined.remove(&member);
         }
         self.last = Some(member);
-        self.waiting.with(|waiting| {
-            waiting.all -= 1;
-            let left = waiting.of.remove(&member).unwrap_or_default() - 1;
-            if left > 0 {
-                waiting.of.insert(member, left);
-            }
-        });
+        self.waiting.with(|waiting| waiting.left(member, 1));
         (member, serving)
     }
 }
@@ -167,7 +177,8 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::committee::Height;
+    use crate::bootstrap::Ask;
+    use crate::committee::{Height, ViewId};
     use crate::consortium::Wanted;
     use crate::crypto::Digest;
 
@@ -271,5 +282,26 @@ mod tests {
             "it is asked again when the wait is over"
         );
         assert!(line.lined.is_empty());
+    }
+
+    #[test]
+    fn who_begins_anew_is_not_given_what_it_asked_before() {
+        let missed = Arc::default();
+        let (counter, mut line) = desk(Arc::clone(&missed));
+        let ask = |ask| Serving::Wanted(Wanted::Bootstrap(ask));
+        let steps = || ask(Ask::Steps(ViewId(0), Digest::ZERO));
+        counter.offer(member(2), wish(1));
+        for segment in 0..ASKS_MAX as u32 {
+            let segments = Ask::Segments(Digest::ZERO, vec![segment]);
+            counter.offer(member(1), ask(segments));
+        }
+        counter.offer(member(1), steps());
+        let (who, heard) = line.next(|_| Ok(())).expect("it waits");
+        assert_eq!(who, member(1));
+        assert!(heard.begins_anew(), "{heard:?}");
+        assert_eq!(next(&mut line), Some((member(2), 1)));
+        let counts = line.waiting.with(|waiting| (waiting.all, waiting.of.len()));
+        assert_eq!(counts, (0, 0));
+        assert_eq!(missed.load(Ordering::Relaxed), 0);
     }
 }

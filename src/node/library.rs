@@ -62,6 +62,11 @@ impl Serving {
         }
     }
 
+    /// Whether a newcomer begins anew with it: whatever it asked before went with its process.
+    pub(crate) fn begins_anew(&self) -> bool {
+        matches!(self, Self::Wanted(Wanted::Bootstrap(Ask::Steps(..))))
+    }
+
     /// How many things have to be looked up.
     fn things(&self) -> usize {
         match self {

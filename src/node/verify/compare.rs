@@ -145,7 +145,7 @@ struct Batches {
     inlined: BTreeSet<Digest>,
     /// Logged, and named by no block up to the tables' height.
     open: BTreeSet<Digest>,
-    /// Named by blocks that are kept, which do not hold them themselves.
+    /// Named by blocks that are kept.
     needed: BTreeSet<Digest>,
 }
 
@@ -156,13 +156,6 @@ impl Batches {
             self.late.insert(digest);
         }
         self.open.insert(digest);
-    }
-
-    /// A block that is kept names it.
-    fn name(&mut self, batch: &BatchRef) {
-        if let BatchRef::Named(_) = batch {
-            self.needed.insert(batch.digest());
-        }
     }
 
     /// A block names it; where it was logged, if it was open.
@@ -270,10 +263,9 @@ impl Compare {
         if height > self.height {
             return;
         }
-        for batch in applied.block.body.batches() {
-            let digest = batch.digest();
+        for digest in applied.block.body.batches().map(BatchRef::digest) {
             if height > self.floor() {
-                self.batches.name(batch);
+                self.batches.needed.insert(digest);
             }
             if let Some(position) = self.batches.named(digest) {
                 self.need(position.file, height);
@@ -310,9 +302,9 @@ impl Compare {
         if height > self.height || height <= self.floor() {
             return;
         }
-        for batch in body.batches() {
-            self.batches.name(batch);
-            self.batches.named(batch.digest());
+        for digest in body.batches().map(BatchRef::digest) {
+            self.batches.needed.insert(digest);
+            self.batches.named(digest);
         }
     }
 
@@ -477,7 +469,8 @@ impl Compare {
         if let Some(base) = self.base {
             findings.note(format!(
                 "the blocks up to {base} are pruned: rows of {RESULTS} and {SEQUENCES} that follow \
-                 from them were checked against their own checksums alone"
+                 from them were checked against their own checksums alone, and rows of {BLOCKS} and \
+                 {CERTIFICATES} that a kill left may be there"
             ));
         }
         if let Some((register, edge)) = self.reached.take() {
@@ -534,11 +527,14 @@ impl Compare {
     fn batch_rows(&mut self, findings: &mut Findings) {
         let mut cursor = Cursor::new(BATCHES, Range::all());
         let kept = self.kept_from();
+        let open = self.standing.iter().flat_map(|standing| &standing.open);
+        let open: BTreeSet<Digest> = open.map(|(digest, _)| *digest).collect();
         for (digest, position) in &self.batches.logged {
             let value = row(*position);
             let row = (&digest.as_bytes()[..], &value[..]);
             // What a snapshot stands for may have been left out when the tables were filled.
-            let is_due = self.filled() == Height(0) || self.batches.needed.contains(digest);
+            let is_named = self.batches.needed.contains(digest) || open.contains(digest);
+            let is_due = self.filled() == Height(0) || is_named;
             if position.file >= kept && is_due {
                 cursor.expect(&*self.tables, row, &mut self.found);
             } else {
