@@ -137,10 +137,9 @@ pub(crate) fn run(setup: Setup<'_>) -> Result<(), NodeError> {
     };
     let folder = setup.data.join(FOLDER);
     let machine = machine(options, (&shelf, &folder), setup.progress)?;
-    let packs = shelf.packs();
     let ended = thread::scope(|scope| {
         let mut quest = Quest {
-            flusher: Some(Flusher::start(scope, packs)),
+            flusher: Some(Flusher::start(scope, shelf.packs())),
             machine,
             outbox: Outbox::new(),
             timers: Timers::new(),

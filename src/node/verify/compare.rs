@@ -469,8 +469,8 @@ impl Compare {
         if let Some(base) = self.base {
             findings.note(format!(
                 "the blocks up to {base} are pruned: rows of {RESULTS} and {SEQUENCES} that follow \
-                 from them were checked against their own checksums alone, and rows of {BLOCKS} and \
-                 {CERTIFICATES} that a kill left may be there"
+                 from them were checked against their own checksums alone, and rows of {BLOCKS} \
+                 and {CERTIFICATES} that a kill left may be there"
             ));
         }
         if let Some((register, edge)) = self.reached.take() {
