@@ -4,12 +4,14 @@
 //! and what proves a snapshot, on the disk; or word that blocks are enough.
 //! Holds: whatever a kill cuts off goes on from what the disk has; a snapshot is listed once all of
 //! it is durable and proved; other newcomers are served what is here already.
-//! Elsewhere: what to ask whom (`bootstrap`), tables out of the snapshot (`rebase`), the blocks
-//! above it (`consortium`).
+//! Elsewhere: what to ask whom (`bootstrap`), what is read at a later try (`folder`), tables out of
+//! the snapshot (`rebase`), the blocks above it (`consortium`).
 //!
 //! `bootstrap/` in the data directory holds `wanted` while there is something to do (the height of
 //! the own ledger), what is being fetched, and `anchor`, the fresh block that the chain must come
 //! to.
+
+mod folder;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,6 +21,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::folder::{ANCHOR, TARGET, WANTED, forget_from, forget_target, held, page_name};
+pub(crate) use self::folder::{FOLDER, anchor, forget_anchor, want, wanted};
 use super::clock::Clock;
 use super::config::{Neighbours, Resources};
 use super::error::{NodeError, RootError};
@@ -31,21 +35,16 @@ use super::timers::Timers;
 use crate::blocks::codec::{self, ENCODED_BYTES_MAX};
 use crate::blocks::{Genesis, Header, Link, Step};
 use crate::bootstrap::{
-    Ask, Assembled, Bootstrap, Command, Contact, Event, Fresh, Held, HeldError, Message, Options,
-    Pin, Quota, Record, Target, Timer, shelf as answers,
+    Ask, Assembled, Bootstrap, Command, Contact, Event, Fresh, HeldError, Message, Options, Pin,
+    Quota, Record, Target, Timer, shelf as answers,
 };
 use crate::committee::{Certificate, Height, MemberId, ViewId};
 use crate::consortium::{Lane, Message as Frame};
 use crate::crypto::{PublicKey, SecretKey, Verifier};
 use crate::machine::{Input, Machine, Outbox, Output, To};
 use crate::net::{self, Inbound, Net};
-use crate::storage::{SealedError, read_sealed, write_sealed};
+use crate::storage::write_sealed;
 
-/// The folder in a data directory.
-pub(crate) const FOLDER: &str = "bootstrap";
-const WANTED: &str = "wanted";
-const TARGET: &str = "target";
-const ANCHOR: &str = "anchor";
 /// Inputs that may wait; the network holds back what is beyond.
 const INPUTS_MAX: usize = 1024;
 /// How often it looks whether it is to end.
@@ -67,38 +66,6 @@ pub(crate) struct Setup<'a> {
     pub(crate) listen: net::Listen,
     pub(crate) progress: &'a Progress,
     pub(crate) seed: [u8; 32],
-}
-
-/// Notes that this member has to fetch a checkpoint before it can go on from `local`.
-///
-/// Errors: [`SealedError::Io`].
-pub(crate) fn want(data: &Path, local: Height) -> Result<(), SealedError> {
-    write_sealed(&data.join(FOLDER), WANTED, &local.0.to_le_bytes())
-}
-
-/// The height of the own ledger, where a checkpoint is to be fetched.
-///
-/// Errors: [`SealedError`].
-pub(crate) fn wanted(data: &Path) -> Result<Option<Height>, SealedError> {
-    let bytes = read_sealed(&data.join(FOLDER), WANTED)?;
-    let local = bytes.and_then(|bytes| bytes[..].try_into().ok());
-    Ok(local.map(|bytes| Height(u64::from_le_bytes(bytes))))
-}
-
-/// The fresh block that the chain must come to; nothing once it was there, or without a bootstrap.
-///
-/// Errors: [`SealedError`].
-pub(crate) fn anchor(data: &Path) -> Result<Option<Link>, SealedError> {
-    let bytes = read_sealed(&data.join(FOLDER), ANCHOR)?;
-    Ok(bytes.and_then(|bytes| codec::decode(&bytes, ENCODED_BYTES_MAX).ok()))
-}
-
-/// The chain came to the fresh block.
-pub(crate) fn forget_anchor(data: &Path) {
-    let folder = data.join(FOLDER);
-    // What stays behind is looked at again at the next start, and holds again.
-    fs::remove_file(folder.join(ANCHOR)).ok();
-    fs::remove_dir(folder).ok(); // it may hold what another try needs
 }
 
 /// Fetches a checkpoint, as [`wanted`] says; returns once the snapshot is on the shelf, or blocks
@@ -186,92 +153,6 @@ fn machine(
         }
         Err(error @ (HeldError::Genesis(_) | HeldError::Steps(_))) => Err(unusable(error)),
     }
-}
-
-/// Gives up steps of an earlier try from the one on that made `first`, and its target.
-fn forget_from(
-    first: ViewId,
-    pinned: ViewId,
-    shelf: &Shelf,
-    folder: &Path,
-) -> Result<(), NodeError> {
-    tracing::warn!(
-        view = %pinned,
-        "the view chain on the disk has another block than the pinned one: it is forgotten"
-    );
-    forget_target(folder)?;
-    Ok(shelf.forget_steps(first)?)
-}
-
-/// What the disk has of an earlier try.
-///
-/// Errors: [`NodeError`], [`NodeError::Ended`] among them.
-fn held(shelf: &Shelf, folder: &Path, progress: &Progress) -> Result<Held, NodeError> {
-    let mut steps = Vec::new();
-    let mut heights = shelf.steps();
-    heights.sort_by_key(|(_, view)| *view);
-    for (next, (height, view)) in (1..).zip(heights) {
-        progress.go_on()?;
-        match shelf.step(height)? {
-            Some(step) if view == ViewId(next) => steps.push(step),
-            Some(_) | None => break,
-        }
-    }
-    let damaged = { shelf.packs() }.forget_damaged(&|| !progress.is_ended())?;
-    if damaged > 0 {
-        tracing::warn!(
-            damaged,
-            "segments that the disk has damaged are fetched again"
-        );
-    }
-    let target: Option<Target> = read(folder, TARGET)?;
-    let mut pages = Vec::new();
-    if target.is_some() {
-        while let Some(page) = read(folder, &page_name(pages.len()))? {
-            pages.push(page);
-        }
-    }
-    Ok(Held {
-        steps,
-        target: target.map(Box::new),
-        pages,
-        segments: shelf.packs().digests(),
-    })
-}
-
-/// Removes what is known of an earlier target; its segments stay.
-fn forget_target(folder: &Path) -> Result<(), NodeError> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name == TARGET || name.starts_with("page-") {
-            fs::remove_file(entry.path()).map_err(|source| NodeError::System {
-                what: format!("cannot remove {}", entry.path().display()),
-                source,
-            })?;
-        }
-    }
-    Ok(())
-}
-
-fn page_name(page: usize) -> String {
-    format!("page-{page:06}")
-}
-
-fn read<T: serde::Serialize + serde::de::DeserializeOwned>(
-    folder: &Path,
-    name: &str,
-) -> Result<Option<T>, SealedError> {
-    // What an older program wrote is fetched anew, and so is what the disk has damaged.
-    let bytes = match read_sealed(folder, name) {
-        Err(SealedError::Damaged { path }) => {
-            tracing::warn!(path = %path.display(), "it is damaged, and fetched again");
-            None
-        }
-        read => read?,
-    };
-    Ok(bytes.and_then(|bytes| codec::decode(&bytes, ENCODED_BYTES_MAX).ok()))
 }
 
 enum Arrival {

@@ -35,6 +35,8 @@ pub use reader::LogReader;
 pub use recovery::{Reading, Recovered};
 pub use sealed::{SealedError, read_sealed, write_sealed};
 pub use store::{Store, StoreError, StoreId};
+#[cfg(test)]
+pub(crate) use tables::Tapped;
 pub use tables::{
     Batch, Direction, KEY_BYTES_MAX, Range, Row, TableError, TableOptions, Tables, TablesReport,
     VALUE_BYTES_MAX, engines, open_tables, verify_tables,

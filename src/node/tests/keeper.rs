@@ -23,7 +23,7 @@ use crate::node::scribe::{Note, Pruning, Scribe};
 use crate::node::tiles;
 use crate::node::verify::tests::world::World;
 use crate::storage::{
-    Batch, Direction, Position, Range, Row, TableError, TableOptions, Tables, open_tables,
+    Batch, Direction, Position, Range, TableOptions, Tables, Tapped, open_tables,
 };
 
 /// Rows of each table: more than go in one commit.
@@ -34,87 +34,37 @@ const FLOOR: u64 = 650;
 /// event.
 type Seen = (Height, u64, u64);
 
-/// Tables that are looked at behind each commit.
-struct Watched {
-    tables: Box<dyn Tables>,
-    seen: Mutex<Vec<Seen>>,
-    /// The most rows that one commit took.
-    most: Mutex<u64>,
+/// What was seen behind each commit, and the most rows that one took.
+#[derive(Default)]
+struct Seens {
+    all: Vec<Seen>,
+    most: u64,
 }
 
-impl Watched {
-    fn first(&self, table: &str) -> u64 {
-        let rows = self
-            .tables
-            .scan(table, &Range::all(), Direction::Forward, 1);
-        let (key, _) = rows.expect("readable").pop().expect("rows are left");
-        u64::from_be_bytes(key[..8].try_into().expect("a number"))
-    }
-
-    fn rows(&self) -> u64 {
-        let rows = |table| {
-            self.tables
-                .scan(table, &Range::all(), Direction::Forward, usize::MAX)
-        };
-        let tables = TABLES.into_iter().map(rows);
-        tables
-            .map(|rows| rows.expect("readable").len() as u64)
-            .sum()
-    }
-
-    fn look(&self) -> Seen {
-        let row = self.tables.get(META, STANDING).expect("readable");
-        let standing: Option<Standing> =
-            row.map(|row| codec::decode(&row, codec::ENCODED_BYTES_MAX).expect("a standing"));
-        let pruned = standing.map_or(Height(0), |standing| standing.pruned.0);
-        (pruned, self.first(BLOCKS), self.first(SEQUENCES))
-    }
+fn first(tables: &dyn Tables, table: &str) -> u64 {
+    let rows = tables.scan(table, &Range::all(), Direction::Forward, 1);
+    let (key, _) = rows.expect("readable").pop().expect("rows are left");
+    u64::from_be_bytes(key[..8].try_into().expect("a number"))
 }
 
-impl Tables for Watched {
-    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
-        self.tables.get(table, key)
-    }
+fn rows(tables: &dyn Tables) -> u64 {
+    let rows = |table| tables.scan(table, &Range::all(), Direction::Forward, usize::MAX);
+    let tables = TABLES.into_iter().map(rows);
+    tables
+        .map(|rows| rows.expect("readable").len() as u64)
+        .sum()
+}
 
-    fn scan(
-        &self,
-        table: &str,
-        range: &Range,
-        direction: Direction,
-        limit: usize,
-    ) -> Result<Vec<Row>, TableError> {
-        self.tables.scan(table, range, direction, limit)
-    }
-
-    fn commit(&self, batch: Batch) -> Result<(), TableError> {
-        let before = self.rows();
-        self.tables.commit(batch)?;
-        let gone = before.saturating_sub(self.rows());
-        let mut most = self.most.lock().expect("one thread");
-        *most = gone.max(*most);
-        self.seen.lock().expect("one thread").push(self.look());
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), TableError> {
-        self.tables.flush()
-    }
-
-    fn size_on_disk(&self) -> Result<u64, TableError> {
-        self.tables.size_on_disk()
-    }
-
-    fn check(&self) -> Result<u64, TableError> {
-        self.tables.check()
-    }
-
-    fn engine_id(&self) -> &'static str {
-        self.tables.engine_id()
-    }
+fn look(tables: &dyn Tables) -> Seen {
+    let row = tables.get(META, STANDING).expect("readable");
+    let standing: Option<Standing> =
+        row.map(|row| codec::decode(&row, codec::ENCODED_BYTES_MAX).expect("a standing"));
+    let pruned = standing.map_or(Height(0), |standing| standing.pruned.0);
+    (pruned, first(tables, BLOCKS), first(tables, SEQUENCES))
 }
 
 /// Tables with a block, an event and a batch of each height.
-fn filled(world: &World) -> Arc<Watched> {
+fn filled(world: &World, seens: &Arc<Mutex<Seens>>) -> Arc<dyn Tables> {
     let options = TableOptions {
         tables: TABLES.map(str::to_owned).to_vec(),
         cache_bytes: 1 << 20,
@@ -134,11 +84,17 @@ fn filled(world: &World) -> Arc<Watched> {
         batch.put(tiles::TILES, tiles::key(0, height), [1; 32]);
     }
     tables.commit(batch).expect("committed");
-    Arc::new(Watched {
-        tables,
-        seen: Mutex::default(),
-        most: Mutex::default(),
-    })
+    let seens = Arc::clone(seens);
+    let commit = move |tables: &dyn Tables, batch| {
+        let before = rows(tables);
+        tables.commit(batch)?;
+        let gone = before.saturating_sub(rows(tables));
+        let mut seens = seens.lock().expect("one thread");
+        seens.most = gone.max(seens.most);
+        seens.all.push(look(tables));
+        Ok(())
+    };
+    Arc::new(Tapped { tables, commit })
 }
 
 fn keeper(world: &World, tables: Arc<dyn Tables>) -> Keeper {
@@ -161,8 +117,8 @@ fn keeper(world: &World, tables: Arc<dyn Tables>) -> Keeper {
 #[test]
 fn the_floor_is_told_before_rows_go_and_events_go_before_their_blocks() {
     let world = World::new();
-    let tables = filled(&world);
-    let mut keeper = keeper(&world, Arc::<Watched>::clone(&tables));
+    let seens = Arc::default();
+    let mut keeper = keeper(&world, filled(&world, &seens));
     let pruning = Pruning {
         floor: Height(FLOOR),
         receipts: FLOOR,
@@ -170,7 +126,7 @@ fn the_floor_is_told_before_rows_go_and_events_go_before_their_blocks() {
         held: BTreeSet::new(),
     };
     keeper.prune(&pruning).expect("tables that take it");
-    let seen = tables.seen.lock().expect("one thread").clone();
+    let Seens { all: seen, most } = std::mem::take(&mut *seens.lock().expect("one thread"));
     assert!(seen.len() > 4, "in pieces: {seen:?}");
     for (pruned, block, event) in &seen {
         assert!(pruned.next() >= Height(*block), "untold: {seen:?}");
@@ -179,14 +135,13 @@ fn the_floor_is_told_before_rows_go_and_events_go_before_their_blocks() {
     }
     let last = (Height(FLOOR), FLOOR + 1, FLOOR);
     assert_eq!(seen.last(), Some(&last));
-    let most = *tables.most.lock().expect("one thread");
     assert!(most <= ROWS, "{most} rows at once");
 }
 
 /// What the scribe asks the replica to save again when these notes come.
 fn asked(notes: Vec<Note>) -> Vec<u64> {
     let world = World::new();
-    let keeper = keeper(&world, filled(&world));
+    let keeper = keeper(&world, filled(&world, &Arc::default()));
     let (internal, told) = bell::under(&Arc::default(), 64);
     let (sender, receiver) = sync_channel(notes.len().max(1));
     for note in notes {

@@ -13,6 +13,8 @@ mod redb;
 mod seal;
 #[cfg(feature = "sled")]
 mod sled;
+#[cfg(test)]
+mod tapped;
 mod verify;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -20,6 +22,8 @@ use std::path::Path;
 
 #[cfg(test)]
 use checked::Edit;
+#[cfg(test)]
+pub(crate) use tapped::Tapped;
 pub use verify::{TablesReport, verify_tables};
 
 use checked::{Checked, Engine};

@@ -13,58 +13,9 @@ use super::*;
 use crate::node::keeper::{Files, Keeper, STANDING, Standing};
 use crate::node::scribe::Pruning;
 use crate::node::verify::files::copy;
-use crate::storage::{Row, TableError, Tables};
+use crate::storage::{TableError, Tables, Tapped};
 
 const FLOOR: u64 = 24;
-
-/// Tables that take so many commits and then none.
-struct Killed {
-    tables: Box<dyn Tables>,
-    left: AtomicUsize,
-}
-
-impl Tables for Killed {
-    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
-        self.tables.get(table, key)
-    }
-
-    fn scan(
-        &self,
-        table: &str,
-        range: &Range,
-        direction: Direction,
-        limit: usize,
-    ) -> Result<Vec<Row>, TableError> {
-        self.tables.scan(table, range, direction, limit)
-    }
-
-    fn commit(&self, batch: Batch) -> Result<(), TableError> {
-        let take = |left: usize| left.checked_sub(1);
-        let order = (Ordering::Relaxed, Ordering::Relaxed);
-        match self.left.fetch_update(order.0, order.1, take) {
-            Ok(_) => self.tables.commit(batch),
-            Err(_) => Err(TableError::Poisoned {
-                cause: "killed".into(),
-            }),
-        }
-    }
-
-    fn flush(&self) -> Result<(), TableError> {
-        self.tables.flush()
-    }
-
-    fn size_on_disk(&self) -> Result<u64, TableError> {
-        self.tables.size_on_disk()
-    }
-
-    fn check(&self) -> Result<u64, TableError> {
-        self.tables.check()
-    }
-
-    fn engine_id(&self) -> &'static str {
-        self.tables.engine_id()
-    }
-}
 
 /// Prunes up to [`FLOOR`] with tables that take so many commits; gives whether that was enough.
 fn prune(world: &World, commits: usize, receipts: u64) -> bool {
@@ -78,10 +29,17 @@ fn prune(world: &World, commits: usize, receipts: u64) -> bool {
     let row = row.expect("it stands somewhere");
     let standing: Standing = codec::decode(&row, codec::ENCODED_BYTES_MAX).expect("a standing");
     let saved = standing.saved();
-    let index = world.indexing(Arc::new(Killed {
-        tables,
-        left: AtomicUsize::new(commits),
-    }));
+    let left = AtomicUsize::new(commits);
+    let commit = move |tables: &dyn Tables, batch| {
+        let take = |left: usize| left.checked_sub(1);
+        match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            Ok(_) => tables.commit(batch),
+            Err(_) => Err(TableError::Poisoned {
+                cause: "killed".into(),
+            }),
+        }
+    };
+    let index = world.indexing(Arc::new(Tapped { tables, commit }));
     let files = Files {
         needed: standing.needed.into_iter().collect(),
         ..Files::default()
